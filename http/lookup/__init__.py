@@ -1,0 +1,1 @@
+"""The aiohttp application that answers lookups and serves the page."""
