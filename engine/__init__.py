@@ -1,1 +1,1 @@
-"""The actor runtime: mailboxes, batch actors, workers, their supervisor and the Kafka source. It knows nothing of orders."""
+"""The actor runtime: mailboxes, batch actors, workers, their supervisor, the Kafka source. It knows of no orders."""

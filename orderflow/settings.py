@@ -11,6 +11,7 @@ import attrs
 from dotenv import dotenv_values
 
 T = TypeVar("T")
+MAX_PORT = 65535
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DATABASE = re.compile(r"[^\x00/]{1,63}")
@@ -85,7 +86,7 @@ class Address:
 
 def _address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
+    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) <= MAX_PORT or "/" in host:
         raise ValueError("must be host:port with a port from 1 to 65535, such as 127.0.0.1:8080 or :8080")
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
@@ -176,7 +177,7 @@ class Settings:
         return self.workers or min(len(os.sched_getaffinity(0)), self.kafka_partitions)
 
     def postgres_url(self) -> str:
-        """The database as a URL for dbmate. It holds the password: never print it."""
+        """Return the database as a URL for dbmate. It holds the password: never print it."""
         mode = "disable" if self.postgres_ssl_mode == "disable" else self.postgres_ssl_mode
         root = f"&sslrootcert={quote(self.postgres_ssl_root_cert, safe='')}" if self.postgres_ssl_root_cert else ""
         host = f"[{self.postgres_host}]" if ":" in self.postgres_host else self.postgres_host

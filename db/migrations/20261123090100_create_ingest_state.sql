@@ -32,8 +32,8 @@ CREATE TABLE batches (
     changed       integer NOT NULL,
     unchanged     integer NOT NULL,
     rejected      integer NOT NULL,
-    -- Orders whose cached answer is stale until this batch is cached; empty for a batch of new orders.
-    changed_uids  text[] NOT NULL DEFAULT '{}'
+    -- Keys whose cached answer is stale until this batch is cached; empty for a batch of new keys.
+    changed_keys  text[] NOT NULL DEFAULT '{}'
 );
 CREATE INDEX batches_uncached_idx ON batches (committed_at) WHERE cached_at IS NULL;
 
@@ -46,10 +46,11 @@ CREATE TABLE dead_letters (
     headers          jsonb NOT NULL DEFAULT '[]',
     reason           text NOT NULL,
     errors           jsonb NOT NULL DEFAULT '[]',
-    order_uid        text,
+    subject          text,
     produced_at      timestamptz NOT NULL,
     failed_at        timestamptz NOT NULL,
     batch_id         uuid NOT NULL,
+    consumer_group   text NOT NULL,
     -- The outbox to the dead-letter topic.
     published_at     timestamptz,
     publish_error    text,

@@ -1,0 +1,293 @@
+"""The writer: one transaction a batch, and offsets that move only with it.
+
+Data goes in one direction: chunks that this worker still owns → a batch → a transaction (offsets, the handler's rows,
+dead letters, the batch's own row) → the handler's follow-up. What can go wrong on the way has one answer each:
+
+* somebody else moved an offset (`Fenced`): drop that partition, write the rest;
+* PostgreSQL refuses the data: bisect, so that the culprits alone become dead letters;
+* an outage: wait and try the same batch again, for as long as it takes;
+* a connection lost during COMMIT: the next try is fenced by our own commit, and finds the batch's row.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+import asyncpg
+import attrs
+import structlog
+from asyncpg import Connection
+from msgspec import json
+
+from engine import events
+from engine.backoff import Backoff
+from engine.blockers import BlockerWatch
+from engine.dead_letters import insert_dead_letters
+from engine.handler import Handler, RewriteBatch
+from engine.offsets import Advance, Fenced, advance_offsets
+from engine.partitions import PartitionTable
+from engine.postgres import Link, describe, is_momentary, is_outage, refuses_data
+from engine.records import Batch, Entry, HandledChunk, Record, Written
+from engine.status import Status
+from engine.verdict import REFUSED_BY_DATABASE, FieldError, Rejected
+
+T = TypeVar("T")
+
+WRITE_DEADLINE_S = 60.0
+STEP_GRACE_S = 30.0
+MOMENTARY_TRIES = 10
+_INSERT_BATCH = """
+INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
+                     messages, inserted, changed, unchanged, rejected, changed_keys)
+VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, clock_timestamp(), $9, $10, $11, $12, $13, $14)
+"""
+
+
+class _Refused(Exception):
+    """PostgreSQL refused the batch for its data. The message holds none of it."""
+
+
+@attrs.frozen
+class Identity:
+    """Who writes: the consumer group and topic, and the worker's name and host for the batch's row."""
+
+    group: str
+    topic: str
+    worker: str
+    host: str
+
+
+class BatchWriter(Generic[T]):
+    """Writes batches exactly once. `committed` is called after each commit that held dead letters or moved offsets."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        handler: Handler[T],
+        link: Link,
+        watch: BlockerWatch,
+        table: PartitionTable,
+        status: Status,
+        backoff: Backoff,
+        dead_letters_stored: Callable[[], None],
+    ) -> None:
+        self._identity = identity
+        self._handler = handler
+        self._link = link
+        self._watch = watch
+        self._table = table
+        self._status = status
+        self._backoff = backoff
+        self._dead_letters_stored = dead_letters_stored
+        self._attempted = Written()
+        self._log = structlog.get_logger()
+
+    async def handle_batch(self, chunks: list[HandledChunk[T]]) -> None:
+        """Write what the chunks hold, as far as this worker still owns it. Returns when all of it is settled."""
+        self._status.started = True
+        openings = {chunk.partition: chunk.opening for chunk in chunks}
+        epochs = {chunk.partition: chunk.epoch for chunk in chunks}
+        current = [chunk for chunk in chunks if self._table.opened(chunk.partition, chunk.opening)]
+        entries = [entry for chunk in sorted(current, key=lambda c: c.partition) for entry in chunk.entries]
+        consumed_at = min((chunk.consumed_at for chunk in chunks), default=datetime.now(UTC))
+        await self._settle(_Work(entries, openings, epochs, consumed_at, datetime.now(UTC)))
+
+    async def _settle(self, work: "_Work[T]") -> None:
+        while entries := self._owned(work):
+            batch = Batch(uuid4(), self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
+            try:
+                written = await self._commit(batch)
+            except Fenced as fence:
+                self._status.counters.fenced += 1
+                self._table.close(fence.partition)
+                self._log.warning(events.PARTITION_FENCED, topic=batch.topic, partition=fence.partition)
+                continue
+            except _Refused as refusal:
+                if len(entries) > 1:
+                    await self._bisect(work, entries)
+                    return
+                work = attrs.evolve(work, entries=[self._culprit(entries[0], str(refusal), batch)])
+                continue
+            await self._finish(batch, work, written)
+            return
+
+    def _owned(self, work: "_Work[T]") -> list[Entry[T]]:
+        floors = {
+            partition: opened.next_offset
+            for partition, opening in work.openings.items()
+            if (opened := self._table.opened(partition, opening))
+        }
+        return [
+            entry
+            for entry in work.entries
+            if (floor := floors.get(entry.record.partition)) is not None and entry.record.offset >= floor
+        ]
+
+    async def _bisect(self, work: "_Work[T]", entries: list[Entry[T]]) -> None:
+        middle = len(entries) // 2
+        await self._settle(attrs.evolve(work, entries=entries[:middle]))
+        await self._settle(attrs.evolve(work, entries=entries[middle:]))
+
+    def _culprit(self, entry: Entry[T], refusal: str, batch: Batch[T]) -> Entry[T]:
+        if isinstance(entry.value, Rejected):
+            raise RuntimeError(f"a dead letter was refused: {refusal}")
+        record = entry.record
+        self._log.warning(
+            events.BATCH_REFUSED, topic=batch.topic, partition=record.partition, offset=record.offset, error=refusal
+        )
+        subject = self._handler.subject(entry.value)
+        return Entry(record, Rejected(REFUSED_BY_DATABASE, (FieldError("", refusal),), subject))
+
+    async def _commit(self, batch: Batch[T]) -> Written:
+        """Commit the batch, waiting out any outage. Raises `Fenced` and `_Refused`."""
+        tries = _Tries()
+        while True:
+            try:
+                with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
+                    async with self._link.use() as connection:
+                        written = await self._link.within_deadline(self._transaction(connection, batch))
+            except RewriteBatch:
+                continue
+            except Fenced:
+                if tries.outages and await self._landed(batch):
+                    return self._attempted
+                raise
+            except Exception as error:
+                await self._wait_or_raise(error, tries)
+            else:
+                if self._status.recovered("postgres"):
+                    self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
+                return written
+
+    async def _wait_or_raise(self, error: Exception, tries: "_Tries") -> None:
+        """Return when it is time to try again; raise what trying again does not mend."""
+        if refuses_data(error):
+            raise _Refused(describe(error)) from None
+        if not is_outage(error):
+            raise error
+        if is_momentary(error) and tries.momentary < MOMENTARY_TRIES:
+            tries.momentary += 1
+            await asyncio.sleep(random.uniform(0.005, 0.05))
+            return
+        tries.outages += 1
+        await self._wait_out(error, tries.outages)
+
+    async def _wait_out(self, error: BaseException, attempt: int) -> None:
+        delay_s = self._backoff.delay_s(attempt, random.random())
+        self._status.outage("postgres", attempt)
+        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
+        self._log.warning(event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2))
+        await asyncio.sleep(delay_s)
+
+    async def _transaction(self, connection: Connection, batch: Batch[T]) -> Written:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            async with self._watch.over(connection):
+                await advance_offsets(connection, self._identity.group, batch.topic, self._advances(batch))
+            written = await self._handler.handle_batch(connection, batch)
+            rejected = batch.rejected()
+            if rejected:
+                await insert_dead_letters(connection, self._identity.group, batch, rejected)
+            await self._insert_batch(connection, batch, written, len(rejected))
+        except BaseException:
+            if not connection.is_closed():
+                await transaction.rollback()
+            raise
+        self._attempted = written
+        await transaction.commit()
+        return written
+
+    def _advances(self, batch: Batch[T]) -> list[Advance]:
+        advances = []
+        for partition, record in _last_records(batch).items():
+            expected = self._table.next_offset(partition)
+            if expected is None:
+                raise Fenced(partition)
+            advances.append(Advance(partition, expected, record))
+        return advances
+
+    async def _insert_batch(self, connection: Connection, batch: Batch[T], written: Written, rejected: int) -> None:
+        await connection.execute(
+            _INSERT_BATCH,
+            batch.batch_id,
+            self._identity.group,
+            batch.topic,
+            self._identity.worker,
+            self._identity.host,
+            json.encode(_sources(batch)).decode(),
+            batch.consumed_at,
+            batch.validated_at,
+            len(batch.entries),
+            written.inserted,
+            written.changed,
+            written.unchanged,
+            rejected,
+            written.changed_keys,
+        )
+
+    async def _landed(self, batch: Batch[T]) -> bool:
+        """Whether an earlier try of this batch was committed although its connection was lost."""
+        try:
+            async with self._link.use() as connection:
+                row = await connection.fetchrow("SELECT 1 FROM batches WHERE batch_id = $1", batch.batch_id)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if not is_outage(error):
+                raise
+            return await self._landed_later(batch, error)
+        if row is not None:
+            self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
+        return row is not None
+
+    async def _landed_later(self, batch: Batch[T], error: BaseException) -> bool:
+        await self._wait_out(error, 1)
+        return await self._landed(batch)
+
+    async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
+        counters = self._status.counters
+        for partition, record in _last_records(batch).items():
+            self._table.advance(partition, work.openings[partition], record.offset + 1)
+        rejected = len(batch.rejected())
+        counters.batches += 1
+        counters.messages += len(batch.entries)
+        counters.inserted += written.inserted
+        counters.changed += written.changed
+        counters.unchanged += written.unchanged
+        counters.rejected += rejected
+        if rejected:
+            self._dead_letters_stored()
+        await self._handler.batch_committed(batch, written)
+
+
+@attrs.define
+class _Tries:
+    momentary: int = 0
+    outages: int = 0
+
+
+@attrs.frozen
+class _Work(Generic[T]):
+    entries: list[Entry[T]]
+    openings: dict[int, int]
+    epochs: dict[int, int]
+    consumed_at: datetime
+    validated_at: datetime
+
+
+def _last_records(batch: Batch[Any]) -> dict[int, Record]:
+    return {entry.record.partition: entry.record for entry in batch.entries}
+
+
+def _sources(batch: Batch[Any]) -> list[dict[str, int]]:
+    sources: dict[int, dict[str, int]] = {}
+    for entry in batch.entries:
+        record = entry.record
+        source = sources.setdefault(
+            record.partition, {"partition": record.partition, "first_offset": record.offset, "messages": 0}
+        )
+        source["last_offset"] = record.offset
+        source["messages"] += 1
+    return list(sources.values())

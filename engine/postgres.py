@@ -1,0 +1,113 @@
+"""A connection to PostgreSQL that is opened when needed and dropped after trouble, and what an error means."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg import Connection
+
+T = TypeVar("T")
+
+_DATA_CLASSES = frozenset({"22", "23", "54"})
+"""SQLSTATE classes that blame the data: data exception, integrity constraint violation, program limit exceeded."""
+_QUICK_RETRY = frozenset({"40001", "40P01"})
+_FATAL = frozenset({"28000", "28P01", "3D000", "42501"})
+
+
+class Outage(Exception):
+    """PostgreSQL cannot do the work now, but may later. The message holds no data."""
+
+
+def refuses_data(error: BaseException) -> bool:
+    """Whether PostgreSQL, or asyncpg's encoder, refused what was written rather than the act of writing."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _DATA_CLASSES
+    return isinstance(error, asyncpg.exceptions.DataError)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether waiting may help: the connection, a lock, the disk, the server's mode or a missing table."""
+    if isinstance(error, asyncpg.PostgresError):
+        return not refuses_data(error)
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | ssl.SSLError | Outage)
+
+
+def is_momentary(error: BaseException) -> bool:
+    """Whether trying again at once is right: a deadlock or a serialization failure."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _QUICK_RETRY
+
+
+def is_refusal_to_connect(error: BaseException) -> bool:
+    """Whether PostgreSQL answers but does not let us in: wrong password, no such database, no permission."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _FATAL
+
+
+def describe(error: BaseException) -> str:
+    """Return a short description that holds no row's data: the kind, and PostgreSQL's own code."""
+    sqlstate = getattr(error, "sqlstate", None)
+    return f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
+
+
+class Link:
+    """One connection, used by one caller at a time, opened anew after any error."""
+
+    def __init__(self, options: dict[str, Any], deadline_s: float = 60.0) -> None:
+        self._options = options
+        self._deadline_s = deadline_s
+        self._connection: Connection | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Connection]:
+        """Lend the connection. It is dropped if an exception leaves it in the middle of something."""
+        async with self._lock:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(**self._options)
+            try:
+                yield self._connection
+            except (Exception, asyncio.CancelledError) as error:
+                if not isinstance(error, Exception) or not self._is_clean():
+                    self.drop()
+                raise
+
+    def _is_clean(self) -> bool:
+        connection = self._connection
+        return connection is not None and not connection.is_closed() and not connection.is_in_transaction()
+
+    async def within_deadline(self, work: Awaitable[T]) -> T:
+        """Await `work` on the lent connection; past the deadline the connection is cut, never cancelled mid-COPY.
+
+        Raises `TimeoutError` then.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._deadline_s)
+        except asyncio.CancelledError:
+            self.drop()
+            await asyncio.wait({task})
+            task.exception()
+            raise
+        if done:
+            return task.result()
+        self.drop()
+        await asyncio.wait({task})
+        task.exception()
+        raise TimeoutError("PostgreSQL did not answer in time")
+
+    def drop(self) -> None:
+        """Cut the connection. Safe at any time."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Close the connection politely, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            try:
+                await connection.close(timeout=2)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()

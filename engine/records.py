@@ -1,0 +1,95 @@
+"""What travels through a worker: chunks of records from one partition, then batches of what a handler made of them."""
+
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+import attrs
+
+from engine.verdict import Rejected
+
+T = TypeVar("T")
+
+
+class Record(Protocol):
+    """A Kafka record, as aiokafka gives it. `timestamp` is in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+
+
+@attrs.frozen
+class Entry(Generic[T]):
+    """One record and what the handler made of it."""
+
+    record: Record
+    value: T | Rejected
+
+
+@attrs.frozen
+class Chunk:
+    """Records of one partition in the order of their offsets, fetched under one opening of that partition."""
+
+    partition: int
+    opening: int
+    epoch: int
+    records: list[Any]
+    size_bytes: int
+    consumed_at: datetime
+
+
+@attrs.frozen
+class HandledChunk(Generic[T]):
+    """A chunk after the handler has looked at each of its records."""
+
+    partition: int
+    opening: int
+    epoch: int
+    entries: list[Entry[T]]
+    size_bytes: int
+    consumed_at: datetime
+
+
+@attrs.frozen
+class Batch(Generic[T]):
+    """What goes into one transaction. `epochs` gives, by partition, the generation of the topic it was read from."""
+
+    batch_id: UUID
+    topic: str
+    consumed_at: datetime
+    validated_at: datetime
+    entries: list[Entry[T]]
+    epochs: dict[int, int]
+
+    def accepted(self) -> list[tuple[Record, T]]:
+        """Return the records that the handler took, with what it made of them."""
+        return [(entry.record, entry.value) for entry in self.entries if not isinstance(entry.value, Rejected)]
+
+    def rejected(self) -> list[tuple[Record, Rejected]]:
+        """Return the records that the handler refused, with the reasons."""
+        return [(entry.record, entry.value) for entry in self.entries if isinstance(entry.value, Rejected)]
+
+
+@attrs.frozen
+class Written:
+    """What a handler did with a batch: how many keys were new, changed, or the same as what was stored.
+
+    `changed_keys` are those whose cached answers are stale until the cache has followed. `follow_up` is the handler's
+    own: it comes back in `batch_committed`.
+    """
+
+    inserted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    changed_keys: list[str] = attrs.field(factory=list)
+    follow_up: Any = None
+
+
+def record_time(record: Record) -> datetime:
+    """Return when the record was produced, in UTC."""
+    return datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC)

@@ -1,0 +1,91 @@
+"""What a worker is doing, for its heartbeat: the state it declares, the step it is in, and its counters."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+import attrs
+
+
+class State(StrEnum):
+    """The states a worker declares. All but `STALLED` are fine to stay in; only `OUTAGE` is not well."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    RUNNING = "running"
+    OUTAGE = "outage"
+    DRAINING = "draining"
+
+
+@attrs.define
+class Counters:
+    """What a worker has done since it started."""
+
+    messages: int = 0
+    inserted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    batches: int = 0
+    fenced: int = 0
+    outages: int = 0
+    cached: int = 0
+
+
+@attrs.define
+class Step:
+    """A piece of work with a deadline. Past the deadline the worker counts as stuck."""
+
+    name: str
+    started_s: float
+    deadline_s: float
+
+    def overdue_s(self, now_s: float) -> float:
+        """Return by how many seconds the deadline has passed, or 0."""
+        return max(0.0, now_s - self.started_s - self.deadline_s)
+
+
+class Status:
+    """The worker's own view of itself."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.steps: dict[str, Step] = {}
+        self.outages: dict[str, int] = {}
+        self.draining = False
+        self.started = False
+
+    @contextmanager
+    def step(self, name: str, deadline_s: float) -> Iterator[None]:
+        """Declare a step that must end within `deadline_s` seconds."""
+        self.steps[name] = Step(name, time.monotonic(), deadline_s)
+        try:
+            yield
+        finally:
+            self.steps.pop(name, None)
+
+    def outage(self, of: str, attempt: int) -> None:
+        """Declare that `of` (postgres, kafka, redis) has been failing for `attempt` tries."""
+        if of not in self.outages:
+            self.counters.outages += 1
+        self.outages[of] = attempt
+
+    def recovered(self, of: str) -> bool:
+        """Declare that `of` works. Returns whether that ends an outage."""
+        return self.outages.pop(of, None) is not None
+
+    @property
+    def state(self) -> State:
+        """The state to declare now."""
+        if self.draining:
+            return State.DRAINING
+        if self.outages.keys() - {"redis"}:
+            return State.OUTAGE
+        if not self.started:
+            return State.STARTING
+        return State.RUNNING if self.steps else State.IDLE
+
+    def overdue(self, now_s: float) -> Step | None:
+        """Return a step whose deadline has passed, if there is one."""
+        return next((step for step in self.steps.values() if step.overdue_s(now_s) > 0), None)

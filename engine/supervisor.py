@@ -1,0 +1,235 @@
+"""The supervisor: starts children, hears their heartbeats, restarts the dead by policy, and stops them together.
+
+It knows nothing of what the children do. A child is a command line; what it says of itself arrives as beats.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import attrs
+import structlog
+
+from engine import events
+from engine.heartbeat import (
+    HEARTBEAT_FD_VARIABLE,
+    LIFELINE_FD_VARIABLE,
+    MAX_LINE_BYTES,
+    Beat,
+    decode_beat,
+)
+from engine.restart import GiveUp, Restart, RestartPolicy
+
+HEARTBEAT_TIMEOUT_S = 15.0
+CHECK_S = 0.5
+REPORT_S = 1.0
+
+
+@attrs.frozen
+class ChildSpec:
+    """How to start a child: its name and its command line."""
+
+    name: str
+    command: Sequence[str]
+
+
+@attrs.define
+class Child:
+    """A child and what is known of it. Times are from `time.monotonic`, in seconds."""
+
+    spec: ChildSpec
+    process: Process | None = None
+    lifeline: int | None = None
+    beat: Beat | None = None
+    heard_s: float = 0.0
+    started_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    restarts: int = 0
+    killed_for: str | None = None
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, or 0 while it is not running."""
+        return self.process.pid if self.process is not None and self.process.returncode is None else 0
+
+
+Report = Callable[[list[Child]], Awaitable[None]]
+
+
+class Supervisor:
+    """Runs children until a signal or until the policy gives up; `run` returns the exit code."""
+
+    def __init__(
+        self,
+        specs: Sequence[ChildSpec],
+        policy: RestartPolicy,
+        shutdown_timeout_s: float,
+        report: Report | None = None,
+        heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S,
+    ) -> None:
+        self.children = [Child(spec) for spec in specs]
+        self._policy = policy
+        self._shutdown_timeout_s = shutdown_timeout_s
+        self._report = report
+        self._heartbeat_timeout_s = heartbeat_timeout_s
+        self._stopping = asyncio.Event()
+        self._exit_code = 0
+        self._log = structlog.get_logger()
+
+    def request_stop(self) -> None:
+        """Begin to stop: children are told, all at once, and waited for under one deadline."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Supervise until the end. Leaves no child behind, whatever happens."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.request_stop)
+        self._log.info(events.SUPERVISOR_STARTED, workers=len(self.children))
+        keepers = [asyncio.create_task(self._keep(child), name=child.spec.name) for child in self.children]
+        others = [asyncio.create_task(self._watch(), name="watch"), asyncio.create_task(self._tell(), name="report")]
+        try:
+            await self._stopping.wait()
+            await self._stop_children()
+        finally:
+            for child in self.children:
+                self._kill(child)
+            for task in [*keepers, *others]:
+                task.cancel()
+            await asyncio.gather(*keepers, *others, return_exceptions=True)
+            await self._tell_once()
+        self._log.info(events.SUPERVISOR_STOPPED, exit_code=self._exit_code)
+        return self._exit_code
+
+    async def _keep(self, child: Child) -> None:
+        """Keep one child running."""
+        while not self._stopping.is_set():
+            exit_code = await self._run_once(child)
+            if self._stopping.is_set():
+                return
+            self._log.error(
+                events.WORKER_DIED, worker=child.spec.name, exit_code=exit_code, killed_for=child.killed_for
+            )
+            decision = self._policy.child_died(exit_code, time.monotonic(), random.random())
+            match decision:
+                case GiveUp(code, reason):
+                    self._exit_code = code
+                    self._log.error(events.SUPERVISOR_GAVE_UP, reason=reason, exit_code=code)
+                    self.request_stop()
+                case Restart(delay_s):
+                    child.restarts += 1
+                    self._log.warning(events.WORKER_RESTARTING, worker=child.spec.name, delay_s=round(delay_s, 2))
+                    await self._pause(delay_s)
+
+    async def _pause(self, delay_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), delay_s)
+        except TimeoutError:
+            return
+
+    async def _run_once(self, child: Child) -> int:
+        beats_read, beats_write = os.pipe()
+        life_read, life_write = os.pipe()
+        try:
+            child.killed_for, child.beat = None, None
+            child.heard_s, child.started_at = time.monotonic(), datetime.now(UTC)
+            child.process = await asyncio.create_subprocess_exec(
+                *child.spec.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(beats_write, life_read),
+                env={
+                    **os.environ,
+                    HEARTBEAT_FD_VARIABLE: str(beats_write),
+                    LIFELINE_FD_VARIABLE: str(life_read),
+                },
+                # Ctrl-C in a terminal reaches the whole process group; the children must hear of it from us alone.
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(beats_read)
+            os.close(life_write)
+            raise
+        finally:
+            os.close(beats_write)
+            os.close(life_read)
+        child.lifeline = life_write
+        if self._stopping.is_set():
+            child.process.terminate()
+        listener = asyncio.create_task(self._listen(child, beats_read), name=f"{child.spec.name}-beats")
+        try:
+            return await child.process.wait()
+        finally:
+            listener.cancel()
+            os.close(life_write)
+            child.lifeline = None
+
+    async def _listen(self, child: Child, fd: int) -> None:
+        reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", buffering=0)
+        )
+        try:
+            while line := await reader.readline():
+                beat = decode_beat(line)
+                if beat is not None:
+                    child.beat, child.heard_s = beat, time.monotonic()
+        finally:
+            transport.close()
+
+    async def _watch(self) -> None:
+        """Kill children that fell silent, or that say themselves that a step is overdue."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            for child in self.children:
+                reason = self._stuck(child)
+                if reason is not None and child.pid:
+                    self._log.error(events.WORKER_STUCK, worker=child.spec.name, pid=child.pid, reason=reason)
+                    child.killed_for = reason
+                    self._kill(child)
+
+    def _stuck(self, child: Child) -> str | None:
+        if self._stopping.is_set() or child.killed_for is not None:
+            return None
+        if time.monotonic() - child.heard_s > self._heartbeat_timeout_s:
+            return f"no heartbeat for {self._heartbeat_timeout_s:g} s"
+        if child.beat is not None and child.beat.overdue is not None:
+            return f"step {child.beat.overdue} is overdue"
+        return None
+
+    async def _tell(self) -> None:
+        while True:
+            await self._tell_once()
+            await asyncio.sleep(REPORT_S)
+
+    async def _tell_once(self) -> None:
+        if self._report is not None:
+            await self._report(self.children)
+
+    async def _stop_children(self) -> None:
+        """Signal all, wait once under one deadline, kill the late."""
+        deadline = time.monotonic() + self._shutdown_timeout_s
+        self._log.info(events.DRAIN_STARTED, timeout_s=self._shutdown_timeout_s)
+        running = [child.process for child in self.children if child.process is not None and child.pid]
+        for process in running:
+            process.terminate()
+        waits = [asyncio.create_task(process.wait()) for process in running]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=max(0.0, deadline - time.monotonic()))
+            if late:
+                self._log.error(events.DRAIN_INCOMPLETE, workers=[c.spec.name for c in self.children if c.pid])
+        for child in self.children:
+            self._kill(child)
+        for process in running:
+            if await process.wait() != 0:
+                self._exit_code = self._exit_code or 1
+
+    def _kill(self, child: Child) -> None:
+        if child.pid and child.process is not None:
+            try:
+                child.process.kill()
+            except ProcessLookupError:
+                return

@@ -1,0 +1,90 @@
+"""Brings committed batches into the cache: one round trip for all that wait, never in the way of ingest.
+
+What Redis misses, it misses: a new order that is not cached is read from PostgreSQL. Only changed orders must not be
+forgotten; `handlers.catch_up` finds them by their batch's empty `cached_at`.
+"""
+
+import time
+from uuid import UUID
+
+import asyncpg
+import attrs
+import structlog
+from redis.exceptions import RedisError
+
+from engine import events
+from engine.actor import BatchActor
+from engine.mailbox import MailboxClosed
+from engine.postgres import Link, describe
+from engine.status import Status
+from handlers.cache import OrderCache
+
+MAX_ORDERS_A_ROUND = 2000
+MAX_ORDERS_WAITING = 8000
+MAX_BYTES_WAITING = 32 * 1024 * 1024
+RETRY_S = 1.0
+MARK_CACHED = "UPDATE batches SET cached_at = clock_timestamp(), changed_keys = '{}' WHERE batch_id = ANY($1::uuid[])"
+
+
+@attrs.frozen
+class CacheBatch:
+    """The bodies of one committed batch."""
+
+    batch_id: UUID
+    bodies: list[tuple[str, bytes]]
+
+
+class CacheWriter:
+    """Writes bodies to Redis and then marks their batches as cached."""
+
+    def __init__(self, cache: OrderCache, link: Link, status: Status) -> None:
+        self._cache = cache
+        self._link = link
+        self._status = status
+        self._retry_at = 0.0
+        self._log = structlog.get_logger()
+        self._actor: BatchActor[CacheBatch] = BatchActor(
+            "cache-writer",
+            self._handle,
+            max_items=MAX_ORDERS_A_ROUND,
+            capacity_items=MAX_ORDERS_WAITING,
+            capacity_weight=MAX_BYTES_WAITING,
+        )
+
+    def start(self) -> None:
+        """Start the actor."""
+        self._actor.start()
+
+    def offer(self, batch: CacheBatch) -> bool:
+        """Hand over a batch if there is room; return whether it was taken. Never waits, never raises."""
+        weight = sum(len(body) for _, body in batch.bodies)
+        try:
+            return self._actor.put_nowait(batch, weight, max(1, len(batch.bodies)))
+        except MailboxClosed:
+            return False
+
+    async def stop(self, deadline_s: float) -> bool:
+        """Finish what waits within `deadline_s` seconds, then close."""
+        finished = await self._actor.stop(deadline_s)
+        await self._link.close()
+        return finished
+
+    async def _handle(self, batches: list[CacheBatch]) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            await self._cache.put_many([pair for batch in batches for pair in batch.bodies])
+        except (RedisError, OSError, TimeoutError) as error:
+            self._retry_at = time.monotonic() + RETRY_S
+            if "redis" not in self._status.outages:
+                self._log.warning(events.OUTAGE_STARTED, of="redis", error=type(error).__name__)
+            self._status.outage("redis", 1)
+            return
+        if self._status.recovered("redis"):
+            self._log.info(events.OUTAGE_ENDED, of="redis")
+        self._status.counters.cached += sum(len(batch.bodies) for batch in batches)
+        try:
+            async with self._link.use() as connection:
+                await connection.execute(MARK_CACHED, [batch.batch_id for batch in batches], timeout=10)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error))

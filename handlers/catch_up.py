@@ -1,0 +1,60 @@
+"""Finishes what a crash, or an absent Redis, left undone: changed orders whose cached answer may be the old one."""
+
+import asyncio
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+from engine.postgres import Link, describe, is_outage
+from handlers.cache import OrderCache
+from handlers.cache_writer import MARK_CACHED
+from handlers.reader import fetch_bodies
+
+CHECK_S = 5.0
+OLDER_THAN_S = 5
+PAGE_BATCHES = 20
+MAX_UIDS = 1000
+CAUGHT_UP = "cache_caught_up"
+CATCH_UP_FAILED = "cache_catch_up_failed"
+# SKIP LOCKED: several workers look for the same work, and each batch needs it once.
+_UNDONE = """
+SELECT batch_id, changed_keys FROM batches
+WHERE cached_at IS NULL AND committed_at < clock_timestamp() - make_interval(secs => $1)
+ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+
+
+class CatchUp:
+    """Looks every few seconds for committed batches that the cache has not followed."""
+
+    def __init__(self, cache: OrderCache, link: Link) -> None:
+        self._cache = cache
+        self._link = link
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Check for ever. Trouble with Redis or PostgreSQL ends this round, not the task."""
+        while True:
+            try:
+                while await self.catch_up_page():
+                    pass
+            except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if isinstance(error, asyncpg.PostgresError) and not is_outage(error):
+                    raise
+                self._log.debug(CATCH_UP_FAILED, error=describe(error))
+            await asyncio.sleep(CHECK_S)
+
+    async def catch_up_page(self) -> bool:
+        """Bring one page of batches into the cache. Returns whether there may be more."""
+        async with self._link.use() as connection, connection.transaction():
+            batches = await connection.fetch(_UNDONE, OLDER_THAN_S, PAGE_BATCHES)
+            if not batches:
+                return False
+            uids = sorted({uid for batch in batches for uid in batch["changed_keys"]})
+            for start in range(0, len(uids), MAX_UIDS):
+                bodies = await fetch_bodies(connection, uids[start : start + MAX_UIDS])
+                await self._cache.put_many(list(bodies.items()))
+            await connection.execute(MARK_CACHED, [batch["batch_id"] for batch in batches])
+        self._log.info(CAUGHT_UP, batches=len(batches), orders=len(uids))
+        return True

@@ -1,0 +1,58 @@
+"""The handler of orders: what the engine calls for each record and for each batch."""
+
+from asyncpg import Connection
+
+from engine.records import Batch, Record, Written
+from engine.verdict import Rejected
+from handlers.body import finish_body, render_time
+from handlers.cache_writer import CacheBatch, CacheWriter
+from handlers.decode import decode_order
+from handlers.order_log import log_batch
+from handlers.order_writer import OrderWriter
+from handlers.prepared import PreparedOrder, prepare
+from handlers.versions import Plan
+
+
+class OrderHandler:
+    """Decodes and validates orders, writes them, and then follows up with the cache and the log."""
+
+    def __init__(self, cache_writer: CacheWriter) -> None:
+        self._writer = OrderWriter()
+        self._cache_writer = cache_writer
+
+    def handle_message(self, record: Record) -> PreparedOrder | Rejected:
+        """Return the order, ready to be written, or all the reasons against it."""
+        order = decode_order(record.value)
+        return order if isinstance(order, Rejected) else prepare(order)
+
+    def subject(self, value: PreparedOrder) -> str | None:
+        """Return the order's uid."""
+        return value.order_uid
+
+    async def handle_batch(self, connection: Connection, batch: Batch[PreparedOrder]) -> Written:
+        """Write the batch's orders within the open transaction. See `handlers.order_writer`."""
+        plan = await self._writer.write(connection, batch)
+        return Written(
+            inserted=len(plan.inserts),
+            changed=len(plan.changes),
+            unchanged=len(batch.entries) - len(batch.rejected()) - len(plan.inserts) - len(plan.changes),
+            changed_keys=[write.candidate.uid for write in plan.changes],
+            follow_up=plan,
+        )
+
+    async def batch_committed(self, batch: Batch[PreparedOrder], written: Written) -> None:
+        """Cache the new and changed orders, and log every order of the batch."""
+        plan: Plan[PreparedOrder] = written.follow_up
+        self._cache_writer.offer(CacheBatch(batch.batch_id, _bodies(plan)))
+        log_batch(batch, written)
+
+
+def _bodies(plan: Plan[PreparedOrder]) -> list[tuple[str, bytes]]:
+    bodies = []
+    rendered = {}
+    for write in (*plan.inserts, *plan.changes):
+        times = (write.created_at, write.updated_at)
+        if times not in rendered:
+            rendered[times] = (render_time(write.created_at), render_time(write.updated_at))
+        bodies.append((write.candidate.uid, finish_body(write.candidate.order.content, *rendered[times])))
+    return bodies

@@ -1,0 +1,125 @@
+"""Writes a batch of orders into PostgreSQL, inside the engine's transaction.
+
+New orders go straight in with COPY. When that meets an order that is already stored, the batch is written again: what
+is known is looked up and locked first, changed orders are deleted (their items with them) and copied anew with the
+rest. While repeats last, the look-up stays, so that no batch is written twice.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from asyncpg import Connection, UniqueViolationError
+
+from engine.handler import RewriteBatch
+from engine.records import Batch
+from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
+from handlers.versions import Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
+
+# Locked in uid order: two writers that meet on the same orders wait for each other instead of deadlocking.
+_KNOWN = """
+SELECT order_uid, source_partition, source_offset, source_epoch, produced_at, content_digest, created_at, updated_at
+FROM orders WHERE order_uid = ANY($1::text[]) ORDER BY order_uid FOR UPDATE
+"""
+_DELETE = "DELETE FROM orders WHERE order_uid = ANY($1::text[])"
+_MOVE_SOURCE = """
+UPDATE orders SET source_partition = new.partition, source_offset = new.kafka_offset, source_epoch = new.epoch,
+                  produced_at = new.produced_at
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[])
+     AS new (order_uid, partition, kafka_offset, epoch, produced_at)
+WHERE orders.order_uid = new.order_uid
+"""
+
+
+class OrderWriter:
+    """Writes batches one at a time, and remembers whether repeats are to be expected."""
+
+    def __init__(self) -> None:
+        self._expect_repeats = False
+
+    async def write(self, connection: Connection, batch: Batch[PreparedOrder]) -> Plan[PreparedOrder]:
+        """Write the accepted orders of `batch` and return what that took.
+
+        Raises `RewriteBatch` when it met an order that is already stored.
+        """
+        latest = latest_of_each(
+            Candidate(
+                order.order_uid,
+                Source(record.partition, record.offset, record.timestamp, batch.epochs[record.partition]),
+                order.content_digest,
+                order,
+            )
+            for record, order in batch.accepted()
+        )
+        stored = await self._stored(connection, latest) if self._expect_repeats and latest else {}
+        if latest:
+            self._expect_repeats = bool(stored)
+        plan = plan_writes(latest, stored, datetime.now(UTC))
+        if plan.changes:
+            await connection.execute(_DELETE, [write.candidate.uid for write in plan.changes])
+        if plan.unchanged:
+            await self._move_sources(connection, plan.unchanged)
+        writes = plan.inserts + plan.changes
+        writes.sort(key=lambda write: write.candidate.uid)
+        if writes:
+            await self._copy(connection, writes, batch)
+        return plan
+
+    async def _stored(self, connection: Connection, latest: list[Candidate[PreparedOrder]]) -> dict[str, Stored]:
+        rows = await connection.fetch(_KNOWN, [candidate.uid for candidate in latest])
+        return {
+            row["order_uid"]: Stored(
+                Source(
+                    row["source_partition"],
+                    row["source_offset"],
+                    round(row["produced_at"].timestamp() * 1000),
+                    row["source_epoch"],
+                ),
+                row["content_digest"],
+                row["created_at"],
+                row["updated_at"],
+            )
+            for row in rows
+        }
+
+    async def _move_sources(self, connection: Connection, unchanged: list[Candidate[PreparedOrder]]) -> None:
+        await connection.execute(
+            _MOVE_SOURCE,
+            [candidate.uid for candidate in unchanged],
+            [candidate.source.partition for candidate in unchanged],
+            [candidate.source.offset for candidate in unchanged],
+            [candidate.source.epoch for candidate in unchanged],
+            [datetime.fromtimestamp(candidate.source.produced_ms / 1000, UTC) for candidate in unchanged],
+        )
+
+    async def _copy(
+        self, connection: Connection, writes: list[Write[PreparedOrder]], batch: Batch[PreparedOrder]
+    ) -> None:
+        try:
+            await connection.copy_records_to_table(
+                "orders", columns=ORDER_COLUMNS, records=[_order_row(write, batch) for write in writes]
+            )
+        except UniqueViolationError as error:
+            if error.constraint_name != "orders_pkey":
+                raise
+            self._expect_repeats = True
+            raise RewriteBatch from None
+        await connection.copy_records_to_table(
+            "order_items",
+            columns=ITEM_COLUMNS,
+            records=[row for write in writes for row in write.candidate.order.item_rows],
+        )
+
+
+def _order_row(write: Write[PreparedOrder], batch: Batch[Any]) -> tuple[Any, ...]:
+    source = write.candidate.source
+    produced_at = datetime.fromtimestamp(source.produced_ms / 1000, UTC)
+    return (
+        *write.candidate.order.order_row,
+        source.partition,
+        source.offset,
+        source.epoch,
+        produced_at,
+        batch.batch_id,
+        write.created_at,
+        write.updated_at,
+    )

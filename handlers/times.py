@@ -1,0 +1,22 @@
+"""RFC 3339 times, read strictly."""
+
+import re
+from datetime import datetime
+
+from handlers.model import UtcTime
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+TIME_RULE = "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
+
+
+def parse_time(value: object) -> UtcTime:
+    """Return an RFC 3339 time (section 5.6, with a zone) in UTC; digits finer than a microsecond are cut.
+
+    Raises `ValueError` with what is allowed. A leap second (`:60`) is refused: PostgreSQL cannot keep one.
+    """
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError(TIME_RULE)
+    try:
+        return UtcTime.of(datetime.fromisoformat(value.upper()))
+    except (ValueError, OverflowError):
+        raise ValueError(TIME_RULE) from None

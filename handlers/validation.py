@@ -1,0 +1,151 @@
+"""Validation that names every error at once: slow, and the last word on whether a message is a valid order.
+
+The rules are read from the annotations of `handlers.model`; what an annotation cannot say (a sum, uniqueness) stands
+here.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
+
+from cattrs import ClassValidationError, Converter, IterableValidationError
+from cattrs.errors import BaseValidationError
+from cattrs.gen import make_dict_structure_fn
+from msgspec import Meta
+
+from engine.verdict import FieldError, Rejected
+from handlers.model import Delivery, Item, Order, Payment, UtcTime
+from handlers.reasons import INVALID_ORDER
+from handlers.times import parse_time
+
+MAX_ERRORS = 100
+"""How many errors of one message are kept: a hostile message may hold a million."""
+
+
+class Problem(ValueError):
+    """A rule is broken. `path` is relative to where it is raised; the message never quotes the value."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def validate(document: object) -> Order | Rejected:
+    """Turn decoded JSON into an order, or into all the reasons why it is none."""
+    try:
+        return _converter.structure(document, Order)
+    except (BaseValidationError, Problem) as error:
+        errors = _flatten(error, "")[:MAX_ERRORS]
+        return Rejected(INVALID_ORDER, tuple(errors), readable_uid(document))
+
+
+def readable_uid(document: object) -> str | None:
+    """Return the uid that a message claims, if it is one that could be stored."""
+    uid = document.get("order_uid") if isinstance(document, dict) else None
+    if not isinstance(uid, str) or not uid.strip() or "\x00" in uid or len(uid.encode()) > 512:  # noqa: PLR2004
+        return None
+    return uid
+
+
+def _flatten(error: BaseException, path: str) -> list[FieldError]:
+    if isinstance(error, ClassValidationError):
+        noted, plain = error.group_exceptions()
+        found = [_flatten(inner, _join(path, note.name)) for inner, note in noted]
+    elif isinstance(error, IterableValidationError):
+        listed, plain = error.group_exceptions()
+        found = [_flatten(inner, f"{path}[{note.index}]") for inner, note in listed]
+    elif isinstance(error, Problem):
+        return [FieldError(_join(path, error.path), str(error))]
+    elif isinstance(error, KeyError):
+        return [FieldError(path, "is required")]
+    else:
+        return [FieldError(path, "is not valid")]
+    return [one for group in [*found, *(_flatten(inner, path) for inner in plain)] for one in group]
+
+
+def _join(path: str, relative: str) -> str:
+    return f"{path}{relative}" if relative.startswith("[") else f"{path}.{relative}".strip(".")
+
+
+def _object_hook(cls: type[Any], rule: Callable[[Any], None] | None = None) -> Callable[[Any, Any], Any]:
+    structure = make_dict_structure_fn(cls, _converter)
+
+    def hook(value: Any, kind: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Problem("must be an object")
+        result = structure(value, kind)
+        if rule is not None:
+            rule(result)
+        return result
+
+    return hook
+
+
+def _amount_adds_up(payment: Payment) -> None:
+    if not payment.adds_up:
+        raise Problem("must equal goods_total + delivery_cost + custom_fee", "amount")
+
+
+def _is_constrained(kind: Any) -> bool:
+    return get_origin(kind) is Annotated and isinstance(get_args(kind)[1], Meta)
+
+
+def _constrained_hook(kind: Any) -> Callable[[Any, Any], Any]:
+    base, meta = get_args(kind)[:2]
+    if base is str:
+        return lambda value, _kind: _check_text(value, meta)
+    if base is int:
+        return lambda value, _kind: _check_integer(value, meta)
+    return lambda value, _kind: _check_items(value, base)
+
+
+def _check_text(value: Any, meta: Meta) -> str:
+    extra = meta.extra or {}
+    if not isinstance(value, str):
+        raise Problem("must be a string")
+    if "\x00" in value:
+        raise Problem("must not contain NUL")
+    if extra.get("required") and not value.strip():
+        raise Problem("must not be blank")
+    limit = extra.get("max_bytes")
+    if limit is not None and len(value.encode()) > limit:
+        raise Problem(f"must be at most {limit} bytes of UTF-8")
+    return value
+
+
+def _check_integer(value: Any, meta: Meta) -> int:
+    if type(value) is not int:  # a bool is an int to Python, and not to us
+        raise Problem("must be a whole number")
+    low = meta.ge if meta.ge is not None else (meta.gt or 0) + 1
+    if not low <= value <= (meta.le or 0):
+        raise Problem(f"must be from {low} to {meta.le}")
+    return value
+
+
+def _check_items(value: Any, base: Any) -> list[Item]:
+    if not isinstance(value, list):
+        raise Problem("must be an array")
+    if not value:
+        raise Problem("must hold at least one item")
+    items: list[Item] = _converter.structure(value, base)
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if item.rid in seen:
+            raise Problem("must be unique within the order", f"[{index}].rid")
+        seen.add(item.rid)
+    return items
+
+
+def _check_time(value: Any, _kind: Any) -> UtcTime:
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise Problem(str(error)) from None
+
+
+_converter = Converter(detailed_validation=True)
+_converter.register_structure_hook_factory(_is_constrained, _constrained_hook)
+_converter.register_structure_hook(UtcTime, _check_time)
+_converter.register_structure_hook(Delivery, _object_hook(Delivery))
+_converter.register_structure_hook(Payment, _object_hook(Payment, _amount_adds_up))
+_converter.register_structure_hook(Item, _object_hook(Item))
+_converter.register_structure_hook(Order, _object_hook(Order))

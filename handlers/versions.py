@@ -1,0 +1,106 @@
+"""Which message of an order wins, and what that means for what is stored. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+_TICK = timedelta(microseconds=1)
+
+
+@attrs.frozen
+class Source:
+    """Where a version of an order came from. `produced_ms` is Kafka's timestamp in milliseconds.
+
+    `epoch` is the generation of the topic: it grows when the topic was created anew, and offsets began again.
+    """
+
+    partition: int
+    offset: int
+    produced_ms: int
+    epoch: int = 0
+
+
+def supersedes(new: Source, old: Source) -> bool:
+    """Whether a message at `new` replaces the version from `old`.
+
+    Within a partition the later offset wins; across partitions (or generations of the topic) the later timestamp does,
+    and on a tie the higher partition, so that every worker decides alike.
+    """
+    if (new.partition, new.epoch) == (old.partition, old.epoch):
+        return new.offset > old.offset
+    return (new.produced_ms, new.epoch, new.partition) > (old.produced_ms, old.epoch, old.partition)
+
+
+@attrs.frozen
+class Candidate(Generic[T]):
+    """A version that wants to be stored: its order's uid, its source, the digest of its content, and the order."""
+
+    uid: str
+    source: Source
+    digest: bytes
+    order: T
+
+
+@attrs.frozen
+class Stored:
+    """What PostgreSQL holds of an order, as far as the decision needs it."""
+
+    source: Source
+    digest: bytes
+    created_at: datetime
+    updated_at: datetime
+
+
+@attrs.frozen
+class Write(Generic[T]):
+    """A version to be stored with these timestamps."""
+
+    candidate: Candidate[T]
+    created_at: datetime
+    updated_at: datetime
+
+
+@attrs.define
+class Plan(Generic[T]):
+    """What to do with a batch. Every list is sorted by uid, so that two writers cannot deadlock.
+
+    `unchanged` hold the same content as what is stored but come from a later message: only their source moves. `stale`
+    lost to what is stored and leave no trace there.
+    """
+
+    inserts: list[Write[T]] = attrs.field(factory=list)
+    changes: list[Write[T]] = attrs.field(factory=list)
+    unchanged: list[Candidate[T]] = attrs.field(factory=list)
+    stale: list[Candidate[T]] = attrs.field(factory=list)
+
+
+def latest_of_each(candidates: Iterable[Candidate[T]]) -> list[Candidate[T]]:
+    """Return the winning version of each uid, sorted by uid."""
+    latest: dict[str, Candidate[T]] = {}
+    for candidate in candidates:
+        known = latest.get(candidate.uid)
+        if known is None or supersedes(candidate.source, known.source):
+            latest[candidate.uid] = candidate
+    return [latest[uid] for uid in sorted(latest)]
+
+
+def plan_writes(latest: list[Candidate[T]], stored: Mapping[str, Stored], now: datetime) -> Plan[T]:
+    """Decide what each version does to what is stored; `latest` is sorted and holds each uid once.
+
+    A change keeps `created_at` and moves `updated_at` forward, even if this machine's clock is behind.
+    """
+    plan: Plan[T] = Plan()
+    for candidate in latest:
+        known = stored.get(candidate.uid)
+        if known is None:
+            plan.inserts.append(Write(candidate, now, now))
+        elif not supersedes(candidate.source, known.source):
+            plan.stale.append(candidate)
+        elif candidate.digest == known.digest:
+            plan.unchanged.append(candidate)
+        else:
+            plan.changes.append(Write(candidate, known.created_at, max(now, known.updated_at + _TICK)))
+    return plan

@@ -1,0 +1,44 @@
+"""Caches the newest orders at start, in the background, page by page, never delaying readiness."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+from engine.postgres import Link, describe
+from handlers.cache import OrderCache
+from handlers.reader import fetch_newest
+
+PAGE_ORDERS = 500
+WARMED = "cache_warmed"
+WARMING_STOPPED = "cache_warming_stopped"
+
+
+class WarmUp:
+    """Caches the newest `limit` orders by `date_created`, once."""
+
+    def __init__(self, cache: OrderCache, link: Link, limit: int) -> None:
+        self._cache = cache
+        self._link = link
+        self._limit = limit
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Fill the cache and end. Trouble ends it early: the cache fills itself as orders are looked up."""
+        warmed = 0
+        before: tuple[Any, str] | None = (datetime.max.replace(tzinfo=UTC), "")
+        try:
+            while warmed < self._limit and before is not None:
+                async with self._link.use() as connection:
+                    page = min(PAGE_ORDERS, self._limit - warmed)
+                    bodies, before = await fetch_newest(connection, before, page)
+                await self._cache.put_many(bodies)
+                warmed += len(bodies)
+                await asyncio.sleep(0)
+        except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._log.warning(WARMING_STOPPED, orders=warmed, error=describe(error))
+            return
+        self._log.info(WARMED, orders=warmed)

@@ -1,0 +1,47 @@
+"""`orderflow engine`: the supervisor and its worker processes."""
+
+import asyncio
+import sys
+
+import attrs
+import click
+
+from engine.restart import RestartPolicy
+from engine.supervisor import ChildSpec, Supervisor
+from orderflow.logs import configure_logging
+from orderflow.preflight import wait_until_ready
+from orderflow.settings import Settings, load_settings
+from orderflow.worker_reports import WorkerReports
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes. Default: WORKERS, else by the machine.")
+def engine(workers: int | None) -> None:
+    """Run the engine: consume orders, write them to PostgreSQL, keep Redis current.
+
+    Runs in the foreground until SIGTERM or Ctrl-C, then drains and exits 0. Needs the topics (`orderflow topics
+    create`) and the current schema (`orderflow migrate`).
+    """
+    settings = load_settings()
+    if workers is not None:
+        settings = attrs.evolve(settings, workers=workers)
+    configure_logging(settings, component="supervisor")
+    sys.exit(asyncio.run(_supervise(settings)))
+
+
+async def _supervise(settings: Settings) -> int:
+    await wait_until_ready(settings)
+    reports = WorkerReports(settings)
+    supervisor = Supervisor(
+        [
+            ChildSpec(f"worker-{index}", (sys.executable, "-m", "orderflow", "worker", "--index", str(index)))
+            for index in range(settings.effective_workers)
+        ],
+        RestartPolicy(settings.restart_max, settings.restart_window_s),
+        settings.shutdown_timeout_s,
+        reports.report,
+    )
+    try:
+        return await supervisor.run()
+    finally:
+        await reports.close(supervisor.children)

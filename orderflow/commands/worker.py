@@ -1,0 +1,70 @@
+"""`orderflow worker`: one worker process, as the supervisor starts it."""
+
+import gc
+import socket
+import sys
+
+import click
+import uvloop
+
+from engine.backoff import Backoff
+from engine.batch_writer import Identity
+from engine.postgres import Link
+from engine.status import Status
+from engine.worker import Worker, WorkerOptions
+from handlers.cache import OrderCache
+from handlers.cache_writer import CacheWriter
+from handlers.catch_up import CatchUp
+from handlers.order_handler import OrderHandler
+from handlers.warm_up import WarmUp
+from orderflow.connections import kafka_options, postgres_options, redis_client
+from orderflow.logs import configure_logging
+from orderflow.settings import Settings, load_settings
+
+
+@click.command(hidden=True)
+@click.option("--index", type=click.IntRange(0), required=True)
+def worker(index: int) -> None:
+    """Run one worker; the supervisor starts these."""
+    settings = load_settings()
+    name = f"worker-{index}"
+    configure_logging(settings, component="worker", worker=name)
+    # What was imported lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    sys.exit(uvloop.run(_run(settings, index, name)))
+
+
+async def _run(settings: Settings, index: int, name: str) -> int:
+    postgres = postgres_options(settings, f"orderflow {name}")
+    redis = redis_client(settings)
+    status = Status()
+    cache = OrderCache(redis, settings.redis_ttl_s)
+    cache_writer = CacheWriter(cache, Link(postgres), status)
+    catch_up_link, warm_link = Link(postgres), Link(postgres)
+    background = [CatchUp(cache, catch_up_link).run]
+    if index == 0 and settings.cache_warm_orders:
+        background.append(WarmUp(cache, warm_link, settings.cache_warm_orders).run)
+    options = WorkerOptions(
+        identity=Identity(settings.kafka_group_id, settings.kafka_topic, name, socket.gethostname()),
+        dlq_topic=settings.kafka_dlq_topic,
+        kafka_options=kafka_options(settings),
+        postgres_options=postgres,
+        batch_max_records=settings.batch_max_orders,
+        batch_max_bytes=settings.batch_max_bytes,
+        backoff=Backoff(
+            settings.kafka_initial_retry_delay_s, settings.kafka_backoff_factor, settings.kafka_max_retry_delay_s
+        ),
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+    )
+
+    async def close(deadline_s: float) -> None:
+        await cache_writer.stop(deadline_s)
+
+    cache_writer.start()
+    try:
+        return await Worker(options, OrderHandler(cache_writer), status, background, close).run()
+    finally:
+        await catch_up_link.close()
+        await warm_link.close()
+        await redis.aclose()

@@ -1,0 +1,83 @@
+"""How to reach PostgreSQL, Redis and Kafka, from the settings."""
+
+import ssl
+from typing import Any
+
+from aiokafka.helpers import create_ssl_context
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from orderflow.exits import CannotStart
+from orderflow.settings import Settings
+
+_KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+
+
+def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
+    if settings.postgres_ssl_mode == "disable":
+        return False
+    if not settings.postgres_ssl_root_cert:
+        return (
+            settings.postgres_ssl_mode if settings.postgres_ssl_mode != "verify-full" else ssl.create_default_context()
+        )
+    context = _trusting(settings.postgres_ssl_root_cert, "POSTGRES_SSL_ROOT_CERT")
+    context.check_hostname = settings.postgres_ssl_mode == "verify-full"
+    return context
+
+
+def _trusting(cafile: str, variable: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise CannotStart(f"{variable} must name a readable PEM file ({cafile!r}: {error})") from None
+
+
+def postgres_options(settings: Settings, application: str = "orderflow") -> dict[str, Any]:
+    """Return keyword arguments for `asyncpg.connect` and `asyncpg.create_pool`."""
+    return {
+        "host": settings.postgres_host,
+        "port": settings.postgres_port,
+        "database": settings.postgres_database,
+        "user": settings.postgres_user,
+        "password": settings.postgres_password,
+        "ssl": _postgres_ssl(settings),
+        "timeout": 5,
+        "server_settings": {"application_name": application, "timezone": "UTC", **_KEEPALIVE},
+    }
+
+
+def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> Redis:
+    """Return a Redis client that fails within `timeout_s` instead of retrying: the callers have their own policy."""
+    return Redis(
+        host=settings.redis_address.host or "127.0.0.1",
+        port=settings.redis_address.port,
+        db=settings.redis_db,
+        username=settings.redis_username or None,
+        password=settings.redis_password or None,
+        ssl=settings.redis_tls,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def kafka_options(settings: Settings) -> dict[str, Any]:
+    """Return keyword arguments that every aiokafka client takes: brokers and security."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol in {"SSL", "SASL_SSL"}:
+        options["ssl_context"] = (
+            _trusting(settings.kafka_ssl_cafile, "KAFKA_SSL_CAFILE")
+            if settings.kafka_ssl_cafile
+            else create_ssl_context()
+        )
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password,
+        }
+    return options

@@ -1,0 +1,21 @@
+"""How a command ends when it does not succeed. The message is one line for the person who started it."""
+
+FAILED = 1
+WRONG_USAGE = 2
+CANNOT_START = 3
+
+
+class OrderflowError(Exception):
+    """A failure with a message for people and an exit code for programs."""
+
+    exit_code = FAILED
+
+
+class Failed(OrderflowError):
+    """The command failed; trying again may help. Exit code 1."""
+
+
+class CannotStart(OrderflowError):
+    """A restart will not help: the message names the setting or the command that mends it. Exit code 3."""
+
+    exit_code = CANNOT_START

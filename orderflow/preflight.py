@@ -1,0 +1,123 @@
+"""What must hold before a long-running command starts: services answer, the schema is current, the topics exist.
+
+A service that is merely down is waited for, `START_TIMEOUT_S` long; what no waiting mends ends the command with exit
+code 3 and the command or the setting that does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from engine.postgres import is_outage, is_refusal_to_connect
+from orderflow.brokers import wait_for_topic
+from orderflow.connections import postgres_options, redis_client
+from orderflow.exits import CannotStart, Failed
+from orderflow.migrations import TABLE, latest_version
+from orderflow.settings import Settings
+
+RETRY_DELAY_S = 0.5
+_UNDEFINED_TABLE = "42P01"
+
+
+async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
+    """Return when PostgreSQL (with the current schema) and Redis answer, and Kafka too unless told otherwise.
+
+    Raises `Failed` when a service stays away, `CannotStart` when waiting cannot help. All are waited for at once.
+    """
+    checks = [_wait_for_postgres(settings), _wait_for_redis(settings)]
+    if kafka:
+        checks.append(_wait_for_topics(settings))
+    tasks = [asyncio.create_task(check) for check in checks]
+    try:
+        for task in asyncio.as_completed(tasks):
+            await task
+    finally:
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wait_for_postgres(settings: Settings) -> None:
+    place = f"POSTGRES_HOST, POSTGRES_PORT ({settings.postgres_host}:{settings.postgres_port})"
+    await _patiently(settings, lambda: _check_schema(settings), f"PostgreSQL did not answer: check {place}")
+
+
+async def _check_schema(settings: Settings) -> bool:
+    """Check once. Returns False when PostgreSQL is merely down."""
+    wanted = latest_version()
+    try:
+        connection = await asyncpg.connect(**postgres_options(settings))
+    except Exception as error:
+        if is_refusal_to_connect(error):
+            raise CannotStart(_postgres_refusal(settings, error)) from None
+        if isinstance(error, asyncpg.PostgresError | OSError | TimeoutError | asyncpg.InterfaceError):
+            return False
+        raise
+    try:
+        version = await connection.fetchval(f"SELECT max(version) FROM {TABLE}")
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == _UNDEFINED_TABLE:
+            raise CannotStart("the database has no schema yet: run `orderflow migrate`") from None
+        if is_refusal_to_connect(error):
+            raise CannotStart(_postgres_refusal(settings, error)) from None
+        if is_outage(error):
+            return False
+        raise
+    finally:
+        await connection.close(timeout=2)
+    if version is None or version < wanted:
+        raise CannotStart(
+            f"the database's schema is older ({version}) than this program ({wanted}): run `orderflow migrate`"
+        )
+    return True
+
+
+def _postgres_refusal(settings: Settings, error: BaseException) -> str:
+    match getattr(error, "sqlstate", ""):
+        case "3D000":
+            return f"PostgreSQL has no database {settings.postgres_database!r}: create it, or check POSTGRES_DATABASE"
+        case "42501":
+            return f"PostgreSQL user {settings.postgres_user!r} lacks permissions on the schema: grant them"
+        case _:
+            return (
+                f"PostgreSQL refused the login of {settings.postgres_user!r}: check POSTGRES_USER and POSTGRES_PASSWORD"
+            )
+
+
+async def _wait_for_redis(settings: Settings) -> None:
+    await _patiently(
+        settings, lambda: _check_redis(settings), f"Redis did not answer: check REDIS_ADDR ({settings.redis_address})"
+    )
+
+
+async def _check_redis(settings: Settings) -> bool:
+    redis = redis_client(settings)
+    try:
+        await redis.ping()
+    except (AuthenticationError, NoPermissionError):
+        raise CannotStart("Redis refused the login: check REDIS_USERNAME and REDIS_PASSWORD") from None
+    except ResponseError as error:
+        if "DB index" in str(error):
+            raise CannotStart(f"Redis has no database {settings.redis_db}: check REDIS_DB") from None
+        return False
+    except (RedisError, OSError, TimeoutError):
+        return False
+    finally:
+        await redis.aclose()
+    return True
+
+
+async def _wait_for_topics(settings: Settings) -> None:
+    await wait_for_topic(settings, settings.kafka_topic)
+    await wait_for_topic(settings, settings.kafka_dlq_topic)
+
+
+async def _patiently(settings: Settings, check: Callable[[], Awaitable[bool]], complaint: str) -> None:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + settings.start_timeout_s
+    while not await check():
+        if clock() + RETRY_DELAY_S > deadline:
+            raise Failed(f"{complaint} (waited {settings.start_timeout_s:g} s)")
+        await asyncio.sleep(RETRY_DELAY_S)

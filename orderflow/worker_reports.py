@@ -1,0 +1,72 @@
+"""Writes the workers' state into PostgreSQL once a second: how HTTP servers on any machine know who is alive."""
+
+import asyncio
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import structlog
+from msgspec import json
+
+from engine.postgres import Link, describe
+from engine.supervisor import Child
+from orderflow.connections import postgres_options
+from orderflow.settings import Settings
+
+DEADLINE_S = 3.0
+_UPSERT = """
+INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::jsonb)
+ON CONFLICT (worker_id) DO UPDATE
+SET pid = excluded.pid, state = excluded.state, partitions = excluded.partitions, restarts = excluded.restarts,
+    started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, details = excluded.details
+"""
+_FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - interval '1 day' OR worker_id = ANY($1::text[])"
+
+
+class WorkerReports:
+    """Upserts a row a worker; an outage of PostgreSQL is waited out in silence, the workers report it themselves."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._link = Link({**postgres_options(settings, "orderflow supervisor"), "timeout": 2}, DEADLINE_S)
+        self._host = socket.gethostname()
+        self._log = structlog.get_logger()
+
+    def _worker_id(self, child: Child) -> str:
+        return f"{self._host}/{os.getpid()}/{child.spec.name}"
+
+    async def report(self, children: list[Child]) -> None:
+        """Write the state of all children. Never raises, and never takes longer than a few seconds."""
+        rows = [self._row(child) for child in children]
+        try:
+            async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
+                await connection.executemany(_UPSERT, rows)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._log.debug("worker_report_failed", error=describe(error))
+
+    async def close(self, children: list[Child]) -> None:
+        """Remove this supervisor's rows, and those of supervisors that died long ago."""
+        try:
+            async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
+                await connection.execute(_FORGET, [self._worker_id(child) for child in children])
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._log.debug("worker_report_failed", error=describe(error))
+        await self._link.close()
+
+    def _row(self, child: Child) -> tuple[Any, ...]:
+        beat = child.beat
+        alive = child.pid != 0
+        return (
+            self._worker_id(child),
+            child.spec.name,
+            self._host,
+            child.pid,
+            "dead" if not alive else (beat.state if beat is not None else "starting"),
+            beat.partitions if beat is not None and alive else [],
+            child.restarts,
+            child.started_at,
+            datetime.now(UTC),
+            json.encode(beat.details if beat is not None else {}).decode(),
+        )
