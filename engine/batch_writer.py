@@ -22,7 +22,7 @@ import structlog
 from asyncpg import Connection
 from msgspec import json
 
-from engine import events
+from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.blockers import BlockerWatch
 from engine.dead_letters import insert_dead_letters
@@ -198,6 +198,7 @@ class BatchWriter(Generic[T]):
                 await transaction.rollback()
             raise
         self._attempted = written
+        failpoints.reach(failpoints.AFTER_COPY)
         await transaction.commit()
         return written
 
@@ -247,6 +248,7 @@ class BatchWriter(Generic[T]):
         return await self._landed(batch)
 
     async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
+        failpoints.reach(failpoints.AFTER_COMMIT)
         counters = self._status.counters
         for partition, record in _last_records(batch).items():
             self._table.advance(partition, work.openings[partition], record.offset + 1)

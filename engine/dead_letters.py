@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from asyncpg import Connection
 from msgspec import json
 
-from engine import events
+from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.postgres import Link, describe, is_outage
 from engine.records import Batch, Record, record_time
@@ -196,6 +196,7 @@ class DeadLetterPublisher:
         except MessageSizeTooLargeError:
             self._log.error(events.DEAD_LETTER_TOO_LARGE, **place)
             return "too large for the dead-letter topic"
+        failpoints.reach(failpoints.AFTER_DEAD_LETTER_SEND)
         self._log.info(events.DEAD_LETTER_PUBLISHED, **place, reason=letter["reason"], order_uid=letter["subject"])
         return None
 

@@ -83,6 +83,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_bytes=4 * FETCH_BYTES,
             # Backpressure may last as long as an outage of PostgreSQL; the fence, not this timer, guards ownership.
+            # The shortest that an unmodified broker allows: a killed worker is missed after this long.
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=1000,
             max_poll_interval_ms=24 * 3600 * 1000,
             **self._options,
         )

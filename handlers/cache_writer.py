@@ -12,7 +12,7 @@ import attrs
 import structlog
 from redis.exceptions import RedisError
 
-from engine import events
+from engine import events, failpoints
 from engine.actor import BatchActor
 from engine.mailbox import MailboxClosed
 from engine.postgres import Link, describe
@@ -80,6 +80,7 @@ class CacheWriter:
                 self._log.warning(events.OUTAGE_STARTED, of="redis", error=type(error).__name__)
             self._status.outage("redis", 1)
             return
+        failpoints.reach(failpoints.AFTER_CACHE_WRITE)
         if self._status.recovered("redis"):
             self._log.info(events.OUTAGE_ENDED, of="redis")
         self._status.counters.cached += sum(len(batch.bodies) for batch in batches)

@@ -10,6 +10,11 @@ from msgspec import json
 from orderflow.settings import Settings
 
 _json = json.Encoder(enc_hook=str)
+_FIRST = ("time", "level", "event", "component", "worker")
+
+
+def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
+    return _json.encode({**{name: event[name] for name in _FIRST if name in event}, **event})
 
 
 def configure_logging(settings: Settings, **context: str) -> None:
@@ -28,7 +33,7 @@ def configure_logging(settings: Settings, **context: str) -> None:
     else:
         shared += [
             structlog.processors.format_exc_info,
-            lambda _logger, _method, event: _json.encode(event),
+            _render,
         ]
         factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(

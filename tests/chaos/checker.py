@@ -1,0 +1,275 @@
+"""The checker of every fault run: what was acknowledged must be where it belongs, once, in its newest version.
+
+Each acknowledged send is recorded with its uid, version, partition and offset. After the fault is healed and the backlog
+drained, `check` proves:
+
+(a) every acknowledged (partition, offset) is stored, superseded by a later message of its uid, equal to what is stored,
+    or a dead letter; and none is twice;
+(b) Kafka's committed offset never passed PostgreSQL's;
+(c) an order's version never went back;
+(d) for every uid, Redis holds nothing or what PostgreSQL holds;
+(e) the run counts only if at least `minimum` messages went through it.
+"""
+
+import asyncio
+from collections import defaultdict
+from random import Random
+from typing import Any
+
+import asyncpg
+import attrs
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from msgspec import json
+from redis.asyncio import Redis
+
+from handlers.reader import fetch_bodies
+from orderflow.connections import kafka_options, postgres_options
+from orderflow.orders import OrderGenerator
+from orderflow.settings import Settings
+
+WATCH_S = 0.2
+
+
+@attrs.frozen
+class Sent:
+    """One acknowledged message. `version` counts up per uid; 0 stands for a message that is no valid order."""
+
+    uid: str
+    version: int
+    partition: int
+    offset: int
+
+
+@attrs.define
+class Report:
+    """What a run showed. All but `sent` must be empty."""
+
+    sent: int
+    lost: list[str] = attrs.field(factory=list)
+    repeated: list[str] = attrs.field(factory=list)
+    stale: list[str] = attrs.field(factory=list)
+    went_back: list[str] = attrs.field(factory=list)
+    ahead: list[str] = attrs.field(factory=list)
+
+    @property
+    def violations(self) -> list[str]:
+        """Every violation, in words."""
+        return self.lost + self.repeated + self.stale + self.went_back + self.ahead
+
+
+class Ledger:
+    """Publishes orders under load and keeps book of what the broker acknowledged.
+
+    Of the messages, `change_share` are later versions of an earlier order, `repeat_share` equal repeats of the newest
+    version, and `invalid_share` are not orders at all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        seed: int,
+        change_share: float = 0.1,
+        repeat_share: float = 0.05,
+        invalid_share: float = 0.02,
+    ) -> None:
+        self._settings = settings
+        self._generator = OrderGenerator(seed)
+        self._random = Random(seed)
+        self._shares = (invalid_share, invalid_share + repeat_share, invalid_share + repeat_share + change_share)
+        self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._uids: list[str] = []
+        self.sent: list[Sent] = []
+
+    async def publish(self, count: int, per_second: float | None = None) -> None:
+        """Send `count` messages, each acknowledged before this returns. A send that fails is sent again.
+
+        A message that was sent again may be in the topic twice: the ledger then knows the second place only.
+        """
+        producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **kafka_options(self._settings))
+        await producer.start()
+        try:
+            for start in range(0, count, 100):
+                size = min(100, count - start)
+                await asyncio.gather(*(self._send(producer) for _ in range(size)))
+                if per_second is not None:
+                    await asyncio.sleep(size / per_second)
+        finally:
+            await producer.stop()
+
+    async def _send(self, producer: AIOKafkaProducer) -> None:
+        uid, version, value = self._next()
+        while True:
+            try:
+                place = await producer.send_and_wait(self._settings.kafka_topic, value, uid.encode())
+            except KafkaError:
+                await asyncio.sleep(0.2)
+                continue
+            self.sent.append(Sent(uid, version, place.partition, place.offset))
+            return
+
+    def _next(self) -> tuple[str, int, bytes]:
+        random = self._random
+        invalid, repeat, change = self._shares
+        lot = random.random()
+        if lot < invalid:
+            return f"invalid-{len(self.sent)}-{random.random()}", 0, b'{"order_uid": 5}'
+        if self._uids and lot < change:
+            uid = random.choice(self._uids)
+            version, order = self._newest[uid]
+            if lot >= repeat:
+                version += 1
+                order = {**order, "sm_id": version}
+        else:
+            order = {**self._generator.order(), "sm_id": 1}
+            uid, version = order["order_uid"], 1
+            self._uids.append(uid)
+        self._newest[uid] = (version, order)
+        return uid, version, json.encode(order)
+
+
+class VersionWatch:
+    """Looks at the stored versions again and again, and notes every one that went back: (c)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._seen: dict[str, int] = {}
+        self.went_back: list[str] = []
+
+    async def run(self) -> None:
+        """Watch until cancelled; an outage of PostgreSQL ends one look, not the watch."""
+        connection: asyncpg.Connection | None = None
+        while True:
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await asyncpg.connect(**postgres_options(self._settings))
+                for uid, offset in await connection.fetch("SELECT order_uid, source_offset FROM orders"):
+                    self._look(uid, offset)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = None
+            await asyncio.sleep(WATCH_S)
+
+    def _look(self, uid: str, offset: int) -> None:
+        if offset < self._seen.get(uid, 0):
+            self.went_back.append(f"(c) {uid} went back from offset {self._seen[uid]} to {offset}")
+        self._seen[uid] = offset
+
+
+async def drained(connection: asyncpg.Connection, settings: Settings, sent: list[Sent], timeout_s: float = 60) -> None:
+    """Wait until PostgreSQL's offsets have passed everything that was sent. Fails after `timeout_s`."""
+    wanted = last_offsets(sent)
+    async with asyncio.timeout(timeout_s):
+        while True:
+            stored = await stored_offsets(connection, settings)
+            if all(stored.get(partition, 0) > offset for partition, offset in wanted.items()):
+                return
+            await asyncio.sleep(0.1)
+
+
+def last_offsets(sent: list[Sent]) -> dict[int, int]:
+    """Return the highest acknowledged offset of each partition."""
+    last: dict[int, int] = defaultdict(int)
+    for one in sent:
+        last[one.partition] = max(last[one.partition], one.offset)
+    return dict(last)
+
+
+async def stored_offsets(connection: asyncpg.Connection, settings: Settings) -> dict[int, int]:
+    """Return PostgreSQL's next offset of each partition."""
+    rows = await connection.fetch(
+        "SELECT partition, next_offset FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2",
+        settings.kafka_group_id,
+        settings.kafka_topic,
+    )
+    return {row["partition"]: row["next_offset"] for row in rows}
+
+
+async def check(
+    connection: asyncpg.Connection, redis: Redis, settings: Settings, sent: list[Sent], minimum: int = 1000
+) -> Report:
+    """Compare what was acknowledged with what is stored. Fails at once when fewer than `minimum` messages went through."""
+    assert len(sent) >= minimum, f"(e) only {len(sent)} messages went through this run, {minimum} are needed"
+    report = Report(len(sent))
+    await _check_orders(connection, sent, report)
+    await _check_dead_letters(connection, settings, sent, report)
+    await _check_once(connection, settings, sent, report)
+    await _check_cache(connection, redis, sent, report)
+    await _check_committed(connection, settings, report)
+    return report
+
+
+async def _check_orders(connection: asyncpg.Connection, sent: list[Sent], report: Report) -> None:
+    newest: dict[str, Sent] = {}
+    for one in sent:
+        if one.version and (one.uid not in newest or one.offset > newest[one.uid].offset):
+            newest[one.uid] = one
+    rows = await connection.fetch(
+        "SELECT order_uid, sm_id, (SELECT count(*) FROM order_items i WHERE i.order_uid = o.order_uid) AS items "
+        "FROM orders o"
+    )
+    stored = {row["order_uid"]: row for row in rows}
+    for uid, one in newest.items():
+        row = stored.get(uid)
+        if row is None or row["items"] == 0:
+            report.lost.append(f"(a) order {uid} (partition {one.partition}, offset {one.offset}) is not stored whole")
+        elif row["sm_id"] != one.version:
+            report.lost.append(f"(a) order {uid} is stored in version {row['sm_id']} instead of {one.version}")
+    unknown = stored.keys() - newest.keys()
+    report.repeated += [f"(a) order {uid} is stored and was never sent" for uid in unknown]
+
+
+async def _check_dead_letters(
+    connection: asyncpg.Connection, settings: Settings, sent: list[Sent], report: Report
+) -> None:
+    rows = await connection.fetch(
+        "SELECT partition, kafka_offset FROM dead_letters WHERE topic = $1", settings.kafka_topic
+    )
+    letters = {(row["partition"], row["kafka_offset"]) for row in rows}
+    invalid = {(one.partition, one.offset) for one in sent if one.version == 0}
+    valid = {(one.partition, one.offset) for one in sent if one.version}
+    report.lost += [f"(a) the invalid message at {place} is no dead letter" for place in sorted(invalid - letters)]
+    report.repeated += [f"(a) the valid message at {place} is a dead letter" for place in sorted(letters & valid)]
+
+
+async def _check_once(connection: asyncpg.Connection, settings: Settings, sent: list[Sent], report: Report) -> None:
+    """No offset may have been committed in two batches: the batches' ranges of a partition must not overlap."""
+    rows = await connection.fetch(
+        "SELECT (s->>'partition')::int AS partition, (s->>'first_offset')::bigint AS first, "
+        "(s->>'last_offset')::bigint AS last FROM batches, jsonb_array_elements(sources) s "
+        "WHERE topic = $1 ORDER BY partition, first, last",
+        settings.kafka_topic,
+    )
+    previous: Any = None
+    for row in rows:
+        if previous is not None and previous["partition"] == row["partition"] and row["first"] <= previous["last"]:
+            report.repeated.append(f"(a) two batches hold offset {row['first']} of partition {row['partition']}")
+        previous = row
+    total = await connection.fetchval("SELECT sum(messages) FROM batches WHERE topic = $1", settings.kafka_topic)
+    if (total or 0) < len(sent):
+        report.lost.append(f"(a) the batches hold {total} messages of {len(sent)}")
+
+
+async def _check_cache(connection: asyncpg.Connection, redis: Redis, sent: list[Sent], report: Report) -> None:
+    uids = sorted({one.uid for one in sent})
+    for start in range(0, len(uids), 500):
+        page = uids[start : start + 500]
+        cached = await redis.mget([f"order:{uid}" for uid in page])
+        bodies = await fetch_bodies(connection, page)
+        for uid, body in zip(page, cached, strict=True):
+            if body is not None and body != bodies.get(uid):
+                report.stale.append(f"(d) the cache holds another version of {uid} than PostgreSQL")
+
+
+async def _check_committed(connection: asyncpg.Connection, settings: Settings, report: Report) -> None:
+    stored = await stored_offsets(connection, settings)
+    consumer = AIOKafkaConsumer(
+        group_id=settings.kafka_group_id, enable_auto_commit=False, **kafka_options(settings)
+    )
+    await consumer.start()
+    try:
+        for partition, offset in stored.items():
+            committed = await consumer.committed(TopicPartition(settings.kafka_topic, partition)) or 0
+            if committed > offset:
+                report.ahead.append(f"(b) Kafka's offset {committed} of partition {partition} is past {offset}")
+    finally:
+        await consumer.stop()

@@ -1,0 +1,51 @@
+"""Workers and supervisors that die without warning, under load."""
+
+import asyncio
+import signal
+
+import asyncpg
+import psutil
+from redis.asyncio import Redis
+
+from orderflow.settings import Settings
+from tests.chaos.checker import Ledger
+from tests.chaos.run import run_under_load
+from tests.support.programs import Programs, Running
+
+
+def workers(engine: Running) -> list[psutil.Process]:
+    """Return the engine's living worker processes."""
+    return [process for process in engine.children if "worker" in process.cmdline()]
+
+
+async def test_nothing_is_lost_or_repeated_when_workers_are_killed_under_load(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection, redis: Redis
+) -> None:
+    """Four kill -9 under load lose no order, repeat none, and leave no stale answer."""
+    engine = await orderflow.start("engine", "--workers", "2")
+    await engine.wait_for("partition_opened", count=4)
+    ledger = Ledger(settings, seed=1)
+
+    async def kill_four_times() -> None:
+        for kills in range(1, 5):
+            await engine.wait_for("batch_committed", count=len(engine.seen("batch_committed")) + 3)
+            workers(engine)[0].send_signal(signal.SIGKILL)
+            await engine.wait_for("worker_restarting", count=kills)
+            await engine.wait_for("worker_started", count=2 + kills)
+
+    report = await run_under_load(settings, database, redis, ledger, kill_four_times, messages=8000, per_second=400)
+    assert report.violations == []
+    assert await engine.stop(timeout_s=30) == 0
+
+
+async def test_workers_end_by_themselves_when_their_supervisor_is_killed(
+    orderflow: Programs, settings: Settings
+) -> None:
+    """A supervisor that is killed leaves no orphan behind."""
+    engine = await orderflow.start("engine", "--workers", "2", SHUTDOWN_TIMEOUT_S="5")
+    await engine.wait_for("worker_started", count=2)
+    orphans = workers(engine)
+    assert len(orphans) == 2
+    engine.send_signal(signal.SIGKILL)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, orphans, 15)
+    assert alive == []

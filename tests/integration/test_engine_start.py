@@ -1,0 +1,74 @@
+"""What keeps the engine from starting: one clear line, and the documented exit code."""
+
+import asyncpg
+import pytest
+
+from orderflow.services import free_ports
+from tests.support.programs import Programs
+
+
+async def test_an_older_schema_is_refused(orderflow: Programs, database: asyncpg.Connection) -> None:
+    """Exit 3, and the command that mends it."""
+    await database.execute("DELETE FROM schema_migrations WHERE version = (SELECT max(version) FROM schema_migrations)")
+    ended = await orderflow.run("engine")
+    assert ended.returncode == 3
+    assert "orderflow migrate" in ended.stderr.splitlines()[-1]
+
+
+async def test_a_missing_schema_is_refused(orderflow: Programs, database: asyncpg.Connection) -> None:
+    """Exit 3, and the command that mends it."""
+    await database.execute("DROP TABLE schema_migrations")
+    ended = await orderflow.run("engine")
+    assert ended.returncode == 3
+    assert "orderflow migrate" in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("variable", ["KAFKA_TOPIC", "KAFKA_DLQ_TOPIC"])
+async def test_a_missing_topic_is_refused_and_not_created(orderflow: Programs, variable: str) -> None:
+    """Exit 3, the topic's name, and the command that creates it; the second start finds it still missing."""
+    for _ in range(2):
+        ended = await orderflow.run("engine", **{variable: "no-such-topic"})
+        assert ended.returncode == 3
+        assert "no-such-topic" in ended.stderr
+        assert "orderflow topics create" in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("variable", "form"),
+    [("POSTGRES_PORT", "{}"), ("REDIS_ADDR", "127.0.0.1:{}"), ("KAFKA_BROKERS", "127.0.0.1:{}")],
+)
+async def test_a_service_that_stays_down_ends_the_start(orderflow: Programs, variable: str, form: str) -> None:
+    """Exit 1 after START_TIMEOUT_S, and the variable that says where the service should be."""
+    place = form.format(free_ports(1)[0])
+    ended = await orderflow.run("engine", **{variable: place, "START_TIMEOUT_S": "1"})
+    assert ended.returncode == 1
+    assert variable in ended.stderr.splitlines()[-1]
+
+
+async def test_a_wrong_password_is_refused_and_not_shown(orderflow: Programs) -> None:
+    """Exit 3; the line names the variable and never the password."""
+    ended = await orderflow.run("engine", POSTGRES_PASSWORD="not-the-secret-1234")
+    assert ended.returncode == 3
+    assert "POSTGRES_PASSWORD" in ended.stderr.splitlines()[-1]
+    assert "not-the-secret-1234" not in ended.stderr
+
+
+async def test_a_wrong_redis_password_is_refused_and_not_shown(orderflow: Programs) -> None:
+    """Exit 3; the line names the variable and never the password."""
+    ended = await orderflow.run("engine", REDIS_USERNAME="nobody", REDIS_PASSWORD="not-the-secret-1234")
+    assert ended.returncode == 3
+    assert "REDIS_PASSWORD" in ended.stderr.splitlines()[-1]
+    assert "not-the-secret-1234" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("BATCH_MAX_ORDERS", "many"), ("KAFKA_BROKERS", "nowhere"), ("LOG_LEVEL", "loud"), ("HTTP_ADDR", "99999")],
+)
+async def test_a_bad_setting_is_refused(orderflow: Programs, variable: str, value: str) -> None:
+    """Exit 3, and one line that names the variable and what is allowed."""
+    ended = await orderflow.run("engine", **{variable: value})
+    assert ended.returncode == 3
+    [line] = ended.stderr.splitlines()
+    assert variable in line
+    assert "must be" in line

@@ -1,0 +1,42 @@
+"""Puts messages into a topic, and reads them back."""
+
+import asyncio
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from orderflow.connections import kafka_options
+from orderflow.settings import Settings
+
+
+async def send(
+    settings: Settings, *messages: tuple[bytes | None, bytes | None], partition: int | None = None
+) -> list[tuple[int, int]]:
+    """Send (key, value) pairs in order; return the (partition, offset) of each, once acknowledged."""
+    producer = AIOKafkaProducer(acks="all", max_request_size=32 * 1024 * 1024, **kafka_options(settings))
+    await producer.start()
+    try:
+        places = [
+            await producer.send_and_wait(settings.kafka_topic, value, key, partition=partition)
+            for key, value in messages
+        ]
+    finally:
+        await producer.stop()
+    return [(place.partition, place.offset) for place in places]
+
+
+async def receive(settings: Settings, topic: str, count: int, timeout_s: float = 20) -> list[Any]:
+    """Return the first `count` records of partition 0 of `topic`, waiting for them."""
+    consumer = AIOKafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **kafka_options(settings))
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, 0)
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        records: list[Any] = []
+        async with asyncio.timeout(timeout_s):
+            while len(records) < count:
+                records.append(await consumer.getone())
+        return records
+    finally:
+        await consumer.stop()
