@@ -21,7 +21,6 @@ from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.logs import configure_logging
 from orderflow.settings import Settings, load_settings
 
-
 GC_THRESHOLDS = (100_000, 50, 100)
 
 

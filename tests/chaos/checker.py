@@ -1,7 +1,7 @@
 """The checker of every fault run: what was acknowledged must be where it belongs, once, in its newest version.
 
-Each acknowledged send is recorded with its uid, version, partition and offset. After the fault is healed and the backlog
-drained, `check` proves:
+Each acknowledged send is recorded with its uid, version, partition and offset. After the fault is healed and the
+backlog drained, `check` proves:
 
 (a) every acknowledged (partition, offset) is stored, superseded by a later message of its uid, equal to what is stored,
     or a dead letter; and none is twice;
@@ -187,7 +187,7 @@ async def stored_offsets(connection: asyncpg.Connection, settings: Settings) -> 
 async def check(
     connection: asyncpg.Connection, redis: Redis, settings: Settings, sent: list[Sent], minimum: int = 1000
 ) -> Report:
-    """Compare what was acknowledged with what is stored. Fails at once when fewer than `minimum` messages went through."""
+    """Compare what was acknowledged with what is stored. Fails when fewer than `minimum` messages went through."""
     assert len(sent) >= minimum, f"(e) only {len(sent)} messages went through this run, {minimum} are needed"
     report = Report(len(sent))
     await _check_orders(connection, sent, report)
@@ -262,9 +262,7 @@ async def _check_cache(connection: asyncpg.Connection, redis: Redis, sent: list[
 
 async def _check_committed(connection: asyncpg.Connection, settings: Settings, report: Report) -> None:
     stored = await stored_offsets(connection, settings)
-    consumer = AIOKafkaConsumer(
-        group_id=settings.kafka_group_id, enable_auto_commit=False, **kafka_options(settings)
-    )
+    consumer = AIOKafkaConsumer(group_id=settings.kafka_group_id, enable_auto_commit=False, **kafka_options(settings))
     await consumer.start()
     try:
         for partition, offset in stored.items():

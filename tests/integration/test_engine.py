@@ -12,13 +12,14 @@ from handlers.body import body_belongs_to
 from handlers.reader import fetch_bodies
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
+from tests.support.eventually import eventually
 from tests.support.programs import Programs, Running
 from tests.support.topic import receive, send
 
 
 @pytest.fixture
 async def engine(orderflow: Programs) -> Running:
-    """An engine with two workers that have opened all partitions."""
+    """Start an engine with two workers that have opened all partitions."""
     running = await orderflow.start("engine", "--workers", "2")
     await running.wait_for("worker_started", count=2)
     await running.wait_for("partition_opened", count=4)
@@ -27,7 +28,7 @@ async def engine(orderflow: Programs) -> Running:
 
 @pytest.fixture
 def orders() -> OrderGenerator:
-    """Valid orders."""
+    """Make valid orders."""
     return OrderGenerator(seed=7)
 
 
@@ -44,11 +45,14 @@ def logged_uids(engine: Running) -> set[str]:
 
 async def cached(redis: Redis, uid: str) -> bytes:
     """Return what the cache holds of an order, waiting until it holds something."""
-    async with asyncio.timeout(10):
-        while (body := await redis.get(f"order:{uid}")) is None:
-            await asyncio.sleep(0.02)
+    body = await eventually(lambda: redis.get(f"order:{uid}"), lambda found: found is not None)
     assert isinstance(body, bytes)
     return body
+
+
+async def consumed(database: asyncpg.Connection, messages: int) -> None:
+    """Wait until the batches hold so many messages."""
+    await eventually(lambda: database.fetchval("SELECT sum(messages) FROM batches"), lambda found: found == messages)
 
 
 def message(order: dict[str, Any]) -> tuple[bytes, bytes]:
@@ -92,7 +96,7 @@ async def test_a_published_order_is_stored_cached_and_logged(
 async def test_the_last_message_wins_whole(
     engine: Running, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection, redis: Redis
 ) -> None:
-    """A change replaces the order with all its items, keeps created_at, moves updated_at; an equal repeat does nothing."""
+    """A change replaces the order and all its items and moves updated_at alone; an equal repeat does nothing."""
     first = orders.order()
     uid = first["order_uid"]
     other_items = orders.order()["items"]
@@ -116,9 +120,7 @@ async def test_the_last_message_wins_whole(
     assert repeated["source_offset"] == after["source_offset"] + 1
     body = (await fetch_bodies(database, [uid]))[uid]
     assert json.decode(body)["items"] == other_items
-    async with asyncio.timeout(10):
-        while await redis.get(f"order:{uid}") != body:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: redis.get(f"order:{uid}"), lambda found: found == body)
 
 
 async def test_across_partitions_the_later_timestamp_wins(
@@ -129,16 +131,14 @@ async def test_across_partitions_the_later_timestamp_wins(
     uid = order["order_uid"]
     for version, partition in enumerate([2, 0, 3], start=1):
         await send(settings, message({**order, "sm_id": version}), partition=partition)
-    async with asyncio.timeout(20):
-        while await database.fetchval("SELECT sum(messages) FROM batches") != 3:
-            await asyncio.sleep(0.05)
+    await consumed(database, 3)
     assert await database.fetchval("SELECT sm_id FROM orders WHERE order_uid = $1", uid) == 3
 
 
 async def test_bad_messages_become_dead_letters_and_their_neighbours_land(
     engine: Running, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
 ) -> None:
-    """Each bad message is one dead letter, in the table and in the topic, with its reasons and the contract's headers."""
+    """Each bad message is one dead letter, in the table and in the topic, with all its reasons."""
     good = [orders.order() for _ in range(3)]
     wrong = orders.order()
     wrong["items"][0]["price"] = -1
@@ -175,9 +175,7 @@ async def test_what_only_the_database_refuses_is_found_by_bisection(
     for index in poisoned:
         batch[index]["shardkey"] = "poison"
     await send(settings, *(message(order) for order in batch))
-    async with asyncio.timeout(20):
-        while await database.fetchval("SELECT sum(messages) FROM batches") != 40:
-            await asyncio.sleep(0.05)
+    await consumed(database, 40)
     stored = {row[0] for row in await database.fetch("SELECT order_uid FROM orders")}
     letters = await database.fetch("SELECT subject, reason FROM dead_letters")
     assert {row["subject"] for row in letters} == {batch[index]["order_uid"] for index in poisoned}

@@ -1,0 +1,43 @@
+FROM node:24-slim AS dbmate
+WORKDIR /dbmate
+RUN npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts dbmate@2.36.0 \
+    && install -D node_modules/@dbmate/linux-*/bin/dbmate bin/dbmate
+
+FROM python:3.11-slim AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /build
+# Every package is checked against its hash here; what is installed below comes from these wheels alone.
+COPY requirements.lock ./
+RUN pip wheel --require-hashes --no-deps --wheel-dir /wheels -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY engine engine
+COPY handlers handlers
+COPY http http
+COPY orderflow orderflow
+COPY ui ui
+COPY db db
+RUN pip wheel --no-index --find-links /wheels --no-deps --wheel-dir /wheels .
+RUN python -m venv /opt/orderflow \
+    && /opt/orderflow/bin/pip install --no-index --find-links /wheels orderflow
+
+FROM python:3.11-slim AS runtime
+ENV PATH=/opt/orderflow/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+RUN useradd --system --uid 10001 --create-home orderflow
+COPY --from=dbmate /dbmate/bin/dbmate /usr/local/bin/dbmate
+COPY --from=builder /opt/orderflow /opt/orderflow
+USER orderflow
+WORKDIR /home/orderflow
+CMD ["orderflow", "--help"]
+
+FROM runtime AS tests
+USER root
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends chromium make \
+    && rm -rf /var/lib/apt/lists/*
+RUN --mount=type=bind,from=builder,source=/wheels,target=/wheels \
+    pip install --no-index --find-links /wheels "orderflow[dev,services]"
+WORKDIR /home/orderflow/checkout
+COPY --chown=orderflow:orderflow . .
+RUN chown orderflow:orderflow .
+USER orderflow
+CMD ["python", "-m", "pytest"]

@@ -1,0 +1,75 @@
+# Everything a fresh machine needs is Python 3.11 or newer, make and the package registries.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
+STAMP := $(VENV)/.complete
+PYTEST_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The lock alone decides what is installed: an activated environment or a user's own settings must not add to it.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## .venv with everything the other targets need
+
+$(LOCKED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "make: $(PYTHON) must be Python 3.11 or newer: install it, or name one with PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "make: $(PYTHON) has no venv module: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "Installing the packages of requirements.lock into $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(STAMP): $(LOCKED) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+.PHONY: demo
+demo: setup ## the whole system on this machine, without Docker, until Ctrl-C
+	@exec $(BIN)/python -m orderflow.demo
+
+.PHONY: smoke
+smoke: setup ## the demo without a person: publish, look up, compare, stop
+	@exec $(BIN)/python -m orderflow.demo --smoke
+
+.PHONY: lint
+lint: setup ## style, types and the import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: test
+test: lint ## everything that checks the code, then the whole test suite (PYTEST_ARGS: for pytest)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lock
+lock: setup ## resolve the dependencies of pyproject.toml anew into requirements.lock (LOCK_ARGS=--upgrade: newer ones)
+	@env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
+		--generate-hashes --allow-unsafe --strip-extras --all-extras --all-build-deps \
+		--no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--output-file requirements.lock $(LOCK_ARGS) pyproject.toml
+
+.PHONY: up
+up: ## the whole system with docker compose
+	@docker compose up --build --detach
+
+.PHONY: down
+down: ## stop it; the stores keep their data
+	@docker compose --profile tests --profile obs down
+
+.PHONY: run-tests
+run-tests: ## the test suite in a container
+	@docker compose --profile tests run --build --rm tests

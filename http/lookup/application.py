@@ -1,0 +1,77 @@
+"""Puts the application together: stores, lookups, health, routes and the page."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+from aiohttp import web
+
+from handlers.cache import OrderCache
+from lookup.checks import BrokerCheck, CacheCheck, EngineCheck, StoreCheck
+from lookup.guarded_cache import GuardedCache
+from lookup.health import Health
+from lookup.middleware import add_headers, answer_errors
+from lookup.options import Connections, LookupOptions
+from lookup.order_lookup import OrderLookup
+from lookup.order_store import OrderStore
+from lookup.routes import HEALTH, LOOKUP, add_routes
+from lookup.static import add_page_routes, read_page
+
+
+def create_application(options: LookupOptions, connections: Connections) -> web.Application:
+    """Return the application. Connections are opened when it starts. Raises `PageMissing`."""
+    application = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
+    application.on_response_prepare.append(add_headers)
+    add_page_routes(application, read_page(options.ui_directory))
+    add_routes(application)
+
+    async def open_stores(application: web.Application) -> AsyncIterator[None]:
+        async with _Stores(options, connections) as stores:
+            application[LOOKUP] = stores.lookup
+            application[HEALTH] = stores.health
+            yield
+
+    application.cleanup_ctx.append(open_stores)
+    return application
+
+
+class _Stores:
+    """What lives as long as the application does. It opens nothing by force: a store that is down may come back."""
+
+    def __init__(self, options: LookupOptions, connections: Connections) -> None:
+        self._options = options
+        self._connections = connections
+
+    async def __aenter__(self) -> "_Stores":
+        options, connections = self._options, self._connections
+        self._redis = connections.redis()
+        # Without a minimum the pool connects with its first query, not here.
+        self._pool = await asyncpg.create_pool(**connections.postgres, min_size=0, max_size=options.store_connections)
+        self._cache = GuardedCache(
+            self._redis,
+            OrderCache(self._redis, options.cache_ttl_s),
+            deadline_s=options.cache_deadline_s,
+            probe_pause_s=options.cache_probe_pause_s,
+        )
+        self._broker = BrokerCheck(connections.kafka, connections.kafka_topic, options.health_deadline_s)
+        self.health = Health(
+            {
+                "postgresql": StoreCheck(self._pool, options.health_deadline_s),
+                "redis": CacheCheck(self._redis),
+                "kafka": self._broker,
+                "engine": EngineCheck(self._pool, options.health_deadline_s, options.heartbeat_max_age_s),
+            },
+            deadline_s=options.health_deadline_s,
+        )
+        store = OrderStore(self._pool, deadline_s=options.store_deadline_s)
+        self.lookup = OrderLookup(self._cache, store, options)
+        self.lookup.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.health.stop()
+        await self.lookup.stop(self._options.lookup_deadline_s)
+        await self._cache.stop()
+        await self._broker.close()
+        await self._redis.aclose()
+        # A polite close waits for the server to answer; every query has ended by now.
+        self._pool.terminate()

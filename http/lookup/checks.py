@@ -1,0 +1,128 @@
+"""How each part of the system is asked whether it is well."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from engine.status import State
+from lookup.health import Unwell
+
+if TYPE_CHECKING:
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE})
+"""States in which a worker consumes, or would if there were anything to consume."""
+_STATES = """
+SELECT state, count(*)::int AS workers FROM workers
+WHERE heartbeat_at > now() - make_interval(secs => $1) GROUP BY state ORDER BY state
+"""
+
+
+class StoreCheck:
+    """PostgreSQL answers a query."""
+
+    def __init__(self, pool: "Pool", deadline_s: float) -> None:
+        self._pool = pool
+        self._deadline_s = deadline_s
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Run the check. Raises what asyncpg raises."""
+        await _fetch(self._pool, "SELECT 1", deadline_s=self._deadline_s)
+        return {}
+
+
+class EngineCheck:
+    """At least one worker, on any machine, has lately said that it works."""
+
+    def __init__(self, pool: "Pool", deadline_s: float, heartbeat_max_age_s: float) -> None:
+        self._pool = pool
+        self._deadline_s = deadline_s
+        self._heartbeat_max_age_s = heartbeat_max_age_s
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Return the number of living workers by state. Raises `Unwell` when none of them works."""
+        rows = await _fetch(self._pool, _STATES, self._heartbeat_max_age_s, deadline_s=self._deadline_s)
+        states = {row["state"]: row["workers"] for row in rows}
+        if not states:
+            raise Unwell(f"no worker was heard within {self._heartbeat_max_age_s:g} s")
+        if WORKING_STATES.isdisjoint(states):
+            raise Unwell("no worker works: " + ", ".join(f"{count} {state}" for state, count in states.items()))
+        return {"workers": states}
+
+
+class CacheCheck:
+    """Redis answers PING."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Run the check. Raises `Unwell` when Redis is not there, else what redis-py raises."""
+        try:
+            await self._redis.ping()
+        except redis_errors.AuthenticationError:
+            raise Unwell("the login was refused") from None
+        except (redis_errors.ConnectionError, redis_errors.TimeoutError):
+            raise Unwell("not reachable") from None
+        return {}
+
+
+class BrokerCheck:
+    """A Kafka broker answers for its metadata, and has the topic. The client is kept between checks."""
+
+    def __init__(self, options: Mapping[str, Any], topic: str, deadline_s: float) -> None:
+        self._options = options
+        self._topic = topic
+        self._deadline_s = deadline_s
+        self._client: AIOKafkaClient | None = None
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Return the number of brokers. Raises `Unwell` when none answers or the topic is missing."""
+        try:
+            metadata = await (await self._connected()).fetch_all_metadata()
+        except (KafkaError, OSError):
+            # A client that failed may hold connections to brokers that are gone: the next check begins anew.
+            await self.close()
+            raise Unwell("no broker answers") from None
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        if self._topic not in metadata.topics():
+            raise Unwell(f"topic {self._topic} is missing")
+        return {"brokers": len(metadata.brokers())}
+
+    async def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
+            # Its own time-out is the longer one, so that the check's deadline is what ends a slow answer.
+            client = AIOKafkaClient(
+                **self._options, client_id="orderflow-http", request_timeout_ms=int(self._deadline_s * 2000)
+            )
+            self._client = client
+            await client.bootstrap()
+        return self._client
+
+    async def close(self) -> None:
+        """Close the client. Closing twice is fine."""
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(KafkaError, OSError):
+                await client.close()
+
+
+async def _fetch(pool: "Pool", query: str, *arguments: Any, deadline_s: float) -> list[Any]:
+    connection = await pool.acquire(timeout=deadline_s)
+    try:
+        return await connection.fetch(query, *arguments)
+    except asyncio.CancelledError:
+        # Giving back a connection waits until the server has confirmed the cancelling: a frozen one never does.
+        connection.terminate()
+        raise
+    finally:
+        await pool.release(connection)

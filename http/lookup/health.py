@@ -1,0 +1,82 @@
+"""Whether the system is well: PostgreSQL, Redis, Kafka and the engine, asked at the same time and within a deadline."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+
+Check = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Raises when its part is not well; what it returns is shown to the caller and must hold no secret."""
+
+
+class Unwell(Exception):
+    """A part answers, but is not well. The message is shown to the caller."""
+
+
+@attrs.frozen
+class Part:
+    """What was found about one part of the system."""
+
+    name: str
+    well: bool
+    details: Mapping[str, Any]
+
+
+class Health:
+    """Runs the checks. Callers that ask at the same time share one run."""
+
+    def __init__(self, checks: Mapping[str, Check], *, deadline_s: float) -> None:
+        self._checks = checks
+        self._deadline_s = deadline_s
+        self._running: dict[frozenset[str], asyncio.Task[list[Part]]] = {}
+
+    async def examine(self, *names: str) -> list[Part]:
+        """Return what the named checks found, or all of them, within the deadline. Never raises."""
+        chosen = frozenset(names or self._checks)
+        running = self._running.get(chosen)
+        if running is None:
+            running = asyncio.create_task(self._run(chosen), name="health")
+            self._running[chosen] = running
+            running.add_done_callback(lambda _: self._running.pop(chosen, None))
+        return await asyncio.shield(running)
+
+    async def _run(self, names: frozenset[str]) -> list[Part]:
+        return await asyncio.gather(*(self._run_one(name) for name in self._checks if name in names))
+
+    async def _run_one(self, name: str) -> Part:
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                details = dict(await self._checks[name]())
+        except Exception as error:
+            return Part(name, well=False, details={"error": _describe(error, self._deadline_s)})
+        return Part(name, well=True, details={**details, "duration_ms": round((time.perf_counter() - began) * 1000, 3)})
+
+    async def stop(self) -> None:
+        """End the checks that still run. Stopping twice is fine."""
+        tasks = set(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def render_health(parts: list[Part]) -> dict[str, Any]:
+    """Return the parts as the JSON object that `/healthz` answers with."""
+    return {
+        "status": "ok" if all(part.well for part in parts) else "unavailable",
+        "checks": {part.name: {"status": "ok" if part.well else "unavailable", **part.details} for part in parts},
+    }
+
+
+def _describe(error: Exception, deadline_s: float) -> str:
+    """Say what is wrong without an address, a user or a password, which the texts of drivers may hold."""
+    if isinstance(error, Unwell):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return f"no answer within {deadline_s:g} s"
+    if isinstance(error, OSError):
+        return "not reachable"
+    return type(error).__name__

@@ -1,0 +1,91 @@
+"""What happens around every request: errors become JSON, answers get their headers, and one line is logged."""
+
+from time import perf_counter
+from traceback import extract_tb
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.typedefs import Handler
+
+from lookup import events
+from lookup.answers import add_security_headers, error_answer
+from lookup.order_store import StoresUnavailable
+
+log = structlog.get_logger()
+
+ORDER_UID = web.RequestKey("order_uid", str)
+"""The uid that a lookup asked for, once it is known to be one: for the access log."""
+_BEGAN_S = web.RequestKey("began_s", float)
+_ROUTE = web.RequestKey("route", str)
+RETRY_AFTER_S = 1
+_METHOD_CHARACTERS = 16
+_NO_ROUTE = "-"
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 417: "expectation_failed"}
+
+
+def answer_http_exception(error: web.HTTPException) -> web.Response:
+    """Return aiohttp's own refusal (no such route, wrong method) as JSON."""
+    kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    return error_answer(_CODES.get(error.status, "bad_request"), error.status, kept)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into JSON that tells the caller what to do and nothing of the inside."""
+    request[_BEGAN_S] = perf_counter()
+    request[_ROUTE] = _route(request)
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return answer_http_exception(error)
+    except StoresUnavailable:
+        return error_answer("unavailable", 503, {"Retry-After": str(RETRY_AFTER_S)})
+    except Exception as error:
+        report_defect(error)
+        return error_answer("internal_error", 500)
+
+
+async def add_headers(_request: web.Request, answer: web.StreamResponse) -> None:
+    """Add the security headers as late as possible, so that no answer of a route is sent without them."""
+    add_security_headers(answer)
+
+
+def report_defect(error: BaseException) -> None:
+    """Log the kind of an unexpected error and where it was raised. Its text may quote an order: never log it."""
+    frames = extract_tb(error.__traceback__) if error.__traceback__ else []
+    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+    log.error(events.HTTP_FAILED, error=type(error).__name__, where=where)
+
+
+class AccessLog(AbstractAccessLogger):
+    """Writes one line a request. The path and the query stay out of it: people put personal data there."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Write the line. `time` is in seconds, by a loop's clock that may count whole milliseconds only."""
+        began_s = request.get(_BEGAN_S)
+        duration_s = time if began_s is None else perf_counter() - began_s
+        fields: dict[str, str | int | float] = {
+            "method": request.method[:_METHOD_CHARACTERS],
+            "route": request.get(_ROUTE, _NO_ROUTE),
+            "status": response.status,
+            "duration_ms": round(duration_s * 1000, 3),
+        }
+        order_uid = request.get(ORDER_UID)
+        if order_uid is not None:
+            fields["order_uid"] = order_uid
+        x_cache = response.headers.get("X-Cache")
+        if x_cache is not None:
+            fields["x_cache"] = x_cache
+        log.info(events.HTTP_REQUEST, **fields)
+
+    @property
+    def enabled(self) -> bool:
+        """Always: whether the level wants the line is structlog's matter."""
+        return True
+
+
+def _route(request: web.Request) -> str:
+    """Return the route's pattern, such as `/order/{order_uid}`, or `-` when there is none."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else _NO_ROUTE

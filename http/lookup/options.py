@@ -1,0 +1,62 @@
+"""What the HTTP application is told when it is made: limits, deadlines and how to reach the stores."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from redis.asyncio import Redis
+
+
+@attrs.frozen(kw_only=True)
+class Connections:
+    """How to reach the stores and the brokers. Nothing is opened before the application starts."""
+
+    postgres: Mapping[str, Any] = attrs.field(repr=False)
+    """Keyword arguments of `asyncpg.create_pool`."""
+    redis: Callable[[], Redis] = attrs.field(repr=False)
+    """Makes a client that fails quickly and does not retry by itself."""
+    kafka: Mapping[str, Any] = attrs.field(repr=False)
+    """Keyword arguments of `aiokafka.client.AIOKafkaClient`."""
+    kafka_topic: str
+
+
+@attrs.frozen(kw_only=True)
+class LookupOptions:
+    """Limits and deadlines of the HTTP application; times in seconds, sizes in bytes."""
+
+    ui_directory: Path
+    """Where the files of the page lie. They are read once, at start."""
+    cache_ttl_s: int
+    """How long a filled answer lives in Redis."""
+
+    lookup_deadline_s: float = 3.0
+    """The longest that one lookup may take, all in all, before it is answered with 503."""
+    cache_deadline_s: float = 0.25
+    """The longest that one MGET or one fill may take before Redis counts as out of order."""
+    cache_probe_pause_s: float = 0.25
+    """How long Redis is left alone between two probes while it is out of order."""
+    store_deadline_s: float = 2.0
+    """The longest that one SELECT may take, the wait for a connection included."""
+    store_connections: int = 4
+
+    batch_max_orders: int = 500
+    """How many lookups one MGET or one SELECT answers at most."""
+    waiting_max_orders: int = 10_000
+    """How many lookups may wait for either store. One more waits for room, or is answered with 503."""
+    fill_max_bytes: int = 16 * 1024 * 1024
+    """How many bytes may wait to be filled into the cache. What does not fit is not filled."""
+
+    health_deadline_s: float = 2.0
+    heartbeat_max_age_s: float = 5.0
+    """A worker whose last heartbeat is older than this does not count as alive."""
+
+    head_deadline_s: float = 30.0
+    """A connection on which no whole request head arrives within this time is cut off."""
+    max_line_bytes: int = 8190
+    max_field_bytes: int = 8190
+    max_headers: int = 64
+    max_body_bytes: int = 1024
+    """No route takes a body."""
+    lingering_s: float = 1.0
+    """How long the body of a request that no route reads is read and dropped."""

@@ -1,0 +1,22 @@
+"""Reads the order's uid out of a request path."""
+
+from urllib.parse import unquote_to_bytes
+
+from handlers.model import MAX_KEY_BYTES
+
+PREFIX = "/order/"
+
+
+def parse_order_uid(raw_path: str) -> str | None:
+    """Return the uid in `/order/{order_uid}`, percent-decoded once, or None when no order can have that uid.
+
+    None means: empty, over `MAX_KEY_BYTES` bytes, with NUL, or not UTF-8. An encoded slash is part of the uid.
+    """
+    encoded = raw_path.removeprefix(PREFIX).encode("utf-8", "surrogateescape")
+    uid = unquote_to_bytes(encoded)
+    if not 0 < len(uid) <= MAX_KEY_BYTES or b"\x00" in uid:
+        return None
+    try:
+        return uid.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,87 @@
+"""The connection's side of the application: broken requests, slow heads, and headers on what never reaches a route."""
+
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from lookup.answers import add_security_headers, error_answer
+from lookup.middleware import AccessLog, answer_http_exception, report_defect
+from lookup.options import LookupOptions
+
+
+class GuardedHandler(web.RequestHandler):
+    """One connection. What cannot be parsed as HTTP is answered as every other error is."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it may quote the request
+    ) -> web.StreamResponse:
+        """Return the answer to a request that no route has seen, or in which aiohttp itself failed."""
+        if exc is not None and not isinstance(exc, HttpProcessingError):
+            report_defect(exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of another answer is already sent")
+        answer = error_answer("bad_request" if status < 500 else "internal_error", status)  # noqa: PLR2004
+        add_security_headers(answer)
+        answer.force_close()
+        return answer
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what went wrong in aiohttp itself. A body that breaks off after its answer is the caller's affair."""
+        error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            return
+        if isinstance(error, BaseException):
+            report_defect(error)
+        else:
+            super().log_exception(*args, **kw)
+
+
+class GuardedServer(web.Server):
+    """Makes a `GuardedHandler` for each connection."""
+
+    def __call__(self) -> GuardedHandler:
+        """Return the protocol of a new connection."""
+        return GuardedHandler(self, loop=self._loop, **self._kwargs)
+
+
+class LookupRunner(web.AppRunner):
+    """Runs the application with its limits.
+
+    `keepalive_timeout` is what cuts off a slow head: aiohttp starts it when a connection opens and again after each
+    answer, and closes the connection when it ends while no whole head has arrived, however many bytes trickled in.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, application: web.Application, options: LookupOptions, *, shutdown_timeout_s: float) -> None:
+        super().__init__(
+            application,
+            access_log_class=AccessLog,
+            shutdown_timeout=shutdown_timeout_s,
+            keepalive_timeout=options.head_deadline_s,
+            max_line_size=options.max_line_bytes,
+            max_field_size=options.max_field_bytes,
+            max_headers=options.max_headers,
+            lingering_time=options.lingering_s,
+        )
+
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        handle = plain.request_handler
+
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return await handle(request)
+            except web.HTTPException as error:
+                # An `Expect` that cannot be met is refused before the middlewares run.
+                return answer_http_exception(error)
+
+        arguments: dict[str, Any] = plain._kwargs
+        return GuardedServer(answer, request_factory=plain.request_factory, loop=plain._loop, **arguments)

@@ -1,0 +1,58 @@
+"""The routes that are not files: the order, and the three questions about health."""
+
+import time
+
+from aiohttp import web
+
+from lookup.answers import error_answer, json_answer
+from lookup.health import Health, render_health
+from lookup.middleware import ORDER_UID
+from lookup.order_lookup import OrderLookup
+from lookup.order_uid import parse_order_uid
+
+LOOKUP = web.AppKey("lookup", OrderLookup)
+HEALTH = web.AppKey("health", Health)
+
+
+async def get_order(request: web.Request) -> web.Response:
+    """Answer `GET /order/{order_uid}`: the stored bytes, 404, or 400. Raises `StoresUnavailable`."""
+    began = time.perf_counter()
+    order_uid = parse_order_uid(request.rel_url.raw_path)
+    if order_uid is None:
+        return error_answer("invalid_order_uid", 400)
+    request[ORDER_UID] = order_uid
+    found = await request.app[LOOKUP].find(order_uid)
+    headers = {"Server-Timing": f"total;dur={(time.perf_counter() - began) * 1000:.3f}"}
+    if found.body is None:
+        return error_answer("order_not_found", 404, headers)
+    headers |= {"X-Cache": "hit" if found.cached else "miss", "Cache-Control": "no-store"}
+    return web.Response(body=found.body, content_type="application/json", headers=headers)
+
+
+async def get_health(request: web.Request) -> web.Response:
+    """Answer `GET /healthz`: 200 when every part of the system is well, else 503; the body says which."""
+    parts = await request.app[HEALTH].examine()
+    return json_answer(render_health(parts), 200 if all(part.well for part in parts) else 503)
+
+
+async def get_liveness(request: web.Request) -> web.Response:
+    """Answer `GET /livez`: this process takes requests, and what answers lookups runs."""
+    alive = request.app[LOOKUP].alive
+    return json_answer({"status": "ok" if alive else "unavailable"}, 200 if alive else 503)
+
+
+async def get_readiness(request: web.Request) -> web.Response:
+    """Answer `GET /readyz`: 200 when lookups can be answered, from either store."""
+    parts = await request.app[HEALTH].examine("postgresql", "redis")
+    ready = any(part.well for part in parts)
+    return json_answer({**render_health(parts), "status": "ok" if ready else "unavailable"}, 200 if ready else 503)
+
+
+def add_routes(application: web.Application) -> None:
+    """Add the routes to the application."""
+    router = application.router
+    # aiohttp's own pattern for a variable excludes braces, which a uid may hold.
+    router.add_get("/order/{order_uid:[^/]+}", get_order)
+    router.add_get("/healthz", get_health)
+    router.add_get("/livez", get_liveness)
+    router.add_get("/readyz", get_readiness)

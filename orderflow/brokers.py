@@ -1,0 +1,70 @@
+"""Waits for Kafka at start, and finds out whether a topic exists without ever creating it."""
+
+import asyncio
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import create_conn
+from aiokafka.errors import AuthenticationFailedError, KafkaError, SaslAuthenticationFailed
+
+from orderflow.connections import kafka_options
+from orderflow.exits import CannotStart, Failed
+from orderflow.settings import Settings
+
+TRY_TIMEOUT_S = 5.0
+RETRY_DELAY_S = 0.5
+
+
+async def list_topics(settings: Settings) -> set[str]:
+    """Return the names of all topics. One try; raises `KafkaError` or `OSError`, within `TRY_TIMEOUT_S`.
+
+    It asks for all topics: asking for one by its name would create it where the broker allows that.
+    """
+    async with asyncio.timeout(TRY_TIMEOUT_S):
+        admin = AIOKafkaAdminClient(**kafka_options(settings))
+        try:
+            await admin.start()
+            return set(await admin.list_topics())
+        finally:
+            await admin.close()
+
+
+async def wait_for_topic(settings: Settings, topic: str) -> None:
+    """Return when Kafka answers and has the topic, waiting `START_TIMEOUT_S` at most.
+
+    Raises `Failed` when Kafka does not answer until then, `CannotStart` when it has no such topic or refuses the login.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + settings.start_timeout_s
+    while True:
+        try:
+            topics = await list_topics(settings)
+            break
+        except (KafkaError, OSError):
+            await _check_login(settings)
+            if clock() + RETRY_DELAY_S > deadline:
+                brokers = ",".join(settings.kafka_bootstrap)
+                raise Failed(
+                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: check KAFKA_BROKERS ({brokers})"
+                ) from None
+            await asyncio.sleep(RETRY_DELAY_S)
+    if topic not in topics:
+        raise CannotStart(f"Kafka has no topic {topic!r}: run `orderflow topics create`")
+
+
+async def _check_login(settings: Settings) -> None:
+    """Raise `CannotStart` if the first broker refuses the login: aiokafka's clients report that as "no connection"."""
+    options: dict[str, Any] = {**kafka_options(settings)}
+    del options["bootstrap_servers"]
+    address = settings.kafka_brokers[0]
+    try:
+        async with asyncio.timeout(TRY_TIMEOUT_S):
+            connection = await create_conn(address.host, address.port, **options)
+        connection.close()
+    except (AuthenticationFailedError, SaslAuthenticationFailed):
+        raise CannotStart(
+            f"Kafka refused the login of {settings.kafka_sasl_username!r}: "
+            "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
+        ) from None
+    except (KafkaError, OSError):
+        return

@@ -1,0 +1,74 @@
+"""`orderflow publish`: orders into the topic, and the uids of those that arrived onto standard output."""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from typing import IO, Any
+
+import click
+
+from orderflow.messages import Message, generate_messages, read_messages
+from orderflow.publishing import publish_all
+from orderflow.settings import load_settings
+
+DEFAULT_COUNT = 50
+
+
+class _Finite(click.FloatRange):
+    """A range of floats that "nan" and "inf" are not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
+_SHARE = _Finite(min=0, max=1)
+
+
+@click.command()
+@click.argument("count", type=click.IntRange(min=0), required=False)
+@click.option("--rate", type=_Finite(min=0, min_open=True), help="Orders per second; as fast as possible by default.")
+@click.option("--seed", type=int, help="Make the same orders as with this seed before.")
+@click.option("--invalid", type=_SHARE, metavar="FRACTION", help="The share of messages that are no valid orders.")
+@click.option("--repeat", type=_SHARE, metavar="FRACTION", help="The share of messages that repeat an earlier order.")
+@click.option("--file", type=click.File("rb"), help="Send each line of this file (-: standard input) as it is.")
+def publish(
+    *,
+    count: int | None,
+    rate: float | None,
+    seed: int | None,
+    invalid: float | None,
+    repeat: float | None,
+    file: IO[bytes] | None,
+) -> None:
+    """Publish COUNT made-up orders (50), or the lines of a file, and print each uid that the broker acknowledged.
+
+    Messages that hold no valid order are counted, not printed. A uid is printed once, however often it was sent.
+    """
+    if file is not None:
+        made_up = {"COUNT": count, "--seed": seed, "--invalid": invalid, "--repeat": repeat}
+        for name, value in made_up.items():
+            if value is not None:
+                raise click.UsageError(f"{name} does not go with --file: the file says what is sent.")
+    if (invalid or 0) + (repeat or 0) > 1:
+        raise click.UsageError("--invalid and --repeat must not be more than 1 together.")
+    settings = load_settings()
+    if settings.log_level != "debug":
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line at the end
+    total = None
+    if file is not None:
+        messages = read_messages(file.fileno())
+    else:
+        total = DEFAULT_COUNT if count is None else count
+        made = generate_messages(seed, invalid_share=invalid or 0, repeat_share=repeat or 0)
+        messages = _asynchronous(islice(made, total))
+    asyncio.run(publish_all(settings, messages, rate=rate, total=total))
+
+
+async def _asynchronous(messages: Iterator[Message]) -> AsyncIterator[Message]:
+    for message in messages:
+        yield message

@@ -1,0 +1,157 @@
+"""`orderflow serve`: the HTTP server, in one process or in several that share the address."""
+
+import asyncio
+import gc
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import click
+import uvloop
+from lookup.application import create_application
+from lookup.options import Connections, LookupOptions
+from lookup.server import AddressTaken, Listener, run_server
+from lookup.static import PageMissing
+
+from engine.heartbeat import (
+    HEARTBEAT_FD_VARIABLE,
+    LIFELINE_FD_VARIABLE,
+    Beat,
+    HeartbeatSender,
+    inherited_fd,
+    watch_lifeline,
+)
+from engine.restart import RestartPolicy
+from engine.status import State
+from engine.supervisor import ChildSpec, Supervisor
+from orderflow.connections import kafka_options, postgres_options, redis_client
+from orderflow.exits import CannotStart
+from orderflow.logs import configure_logging
+from orderflow.preflight import wait_until_ready
+from orderflow.project import project_root
+from orderflow.settings import Settings, load_settings
+
+_MAX_PROCESSES = 64
+
+
+@click.command()
+@click.option(
+    "--processes",
+    type=click.IntRange(1, _MAX_PROCESSES),
+    default=1,
+    show_default=True,
+    help="How many share HTTP_ADDR.",
+)
+@click.option("--share", type=click.IntRange(0), hidden=True, help="Be one of several processes; its number.")
+def serve(processes: int, share: int | None) -> None:
+    """Serve the page and the orders over HTTP on HTTP_ADDR.
+
+    Runs in the foreground until SIGTERM or Ctrl-C, then answers what is in flight and exits 0. Needs PostgreSQL with
+    the current schema and Redis to start, and either of them to go on.
+    """
+    settings = load_settings()
+    name = "http" if share is None else f"http-{share}"
+    configure_logging(settings, component="http", worker=name)
+    if processes > 1:
+        sys.exit(asyncio.run(_supervise(settings, processes)))
+    gc.freeze()
+    uvloop.run(_serve(settings, name, shared=share is not None))
+
+
+async def _supervise(settings: Settings, processes: int) -> int:
+    _check_address(settings)
+    if not await _ready_before(_stop_signal(settings), settings):
+        return 0
+    supervisor = Supervisor(
+        [
+            ChildSpec(f"http-{share}", (sys.executable, "-m", "orderflow", "serve", "--share", str(share)))
+            for share in range(processes)
+        ],
+        RestartPolicy(settings.restart_max, settings.restart_window_s),
+        settings.shutdown_timeout_s,
+    )
+    return await supervisor.run()
+
+
+def _check_address(settings: Settings) -> None:
+    """Find out whether the address is free: processes that may share it would not notice a stranger's."""
+    address = settings.http_address
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        socket.create_server((address.host, address.port), family=family).close()
+    except OSError as error:
+        raise _address_refused(settings, error.strerror or str(error)) from None
+
+
+def _address_refused(settings: Settings, reason: str) -> CannotStart:
+    return CannotStart(
+        f"HTTP_ADDR {settings.http_address} cannot be listened on ({reason}): "
+        "choose another address, or stop the program that holds it"
+    )
+
+
+async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
+    stop = _stop_signal(settings)
+    # The supervisor must hear of this process while it still waits for the stores.
+    sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), lambda: Beat(state=State.RUNNING))
+    heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
+    try:
+        if await _ready_before(stop, settings):
+            await _answer_requests(settings, name, stop, shared=shared)
+    finally:
+        heartbeat.cancel()
+
+
+async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *, shared: bool) -> None:
+    options = LookupOptions(ui_directory=_ui_directory(), cache_ttl_s=settings.redis_ttl_s)
+    connections = Connections(
+        postgres=postgres_options(settings, f"orderflow {name}"),
+        redis=lambda: redis_client(settings),
+        kafka=kafka_options(settings),
+        kafka_topic=settings.kafka_topic,
+    )
+    listener = Listener(host=settings.http_address.host, port=settings.http_address.port, shared=shared)
+    try:
+        application = create_application(options, connections)
+        await run_server(application, options, listener, stop, shutdown_timeout_s=settings.shutdown_timeout_s)
+    except PageMissing as error:
+        raise CannotStart(f"the page is missing: {error}") from None
+    except AddressTaken as error:
+        raise _address_refused(settings, str(error)) from None
+
+
+def _ui_directory() -> Path:
+    """Return the folder of the page: the installed package's, else the checkout's."""
+    installed = Path(__file__).resolve().parents[1] / "assets" / "ui"
+    return installed if installed.is_dir() else project_root() / "ui"
+
+
+def _stop_signal(settings: Settings) -> asyncio.Event:
+    """Return an event that SIGTERM, SIGINT and the death of the supervisor set."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    lifeline = inherited_fd(LIFELINE_FD_VARIABLE)
+    if lifeline is not None:
+
+        def supervisor_is_gone() -> None:
+            loop.call_soon_threadsafe(stop.set)
+
+        watch_lifeline(lifeline, supervisor_is_gone, settings.shutdown_timeout_s)
+    return stop
+
+
+async def _ready_before(stop: asyncio.Event, settings: Settings) -> bool:
+    """Wait until the stores are ready. Returns False when told to stop before."""
+    # Kafka is not needed: lookups do not touch it, and /healthz says how it is.
+    ready = asyncio.create_task(wait_until_ready(settings, kafka=False), name="preflight")
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not ready.done():
+        ready.cancel()
+        await asyncio.wait({ready})
+        return False
+    await ready
+    return True

@@ -1,0 +1,54 @@
+"""`orderflow services`: PostgreSQL, Valkey and Kafka of this machine, without Docker."""
+
+import asyncio
+
+import attrs
+import click
+import msgspec
+
+from orderflow.project import services_directory
+from orderflow.services import ServiceSet
+from orderflow.settings import load_settings
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _service_set() -> ServiceSet:
+    return ServiceSet(services_directory(), load_settings(), say=_say)
+
+
+@click.group()
+def services() -> None:
+    """Start, stop and show the embedded PostgreSQL, Valkey and Apache Kafka."""
+
+
+@services.command()
+def up() -> None:
+    """Start what does not run yet, and wait until each service answers."""
+    one = _service_set()
+    started = asyncio.run(one.up())
+    for service in one.services:
+        _say(f"{service.title} {'is up' if service in started else 'was up already'} on {service.address}")
+
+
+@services.command()
+def down() -> None:
+    """Stop all embedded services cleanly. Their data stays."""
+    one = _service_set()
+    stopped = asyncio.run(one.down())
+    for service in one.services:
+        _say(f"{service.title} {'is stopped' if service in stopped else 'was not running'}")
+
+
+@services.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+def status(*, as_json: bool) -> None:
+    """Show each service's address and process."""
+    rows = _service_set().status()
+    if as_json:
+        click.echo(msgspec.json.encode([attrs.asdict(row) for row in rows]))
+        return
+    for row in rows:
+        click.echo(f"{row.service:<12}{row.address:<24}{f'running (pid {row.pid})' if row.running else 'stopped'}")

@@ -1,0 +1,79 @@
+"""`orderflow topics`: the topics that orderflow needs."""
+
+import asyncio
+import logging
+import time
+
+import click
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from orderflow.brokers import RETRY_DELAY_S, list_topics
+from orderflow.connections import kafka_options
+from orderflow.exits import Failed
+from orderflow.settings import Settings, load_settings
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@click.group()
+def topics() -> None:
+    """Create the topics of orders and of dead letters."""
+
+
+@topics.command()
+def create() -> None:
+    """Create the topics that are missing: KAFKA_TOPIC with KAFKA_PARTITIONS, KAFKA_DLQ_TOPIC with one partition."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line at the end
+    asyncio.run(_create(load_settings()))
+
+
+async def _create(settings: Settings) -> None:
+    existing = await _wait_for_topics(settings)
+    wanted = {settings.kafka_topic: settings.kafka_partitions, settings.kafka_dlq_topic: 1}
+    for name in wanted.keys() & existing:
+        _say(f"The topic {name!r} exists")
+    missing = {name: partitions for name, partitions in wanted.items() if name not in existing}
+    if not missing:
+        return
+    try:
+        await create_topics(settings, missing)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise Failed(f"Kafka did not create {', '.join(missing)}: {type(error).__name__}: {error}") from None
+    for name, partitions in missing.items():
+        _say(f"Created the topic {name!r} with {partitions} partition{'s' if partitions > 1 else ''}")
+
+
+async def _wait_for_topics(settings: Settings) -> set[str]:
+    deadline = time.monotonic() + settings.start_timeout_s
+    while True:
+        try:
+            return await list_topics(settings)
+        except (KafkaError, OSError):
+            if time.monotonic() + RETRY_DELAY_S > deadline:
+                brokers = ",".join(settings.kafka_bootstrap)
+                raise Failed(
+                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: check KAFKA_BROKERS ({brokers})"
+                ) from None
+            await asyncio.sleep(RETRY_DELAY_S)
+
+
+async def create_topics(settings: Settings, partitions: dict[str, int]) -> None:
+    """Create topics, given as name → number of partitions, with the broker's own replication factor.
+
+    A topic that somebody else has created meanwhile is no error. Raises `KafkaError` or `OSError`.
+    """
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
+    try:
+        await admin.start()
+        # An empty assignment, not none: aiokafka's check then lets -1 (the broker's default) pass.
+        new = [NewTopic(name, count, -1, replica_assignments={}) for name, count in partitions.items()]
+        answer = await admin.create_topics(new)
+        for name, code, *message in answer.topic_errors:
+            error = for_code(code)
+            if code and error is not TopicAlreadyExistsError:
+                raise error(f"{name}: {message[0] if message else code}")
+    finally:
+        await admin.close()

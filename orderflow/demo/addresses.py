@@ -1,0 +1,80 @@
+"""Where the demo's services and its HTTP server listen: the usual ports, or free ones where those are taken."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from orderflow.services import ServiceSet, free_ports, held
+from orderflow.services.ports import LOOPBACK
+from orderflow.settings import Address, Settings, load_settings, parse_settings, variables
+
+_PLAIN = {"POSTGRES_SSL_MODE": "disable", "REDIS_TLS": "false", "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
+_LOCAL = {LOOPBACK, "localhost", "::1"}
+Environment = dict[str, str]
+
+
+def usual_environment(directory: Path, say: Callable[[str], None]) -> Environment:
+    """Return the user's environment with every address on this machine and free.
+
+    Services of `directory` that run already keep their ports. Raises `SettingError` for a setting that is wrong.
+    """
+    settings = load_settings()
+    wanted = _wanted_ports(settings)
+    running = _running_ports(directory)
+    chosen: dict[str, int] = {}
+    for name, (title, port) in wanted.items():
+        chosen[name] = running.get(name) or _free(title, port, LOOPBACK, say)
+    http = settings.http_address
+    http_port = _free("the HTTP server", http.port, http.host, say)
+    return {**os.environ, **_services(chosen), "HTTP_ADDR": str(Address(http.host, http_port))}
+
+
+def separate_environment() -> Environment:
+    """Return the environment without the user's own settings, and with free ports: it disturbs nothing that runs."""
+    postgresql, valkey, kafka, http = free_ports(4)
+    kept = {name: value for name, value in os.environ.items() if name not in variables()}
+    ports = {"postgresql": postgresql, "valkey": valkey, "kafka": kafka}
+    return {**kept, **_services(ports), "HTTP_ADDR": f"{LOOPBACK}:{http}"}
+
+
+def url(environment: Mapping[str, str]) -> str:
+    """Return the HTTP server's address for a browser on this machine, without a slash at its end."""
+    address = parse_settings(environment).http_address
+    host = LOOPBACK if address.host in {"", "0.0.0.0"} else address.host
+    return f"http://{Address(host, address.port)}"
+
+
+def _services(ports: Mapping[str, int]) -> Environment:
+    return {
+        **_PLAIN,
+        "POSTGRES_HOST": LOOPBACK,
+        "POSTGRES_PORT": str(ports["postgresql"]),
+        "REDIS_ADDR": f"{LOOPBACK}:{ports['valkey']}",
+        "KAFKA_BROKERS": f"{LOOPBACK}:{ports['kafka']}",
+    }
+
+
+def _wanted_ports(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Return the ports that the settings name; the defaults where they name services on another machine."""
+    usual = parse_settings({})
+    postgres = settings if settings.postgres_host in _LOCAL else usual
+    redis = settings if settings.redis_address.host in _LOCAL else usual
+    kafka = settings if settings.kafka_brokers[0].host in _LOCAL else usual
+    return {
+        "postgresql": ("PostgreSQL", postgres.postgres_port),
+        "valkey": ("Valkey", redis.redis_address.port),
+        "kafka": ("Kafka", kafka.kafka_brokers[0].port),
+    }
+
+
+def _running_ports(directory: Path) -> dict[str, int]:
+    rows = ServiceSet(directory, parse_settings({})).status()
+    return {row.service: int(row.address.rpartition(":")[2]) for row in rows if row.running}
+
+
+def _free(title: str, port: int, host: str, say: Callable[[str], None]) -> int:
+    if not held(port, host):
+        return port
+    other = free_ports(1)[0]
+    say(f"Port {port} for {title} is taken: using {other} instead")
+    return other

@@ -1,0 +1,22 @@
+"""The database migrations that belong to this version of the program. dbmate applies them and remembers which."""
+
+from pathlib import Path
+
+from orderflow.exits import CannotStart
+from orderflow.project import project_root
+
+TABLE = "schema_migrations"
+"""dbmate's own table: one row for each applied migration, in the text column `version`."""
+
+
+def migrations_directory() -> Path:
+    """Return the folder of the migrations: the checkout's, else the installed package's. Raises `CannotStart`."""
+    for folder in (project_root() / "db" / "migrations", Path(__file__).parent / "assets" / "migrations"):
+        if any(folder.glob("*.sql")):
+            return folder
+    raise CannotStart("there are no migrations: run this in the project's folder (db/migrations)")
+
+
+def latest_version() -> str:
+    """Return the newest migration's version, as it stands in `schema_migrations`. Raises `CannotStart`."""
+    return max(path.name.split("_", 1)[0] for path in migrations_directory().glob("*.sql"))

@@ -1,0 +1,68 @@
+"""Which account runs PostgreSQL: it refuses to run as root."""
+
+import functools
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import attrs
+
+from orderflow.exits import CannotStart
+
+_MAP_ROOT_AWAY = ("--user", "--map-user=1000", "--map-group=1000")
+
+
+@attrs.frozen
+class Account:
+    """How to start a program without root's rights: a command in front of it, or another user's ids."""
+
+    prefix: tuple[str, ...] = ()
+    user: int | None = None
+    group: int | None = None
+
+
+@functools.cache
+def _unshare() -> tuple[str, ...]:
+    """Return the command that makes root look like user 1000; empty where the kernel does not allow it."""
+    program = shutil.which("unshare")
+    if program is None:
+        return ()
+    command = (program, *_MAP_ROOT_AWAY)
+    tried = subprocess.run([*command, "true"], capture_output=True, check=False)
+    return command if tried.returncode == 0 else ()
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise CannotStart("PostgreSQL refuses to run as root and there is no user 'nobody': run this as another user")
+
+
+def account_for(directory: Path, program: Path) -> Account:
+    """Return the account for `program`, whose data is in `directory` (which must exist).
+
+    As root it is a user namespace where that works, for it needs no access of another user to the folders above; else
+    `postgres` or `nobody`, who is made the owner of `directory`. Raises `CannotStart` when that user cannot get there.
+    """
+    if os.geteuid() != 0:
+        return Account()
+    if prefix := _unshare():
+        return Account(prefix=prefix)
+    user = _unprivileged()
+    for path, mode in ((program, "-x"), (directory.parent, "-x")):
+        reached = subprocess.run(
+            ["test", mode, str(path)], user=user.pw_uid, group=user.pw_gid, extra_groups=[], cwd="/", check=False
+        )
+        if reached.returncode:
+            raise CannotStart(
+                f"PostgreSQL refuses to run as root and the user {user.pw_name!r} cannot reach {path}: "
+                f"run this as another user, or let others enter the folders above (chmod o+x)"
+            )
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    return Account(user=user.pw_uid, group=user.pw_gid)

@@ -1,0 +1,114 @@
+"""Apache Kafka in KRaft mode: one node that is broker and controller."""
+
+import logging
+import signal
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from orderflow.services.kafka_distribution import VERSION, class_path, java
+from orderflow.services.ports import LOOPBACK, free_ports
+from orderflow.services.service import Say, Service, fresh, run_tool, silent
+from orderflow.settings import Settings
+
+_CLUSTER_ID = "b3JkZXJmbG93LWxvY2FsMQ"
+_CONFIGURATION = """\
+# Written at every start.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+num.partitions=1
+log.retention.ms=-1
+offsets.retention.minutes=1000000
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+"""
+# Only the first compiler and the serial collector: up a second sooner, and one user does not need more.
+_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError")
+
+
+class Kafka(Service):
+    """One Kafka node. Topics are never created by accident, and records are kept for good."""
+
+    title = f"Apache Kafka {VERSION}"
+    variable = "KAFKA_BROKERS"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, directory: Path, settings: Settings, cache: Path, say: Say = silent) -> None:
+        super().__init__(directory, settings.kafka_brokers[0].port, say)
+        self._cache = cache
+        self._class_path = ""
+
+    @property
+    def data(self) -> Path:
+        """The folder of the topics' logs and of the cluster's metadata."""
+        return self.directory / "data"
+
+    async def prepare(self) -> None:
+        """Find or download Kafka, format the data on the first start, write the configuration on every one."""
+        self._class_path = await class_path(self._cache, self.say)
+        (self.directory / "tmp").mkdir(exist_ok=True)
+        controller_port = free_ports(1)[0]
+        if not self.data.exists():
+            unfinished = fresh(self.directory / "data.new")
+            configuration = self._configure(unfinished, controller_port)
+            tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(configuration)]
+            await run_tool("formatting Kafka's data", [*self._java(), *tool])
+            unfinished.rename(self.data)
+        self._configure(self.data, controller_port)
+
+    def _configure(self, data: Path, controller_port: int) -> Path:
+        configuration = self.directory / "server.properties"
+        text = _CONFIGURATION.format(host=LOOPBACK, port=self.port, controller_port=controller_port, data=data)
+        configuration.write_text(text)
+        return configuration
+
+    def _java(self) -> list[str]:
+        return [
+            str(java()),
+            "-Xmx512m",
+            *_JVM,
+            "--sun-misc-unsafe-memory-access=allow",
+            f"-Djava.io.tmpdir={self.directory / 'tmp'}",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+            "-cp",
+            self._class_path,
+        ]
+
+    def command(self) -> list[str]:
+        """Return the broker's command line."""
+        return [*self._java(), "kafka.Kafka", str(self.directory / "server.properties")]
+
+    async def answers(self) -> bool:
+        """Return whether the broker answers a metadata request with itself as a live broker."""
+        client = AIOKafkaClient(bootstrap_servers=f"{LOOPBACK}:{self.port}", request_timeout_ms=5_000)
+        # Each refused connection of a broker that is not up yet would be logged as an error.
+        logger = logging.getLogger("aiokafka")
+        before, logger.disabled = logger.disabled, True
+        try:
+            await client.bootstrap()
+            return bool(client.cluster.brokers())
+        except (KafkaError, OSError):
+            return False
+        finally:
+            await client.close()
+            logger.disabled = before

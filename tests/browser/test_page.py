@@ -1,0 +1,175 @@
+"""The page in a real browser, over the real application and real stores."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import attrs
+import pytest
+from playwright.async_api import Browser, Page, Route, expect
+
+from handlers.model import Order
+from orderflow.orders import OrderGenerator
+from orderflow.settings import Settings
+from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.stored_orders import make_order, store_order
+
+MARKUP = '<img src=x onerror="window.injected=true"><script>window.injected=true</script>'
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[LookupServer]:
+    async with lookup_server(settings) as running:
+        yield running
+
+
+def address(server: LookupServer, path: str = "/") -> str:
+    return f"http://127.0.0.1:{server.port}{path}"
+
+
+async def look_up(page: Page, typed: str) -> None:
+    await page.get_by_role("textbox").first.fill(typed)
+    await page.get_by_role("button", name="Get order").click()
+
+
+async def stored_order(database: asyncpg.Connection, seed: int) -> Order:
+    order = make_order(OrderGenerator(seed))
+    await store_order(database, order)
+    return order
+
+
+async def test_an_order_is_found_and_shown(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:
+    """A uid with blanks around it is found; a miss comes first, a hit afterwards, each with the time it took."""
+    order = await stored_order(database, 31)
+    await page.goto(address(server))
+    await look_up(page, f"  {order.order_uid} \t")
+
+    card = page.get_by_role("article")
+    await expect(card.get_by_role("heading", level=2)).to_contain_text(order.order_uid)
+    await expect(card.locator("[data-x-cache]")).to_have_text("Cache miss")
+    await expect(card.locator(".measures")).to_contain_text("round trip")
+    await expect(card.locator(".measures")).to_contain_text("server")
+    for value in (order.track_number, order.delivery.name, order.delivery.email, order.customer_id):
+        await expect(card).to_contain_text(value)
+    rows = card.get_by_role("table").locator("tbody tr")
+    await expect(rows).to_have_count(len(order.items))
+    for position, item in enumerate(order.items):
+        await expect(rows.nth(position)).to_contain_text(item.name)
+        await expect(rows.nth(position)).to_contain_text(item.brand)
+        await expect(rows.nth(position)).to_contain_text(f"{item.total_price:,}")
+    assert await page.get_by_role("textbox").first.input_value() == order.order_uid
+
+    await page.get_by_role("button", name="Get order").click()
+    await expect(card.locator("[data-x-cache]")).to_have_text("Cache hit")
+
+
+async def test_blanks_around_a_pasted_uid_are_dropped(page: Page, server: LookupServer) -> None:
+    """The field itself shows the trimmed uid."""
+    await page.goto(address(server))
+    field = page.get_by_role("textbox").first
+    await field.fill("  some-uid\n ")
+    await field.dispatch_event("paste")
+    await expect(field).to_have_value("some-uid")
+
+
+async def test_the_json_is_the_answer_itself(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:
+    """Integers that JavaScript would round keep their digits, in the JSON and in the table."""
+    order = make_order(OrderGenerator(32))
+    large = 2**63 - 1
+    order.items[0] = attrs.evolve(order.items[0], nm_id=large, chrt_id=large - 2)
+    await store_order(database, order)
+    await page.goto(address(server, f"/?order={order.order_uid}"))
+    await page.get_by_text("JSON", exact=False).first.click()
+    await expect(page.locator(".json pre")).to_contain_text(f'"chrt_id": {large - 2},')
+    await expect(page.get_by_role("table")).to_contain_text(str(large))
+    await expect(page.get_by_role("button", name="Copy", exact=True)).to_be_visible()
+
+
+async def test_an_unknown_uid_is_said_to_be_unknown(page: Page, server: LookupServer) -> None:
+    """The uid is repeated, so that a slip can be seen."""
+    await page.goto(address(server))
+    await look_up(page, "no-such-order")
+    await expect(page.get_by_role("heading", name="No order with this uid")).to_be_visible()
+    await expect(page.locator("#result")).to_contain_text("no-such-order")
+
+
+async def test_a_link_opens_an_order_and_back_returns(
+    page: Page, server: LookupServer, database: asyncpg.Connection
+) -> None:
+    """The address says which order is shown; the browser's history works."""
+    first, second = await stored_order(database, 33), await stored_order(database, 34)
+    await page.goto(address(server, f"/?order={first.order_uid}"))
+    shown = page.get_by_role("article").get_by_role("heading", level=2)
+    await expect(shown).to_contain_text(first.order_uid)
+    await look_up(page, second.order_uid)
+    await expect(shown).to_contain_text(second.order_uid)
+    assert page.url.endswith(f"/?order={second.order_uid}")
+    await page.go_back()
+    await expect(shown).to_contain_text(first.order_uid)
+    await expect(page.get_by_role("textbox").first).to_have_value(first.order_uid)
+
+
+async def test_an_outage_can_be_tried_again(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:
+    """503 and a broken connection are said to be what they are, and a button asks again."""
+    order = await stored_order(database, 35)
+
+    async def unavailable(route: Route) -> None:
+        await route.fulfill(status=503, body='{"error":"unavailable"}')
+
+    async def broken(route: Route) -> None:
+        await route.abort()
+
+    for handler, title in (
+        (unavailable, "The order cannot be read right now"),
+        (broken, "The server cannot be reached"),
+    ):
+        await page.goto(address(server))
+        await page.route("**/order/*", handler)
+        await look_up(page, order.order_uid)
+        await expect(page.get_by_role("heading", name=title)).to_be_visible()
+        await page.unroute("**/order/*")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.get_by_role("article")).to_contain_text(order.track_number)
+
+
+async def test_markup_in_an_order_is_only_text(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:
+    """Every text of the order holds an attack, the uid included; none of it runs."""
+    order = make_order(OrderGenerator(36), order_uid=MARKUP, track_number=MARKUP, customer_id=MARKUP, locale=MARKUP)
+    order = attrs.evolve(
+        order,
+        delivery_service=MARKUP,
+        delivery=attrs.evolve(
+            order.delivery, name=MARKUP, phone=MARKUP, city=MARKUP, address=MARKUP, region=MARKUP, email=MARKUP
+        ),
+        payment=attrs.evolve(order.payment, currency=MARKUP, provider=MARKUP, bank=MARKUP, transaction=MARKUP),
+        items=[attrs.evolve(item, name=MARKUP, brand=MARKUP, size=MARKUP) for item in order.items],
+    )
+    await store_order(database, order)
+    await page.goto(address(server))
+    await look_up(page, MARKUP)
+    await expect(page.get_by_role("article").get_by_role("heading", level=2)).to_contain_text(MARKUP)
+    await page.wait_for_load_state("networkidle")
+    assert await page.locator("#result img, #result script").count() == 0
+    assert await page.evaluate("window.injected") is None
+
+
+async def test_a_russian_reader_gets_russian(browser: Browser, server: LookupServer) -> None:
+    """The language follows the browser's."""
+    context = await browser.new_context(locale="ru-RU")
+    page = await context.new_page()
+    await page.goto(address(server))
+    await expect(page.get_by_role("button", name="Найти заказ")).to_be_visible()
+    assert await page.evaluate("document.documentElement.lang") == "ru"
+    await context.close()
+
+
+async def test_the_page_fits_a_phone(browser: Browser, server: LookupServer, database: asyncpg.Connection) -> None:
+    """Nothing sticks out of 390 pixels, however long a word is."""
+    order = make_order(OrderGenerator(37), order_uid="x" * 300)
+    order.items[0] = attrs.evolve(order.items[0], name="W" * 200, brand="M" * 200)
+    await store_order(database, order)
+    context = await browser.new_context(viewport={"width": 390, "height": 844}, locale="en-US")
+    page = await context.new_page()
+    await page.goto(address(server, f"/?order={order.order_uid}"))
+    await expect(page.get_by_role("article")).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    await context.close()

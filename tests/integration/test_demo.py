@@ -1,0 +1,74 @@
+"""`make smoke`, which is `make demo` without a person: it works, and it leaves nothing behind however it ends."""
+
+import signal
+from pathlib import Path
+
+import psutil
+
+from orderflow.project import services_directory
+from orderflow.services.process import fingerprint
+from tests.support.programs import Programs, Running
+
+_MODULE = "orderflow.demo"
+_START_TIMEOUT_S = 120
+
+
+async def _start(orderflow: Programs) -> Running:
+    return await orderflow.start("--smoke", module=_MODULE)
+
+
+def _of_smoke() -> list[psutil.Process]:
+    """Return the processes that work on a folder of a smoke test."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            mine = any(str(services_directory() / "smoke-") in word for word in process.cmdline())
+        except psutil.Error:
+            continue
+        if mine and fingerprint(process.pid):
+            found.append(process)
+    return found
+
+
+def _folders() -> list[Path]:
+    return list(services_directory().glob("smoke-*"))
+
+
+async def test_smoke_passes_and_leaves_nothing(orderflow: Programs) -> None:
+    """50 orders are published, each is answered as it was published, and everything is stopped."""
+    folders, processes = set(_folders()), set(_of_smoke())
+    smoke = await _start(orderflow)
+    assert await smoke.ended(timeout_s=150) == 0, smoke.tail()
+    assert "Smoke test passed: 50 orders are answered as published" in smoke.stderr_lines[-1]
+    assert len([line for line in smoke.stdout_lines if not line.startswith("---")]) == 50
+    assert set(_folders()) <= folders
+    assert set(_of_smoke()) <= processes
+
+
+async def test_a_second_ctrl_c_does_not_cut_the_stopping_short(orderflow: Programs) -> None:
+    """Interrupted twice in the middle, it stops all it started, and an interrupted check has not passed."""
+    folders, processes = set(_folders()), set(_of_smoke())
+    smoke = await _start(orderflow)
+    await smoke.wait_for_line("Starting the engine", _START_TIMEOUT_S)
+    smoke.send_signal(signal.SIGINT)
+    await smoke.wait_for_line("Stopping", _START_TIMEOUT_S)
+    smoke.send_signal(signal.SIGINT)
+    assert await smoke.ended(timeout_s=60) == 130, smoke.tail()
+    assert set(_folders()) <= folders
+    assert set(_of_smoke()) <= processes
+
+
+async def test_an_engine_that_dies_is_named(orderflow: Programs) -> None:
+    """When a process of the Procfile ends, the message says which, shows its last lines, and the exit code is 1."""
+    folders, processes = set(_folders()), set(_of_smoke())
+    smoke = await _start(orderflow)
+    await smoke.wait_for_line("Starting the engine", _START_TIMEOUT_S)
+    engine: list[psutil.Process] = []
+    while not engine:
+        engine = [child for child in smoke.children if child.cmdline()[-1:] == ["engine"]]
+        assert smoke.process.returncode is None, smoke.tail()
+    engine[0].kill()
+    assert await smoke.ended(timeout_s=60) == 1, smoke.tail()
+    assert "the process 'engine' stopped" in smoke.stderr_lines[-1]
+    assert set(_folders()) <= folders
+    assert set(_of_smoke()) <= processes

@@ -1,0 +1,116 @@
+"""The migrations, applied and taken back by dbmate itself, and `orderflow migrate`."""
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from orderflow.dbmate import find_dbmate, run_dbmate
+from orderflow.migrations import TABLE, latest_version, migrations_directory
+from orderflow.services.service import silent
+from orderflow.settings import parse_settings
+from tests.support.endpoints import Endpoints
+from tests.support.isolation import connect, own_database
+from tests.support.programs import Programs
+
+_SHAPE = """
+SELECT format('%s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default)
+FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migrations'
+UNION ALL
+SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 'schema_migrations'::regclass
+UNION ALL
+SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'schema_migrations'
+ORDER BY 1
+"""
+
+
+@pytest.fixture
+async def empty(endpoints: Endpoints) -> AsyncIterator[dict[str, str]]:
+    """Provide settings with a database that holds nothing."""
+    async with own_database(endpoints.environment) as name:
+        yield {**endpoints.environment, "POSTGRES_DATABASE": name}
+
+
+async def _dbmate(environment: dict[str, str], command: str) -> None:
+    url = parse_settings(environment).postgres_url()
+    await run_dbmate(await find_dbmate(silent), url, migrations_directory(), command)
+
+
+async def _shape(connection: asyncpg.Connection) -> list[str]:
+    return [row[0] for row in await connection.fetch(_SHAPE)]
+
+
+async def test_each_migration_goes_up_down_and_up_again(empty: dict[str, str]) -> None:
+    """Taking all migrations back leaves nothing behind; applying them again makes the same schema."""
+    migrations = sorted(migrations_directory().glob("*.sql"))
+    await _dbmate(empty, "up")
+    connection = await connect(empty)
+    try:
+        applied = await _shape(connection)
+        assert applied
+        assert await connection.fetchval(f"SELECT max(version) FROM {TABLE}") == latest_version()
+        for left in reversed(range(len(migrations))):
+            await _dbmate(empty, "down")
+            assert await connection.fetchval(f"SELECT count(*) FROM {TABLE}") == left
+        assert await _shape(connection) == []
+        await _dbmate(empty, "up")
+        assert await _shape(connection) == applied
+    finally:
+        await connection.close()
+
+
+async def test_migrate_creates_the_schema_and_may_be_repeated(orderflow: Programs, empty: dict[str, str]) -> None:
+    """`orderflow migrate` brings an empty database to the newest version; a second run changes nothing."""
+    for _ in range(2):
+        ended = await orderflow.run("migrate", **empty)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout == ""
+        assert f"is at version {latest_version()}" in ended.stderr
+    connection = await connect(empty)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM orders") == 0
+    finally:
+        await connection.close()
+
+
+async def test_migrate_refuses_a_wrong_password_without_showing_it(orderflow: Programs) -> None:
+    """A wrong password is no reason to wait: exit code 3, and the message names the variable alone."""
+    ended = await orderflow.run("migrate", POSTGRES_PASSWORD="swordfish")
+    assert ended.returncode == 3
+    assert "POSTGRES_PASSWORD" in ended.stderr
+    assert "swordfish" not in ended.stderr + ended.stdout
+
+
+async def test_migrate_gives_up_when_postgresql_never_answers(orderflow: Programs) -> None:
+    """PostgreSQL that is down is waited for START_TIMEOUT_S long, then the exit code is 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    ended = await orderflow.run("migrate", POSTGRES_PORT=str(port), START_TIMEOUT_S="0.5")
+    assert ended.returncode == 1
+    assert f"PostgreSQL did not answer on 127.0.0.1:{port} within 0.5 s" in ended.stderr
+
+
+async def test_migrate_passes_a_failing_migration_on(orderflow: Programs, empty: dict[str, str]) -> None:
+    """What PostgreSQL says about a migration that fails is what the user reads; the exit code is 1."""
+    connection = await connect(empty)
+    try:
+        await connection.execute("CREATE TABLE order_items (in_the_way int)")
+    finally:
+        await connection.close()
+    ended = await orderflow.run("migrate", **empty)
+    assert ended.returncode == 1
+    assert 'relation "order_items" already exists' in ended.stderr
+
+
+async def test_migrate_never_shows_the_url(orderflow: Programs, empty: dict[str, str], tmp_path: Path) -> None:
+    """The database's URL holds the password: it is not on dbmate's command line, and a message that has it is cleaned."""
+    talkative = tmp_path / "dbmate"
+    talkative.write_text('#!/bin/sh\necho "called with $*"\necho "cannot reach $DATABASE_URL" >&2\nexit 1\n')
+    talkative.chmod(0o755)
+    ended = await orderflow.run("migrate", **empty, DBMATE=str(talkative))
+    assert ended.returncode == 1
+    assert "cannot reach the database" in ended.stderr
+    assert "postgres://" not in ended.stderr + ended.stdout

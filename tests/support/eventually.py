@@ -1,0 +1,17 @@
+"""Waits for what no event announces: rows, keys and files that another process writes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+POLL_S = 0.05
+
+
+async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], timeout_s: float = 20) -> T:
+    """Look again and again until what is seen is wanted, and return it. Fails with the last look after `timeout_s`."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while not wanted(seen := await look()):
+        assert asyncio.get_running_loop().time() < deadline, f"not within {timeout_s:g} s; last seen: {seen!r}"
+        await asyncio.sleep(POLL_S)
+    return seen

@@ -1,0 +1,109 @@
+"""A database, topics and a Redis database of a test's own, in services that others may use too."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from secrets import token_hex
+
+import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
+from redis.asyncio import Redis
+
+from orderflow.commands.topics import create_topics
+from orderflow.connections import kafka_options, postgres_options, redis_client
+from orderflow.settings import Settings, parse_settings
+
+PARTITIONS = 4
+_TOPIC_TIMEOUT_S = 20
+_FIRST_REDIS_DB, _LAST_REDIS_DB = 1, 15
+_redis_dbs_in_use: set[tuple[str, int]] = set()
+
+
+def unique(prefix: str) -> str:
+    """Return a name that nobody else uses."""
+    return f"{prefix}_{token_hex(6)}"
+
+
+async def connect(environment: Mapping[str, str]) -> asyncpg.Connection:
+    """Connect to the database that `environment` names."""
+    return await asyncpg.connect(**postgres_options(parse_settings(environment)))
+
+
+@asynccontextmanager
+async def own_database(environment: Mapping[str, str], template: str = "template0") -> AsyncIterator[str]:
+    """Provide the name of a new database, a copy of `template`, and drop it afterwards, whoever is connected."""
+    name = unique("orderflow_test")
+    maintenance = await connect(environment)
+    try:
+        await maintenance.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    finally:
+        await maintenance.close()
+    try:
+        yield name
+    finally:
+        maintenance = await connect(environment)
+        try:
+            await maintenance.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        finally:
+            await maintenance.close()
+
+
+@asynccontextmanager
+async def own_topics(environment: Mapping[str, str], partitions: int = PARTITIONS) -> AsyncIterator[dict[str, str]]:
+    """Create a topic and its dead-letter topic; provide the settings that name them; delete them afterwards."""
+    name = unique("orders")
+    names = {"KAFKA_TOPIC": name, "KAFKA_DLQ_TOPIC": f"{name}-dlq", "KAFKA_GROUP_ID": f"{name}-group"}
+    settings = parse_settings({**environment, **names})
+    wanted = {settings.kafka_topic: partitions, settings.kafka_dlq_topic: 1}
+    await create_topics(settings, wanted)
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
+    await admin.start()
+    try:
+        await _wait_for_leaders(admin, wanted)
+    finally:
+        await admin.close()
+    try:
+        yield {**names, "KAFKA_PARTITIONS": str(partitions)}
+    finally:
+        await delete_topics(settings, list(wanted))
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
+    async with asyncio.timeout(_TOPIC_TIMEOUT_S):
+        while True:
+            described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(wanted))}
+            led = {name: sum(each["leader"] >= 0 for each in parts) for name, parts in described.items()}
+            if led == dict(wanted):
+                return
+            await asyncio.sleep(0.02)
+
+
+async def delete_topics(settings: Settings, names: list[str]) -> None:
+    """Delete topics. One that is gone already is no error."""
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
+    await admin.start()
+    try:
+        await admin.delete_topics(names)
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def own_redis_db(environment: Mapping[str, str]) -> AsyncIterator[str]:
+    """Provide the number of a Redis database that is empty, and empty it afterwards."""
+    address = environment["REDIS_ADDR"]
+    for number in range(_FIRST_REDIS_DB, _LAST_REDIS_DB + 1):
+        if (address, number) in _redis_dbs_in_use:
+            continue
+        client: Redis = redis_client(parse_settings({**environment, "REDIS_DB": str(number)}), timeout_s=10)
+        async with client:
+            if await client.dbsize():
+                continue
+            _redis_dbs_in_use.add((address, number))
+            try:
+                yield str(number)
+            finally:
+                await client.flushdb()
+                _redis_dbs_in_use.discard((address, number))
+        return
+    raise AssertionError("no Redis database from 1 to 15 is empty: empty one, or unset TEST_REDIS_URL")

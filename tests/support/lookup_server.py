@@ -1,0 +1,60 @@
+"""The HTTP application in the test's own process, on a free port, with gates in front of its stores."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+from aiohttp import ClientSession, ClientTimeout, web
+from lookup.application import create_application
+from lookup.options import Connections, LookupOptions
+from lookup.protocol import LookupRunner
+
+from orderflow.connections import kafka_options, postgres_options, redis_client
+from orderflow.settings import Address, Settings
+from tests.support.gate import Gate, gate
+
+UI = Path(__file__).resolve().parents[2] / "ui"
+
+
+@attrs.frozen
+class LookupServer:
+    """A server that listens on `port`, a client whose paths begin at its root, and the gates before its stores."""
+
+    port: int
+    client: ClientSession
+    postgres: Gate
+    redis: Gate
+
+
+@asynccontextmanager
+async def lookup_server(settings: Settings, **changes: Any) -> AsyncIterator[LookupServer]:
+    """Run the application. `changes` replace fields of `LookupOptions`."""
+    options = attrs.evolve(LookupOptions(ui_directory=UI, cache_ttl_s=settings.redis_ttl_s), **changes)
+    async with (
+        gate(settings.postgres_host, settings.postgres_port) as postgres,
+        gate(settings.redis_address.host, settings.redis_address.port) as redis,
+    ):
+        gated = attrs.evolve(
+            settings,
+            postgres_host="127.0.0.1",
+            postgres_port=postgres.port,
+            redis_address=Address("127.0.0.1", redis.port),
+        )
+        connections = Connections(
+            postgres=postgres_options(gated),
+            redis=lambda: redis_client(gated),
+            kafka=kafka_options(gated),
+            kafka_topic=gated.kafka_topic,
+        )
+        runner = LookupRunner(create_application(options, connections), options, shutdown_timeout_s=5)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            timeout = ClientTimeout(total=20)
+            async with ClientSession(f"http://127.0.0.1:{site.port}", timeout=timeout) as client:
+                yield LookupServer(site.port, client, postgres, redis)
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,237 @@
+"""The `orderflow` command as tests run it: to its end, or in the background until it has logged what they wait for."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psutil
+
+from orderflow.services.process import family, gone, signal_all
+
+RUN_MARK = "ORDERFLOW_TEST_RUN"
+"""In the environment of every process that a test starts, and of its descendants, however far they have strayed."""
+_LINE_LIMIT = 64 * 1024 * 1024
+_KILL_WAIT_S = 5.0
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Return the living processes that carry `mark`, except this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            same = process.environ().get(RUN_MARK, "").startswith(mark)
+            if same and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def _events(text: str) -> list[dict[str, Any]]:
+    events = []
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
+
+
+@attrs.frozen
+class Finished:
+    """A program that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of standard output."""
+        return self.stdout.splitlines()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The log lines on standard error that are JSON objects."""
+        return _events(self.stderr)
+
+
+@attrs.define
+class Running:
+    """A program in the background. What it writes is collected; `events` are its JSON log lines so far."""
+
+    process: asyncio.subprocess.Process
+    title: str
+    events: list[dict[str, Any]] = attrs.field(factory=list, init=False)
+    stderr_lines: list[str] = attrs.field(factory=list, init=False)
+    stdout_lines: list[str] = attrs.field(factory=list, init=False)
+    _news: asyncio.Condition = attrs.field(factory=asyncio.Condition, init=False)
+    _readers: list[asyncio.Task[None]] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for stream, lines in ((self.process.stdout, self.stdout_lines), (self.process.stderr, self.stderr_lines)):
+            assert stream is not None
+            self._readers.append(asyncio.create_task(self._read(stream, lines), name=f"read {self.title}"))
+
+    async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+        async for raw in stream:
+            line = raw.decode(errors="replace").rstrip("\n")
+            lines.append(line)
+            if lines is self.stderr_lines:
+                self.events += _events(line)
+            async with self._news:
+                self._news.notify_all()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the program itself (an engine's supervisor, not its workers)."""
+        return self.process.pid
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """Its living descendants."""
+        return family(self.pid)[1:]
+
+    def seen(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """Return the log lines with this event name and these fields, so far."""
+        wanted = {"event": event, **fields}
+        return [line for line in self.events if wanted.items() <= line.items()]
+
+    async def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 20, **fields: Any) -> dict[str, Any]:
+        """Return the `count`-th log line with this event name and these fields, waiting for it.
+
+        Fails the test when the program ends first, or when `timeout_s` passes.
+        """
+        wait = asyncio.ensure_future(self._until(lambda: len(self.seen(event, **fields)) >= count))
+        ended = asyncio.gather(*self._readers)
+        await asyncio.wait({wait, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        wait.cancel()
+        found = self.seen(event, **fields)
+        if len(found) >= count:
+            return found[count - 1]
+        why = f"ended (exit code {self.process.returncode})" if ended.done() else f"had not after {timeout_s:g} s"
+        raise AssertionError(
+            f"{self.title} was to log {event!r} {fields or ''} and {why}; its last lines:\n{self.tail()}"
+        )
+
+    async def wait_for_line(self, text: str, timeout_s: float = 20) -> str:
+        """Return the first line of standard error that contains `text`, waiting for it. Fails after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._until(lambda: any(text in line for line in self.stderr_lines))
+        except TimeoutError:
+            raise AssertionError(f"{self.title} did not write {text!r}; its last lines:\n{self.tail()}") from None
+        return next(line for line in self.stderr_lines if text in line)
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        async with self._news:
+            await self._news.wait_for(true)
+
+    def send_signal(self, number: int, *, children: bool = False) -> None:
+        """Send a signal to the program, and to its descendants if `children`."""
+        processes = family(self.pid)
+        signal_all(processes if children else processes[:1], number)
+
+    async def ended(self, timeout_s: float = 20) -> int:
+        """Wait for the program's end and return its exit code (negative: the signal). Fails after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.process.wait()
+                await asyncio.gather(*self._readers)
+        except TimeoutError:
+            raise AssertionError(
+                f"{self.title} had not ended after {timeout_s:g} s; its last lines:\n{self.tail()}"
+            ) from None
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    async def stop(self, number: int = signal.SIGTERM, timeout_s: float = 20) -> int:
+        """Send a signal (SIGTERM), wait for the end and return the exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await self.ended(timeout_s)
+
+    async def destroy(self) -> None:
+        """End it and its descendants, cleanly when it takes no longer than a few seconds."""
+        processes = family(self.pid) if self.process.returncode is None else []
+        signal_all(processes, signal.SIGCONT)
+        signal_all(processes[:1], signal.SIGTERM)
+        if not await gone(processes, _KILL_WAIT_S):
+            signal_all(processes, signal.SIGKILL)
+        await self.process.wait()
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+
+    def tail(self, lines: int = 40) -> str:
+        """Return the last lines of its standard error."""
+        return "\n".join(self.stderr_lines[-lines:])
+
+
+@attrs.define
+class Programs:
+    """Runs `orderflow …` with one test's environment, in an empty folder (so that no `.env` is read)."""
+
+    environment: Mapping[str, str]
+    folder: Path
+    mark: str
+    _running: list[Running] = attrs.field(factory=list, init=False)
+
+    async def _spawn(
+        self, arguments: tuple[str, ...], extra: Mapping[str, str], stdin: int, module: str = "orderflow"
+    ) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            *arguments,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **self.environment, **extra, RUN_MARK: self.mark},
+            cwd=self.folder,
+            limit=_LINE_LIMIT,
+            start_new_session=True,
+        )
+
+    async def run(self, *arguments: str, timeout_s: float = 30, stdin: bytes = b"", **extra: str) -> Finished:
+        """Run `orderflow` with `arguments` to its end. `extra` are environment variables. Fails after `timeout_s`."""
+        process = await self._spawn(arguments, extra, asyncio.subprocess.PIPE)
+        try:
+            async with asyncio.timeout(timeout_s):
+                stdout, stderr = await process.communicate(stdin)
+        except TimeoutError:
+            raise AssertionError(f"orderflow {' '.join(arguments)} had not ended after {timeout_s:g} s") from None
+        finally:
+            if process.returncode is None:
+                signal_all(family(process.pid), signal.SIGKILL)
+                await process.wait()
+        assert process.returncode is not None
+        return Finished(process.returncode, stdout.decode(), stderr.decode())
+
+    async def start(self, *arguments: str, module: str = "orderflow", **extra: str) -> Running:
+        """Start `orderflow` with `arguments` in the background. It is stopped at the end of the test at the latest."""
+        process = await self._spawn(arguments, extra, asyncio.subprocess.DEVNULL, module)
+        running = Running(process, " ".join([module, *arguments]))
+        self._running.append(running)
+        return running
+
+    async def close(self) -> None:
+        """Stop what still runs, show its log, and fail the test when a process of it has strayed and survives."""
+        for running in self._running:
+            await running.destroy()
+            if running.stderr_lines:
+                print(f"--- {running.title} (stderr, last lines)\n{running.tail()}", file=sys.stderr)
+        strays = marked(self.mark)
+        if strays and not await gone(strays, _KILL_WAIT_S):
+            left = [f"{process.pid}: {' '.join(process.cmdline())}" for process in strays if process.is_running()]
+            signal_all(strays, signal.SIGKILL)
+            raise AssertionError(f"processes were left running: {'; '.join(left)}")

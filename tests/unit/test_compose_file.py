@@ -1,0 +1,185 @@
+"""The compose file holds together: names, ports, volumes, variables and commands are those of the code."""
+
+import base64
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from orderflow.settings import parse_settings, variables
+
+ROOT = Path(__file__).parents[2]
+COMPOSE_FILE = ROOT / "docker-compose.yml"
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OWN = ("migrate", "topics", "engine", "http", "publisher")
+DATA = {"kafka": "/var/lib/kafka/data", "postgres": "/var/lib/postgresql", "redis": "/data"}
+INTERPOLATED = re.compile(r"(?<!\$)\$\{([A-Z_]+)(?::-([^}]*))?\}")
+
+
+def seconds(text: str) -> int:
+    match = re.fullmatch(r"(\d+)s", text)
+    assert match, text
+    return int(match[1])
+
+
+def resolve(command: list[str]) -> click.Command:
+    """Return the click command that `orderflow …` runs; fails when there is none."""
+    from orderflow.cli import root
+
+    found: click.Command = root
+    for word in command[1:]:
+        if not isinstance(found, click.Group):
+            break
+        child = found.get_command(click.Context(found), word)
+        assert child is not None, command
+        found = child
+    return found
+
+
+def test_it_is_valid() -> None:
+    """The Compose specification's own schema accepts it, offline."""
+    tool = shutil.which("check-jsonschema", path=str(Path(sys.executable).parent)) or shutil.which("check-jsonschema")
+    assert tool is not None, "check-jsonschema is missing: pip install 'orderflow[dev]'"
+    command = [tool, "--builtin-schema", "vendor.compose-spec", str(COMPOSE_FILE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_has_the_promised_services() -> None:
+    """The contract names them."""
+    assert {"kafka", "postgres", "redis", "migrate", "engine", "http", "publisher"} <= set(SERVICES)
+    assert SERVICES["tests"]["profiles"] == ["tests"]
+
+
+def test_every_variable_is_documented() -> None:
+    """What can be set stands in `.env.example`."""
+    example = (ROOT / ".env.example").read_text()
+    for name, _ in INTERPOLATED.findall(COMPOSE_FILE.read_text()):
+        assert re.search(rf"^#?{name}=", example, re.MULTILINE), name
+
+
+def test_every_default_is_the_settings_default() -> None:
+    """A default that stands here too agrees with the one in the code."""
+    for name, default in INTERPOLATED.findall(COMPOSE_FILE.read_text()):
+        if default and name in variables():
+            assert default == variables()[name], name
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_environment_holds_settings_only(name: str) -> None:
+    """A misspelt key would be ignored without a word."""
+    assert set(SERVICES[name]["environment"]) <= set(variables())
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_environment_parses(name: str) -> None:
+    """With nothing set on the host, each service of ours gets valid settings that point at its neighbours."""
+    environment = {
+        key: INTERPOLATED.sub(lambda match: match[2] or "", value)
+        for key, value in SERVICES[name]["environment"].items()
+    }
+    settings = parse_settings(environment)
+    assert settings.postgres_host == "postgres"
+    assert settings.kafka_bootstrap == ["kafka:9092"]
+    assert str(settings.redis_address) == "redis:6379"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_command_exists(name: str) -> None:
+    """Each of our services runs a subcommand of orderflow."""
+    command = SERVICES[name]["command"]
+    assert command[0] == "orderflow"
+    assert not isinstance(resolve(command), click.Group)
+
+
+@pytest.mark.parametrize("name", ["engine", "http"])
+def test_a_drain_is_not_cut_off(name: str) -> None:
+    """Docker kills later than our own deadline."""
+    assert seconds(SERVICES[name]["stop_grace_period"]) > parse_settings({}).shutdown_timeout_s
+
+
+@pytest.mark.parametrize("name", ["engine", "http"])
+def test_a_hopeless_start_is_not_repeated_for_ever(name: str) -> None:
+    """Exit code 3 says that a restart will not help."""
+    assert re.fullmatch(r"on-failure:\d+", SERVICES[name]["restart"])
+
+
+@pytest.mark.parametrize("name", ["migrate", "topics", "publisher"])
+def test_what_ends_is_not_restarted(name: str) -> None:
+    """These run once."""
+    assert SERVICES[name]["restart"] == "no"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_our_containers_have_few_rights(name: str) -> None:
+    """No root, no capabilities, no writable image."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["init"] is True
+    runtime = (ROOT / "Dockerfile").read_text().split(" AS runtime\n")[1].split("\nFROM ")[0]
+    assert "\nUSER orderflow\n" in runtime
+
+
+@pytest.mark.parametrize(("name", "path"), DATA.items())
+def test_state_is_in_a_named_volume(name: str, path: str) -> None:
+    """`make down` and `make up` keep every order."""
+    (volume,) = SERVICES[name]["volumes"]
+    source, target = volume.split(":")
+    assert source in COMPOSE["volumes"]
+    assert target == path
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_stores_say_when_they_are_well(name: str) -> None:
+    """Others wait for it."""
+    assert SERVICES[name]["healthcheck"]["test"]
+
+
+def test_kafka_keeps_its_identity() -> None:
+    """A cluster id made anew would not match the volume; a topic made by accident would hide a wrong name."""
+    environment = SERVICES["kafka"]["environment"]
+    assert len(base64.urlsafe_b64decode(environment["CLUSTER_ID"] + "==")) == 16
+    assert environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert environment["KAFKA_LOG_DIRS"] == DATA["kafka"]
+
+
+def test_kafka_tells_clients_of_this_machine_the_port_they_reach() -> None:
+    """The advertised port is the published one."""
+    environment = SERVICES["kafka"]["environment"]
+    port = "${KAFKA_HOST_PORT:-59092}"
+    assert f"HOST://127.0.0.1:{port}" in environment["KAFKA_ADVERTISED_LISTENERS"]
+    assert SERVICES["kafka"]["ports"] == [f"127.0.0.1:{port}:59092"]
+
+
+def test_ports_are_bound_to_this_machine() -> None:
+    """Nobody else on the network reaches an unprotected store."""
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(published) == 4
+    assert all(port.startswith("127.0.0.1:${") for port in published)
+
+
+def test_every_dependency_exists_and_can_be_waited_for() -> None:
+    """A condition needs a health check, or a service that ends."""
+    for service in SERVICES.values():
+        for name, dependency in service.get("depends_on", {}).items():
+            if dependency["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[name], name
+            else:
+                assert dependency["condition"] == "service_completed_successfully"
+                assert SERVICES[name]["restart"] == "no", name
+
+
+def test_every_stage_that_is_built_exists() -> None:
+    """The compose file and the Dockerfile agree on the names of stages."""
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
+    assert targets == {"runtime", "tests"}
+    assert targets <= set(stages)

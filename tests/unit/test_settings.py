@@ -1,0 +1,116 @@
+"""Settings: a bad value is one line that names the variable, what is wrong and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow.settings import Address, SettingError, load_settings, parse_settings, variables
+
+BAD = {
+    "LOG_LEVEL": ["loud", "10"],
+    "LOG_FORMAT": ["xml"],
+    "HTTP_ADDR": ["8080", "127.0.0.1", "host:0", "host:65536", "host:http", "http://host:80"],
+    "POSTGRES_PORT": ["0", "65536", "5432.0", "five"],
+    "POSTGRES_DATABASE": ["a/b", "x" * 64],
+    "POSTGRES_SSL_MODE": ["allow", "yes"],
+    "KAFKA_BROKERS": [",", "host", ":9092", "host:9092,other"],
+    "KAFKA_TOPIC": ["two words", "x" * 250, "ordérs"],
+    "KAFKA_PARTITIONS": ["0", "10001", "many"],
+    "KAFKA_GROUP_ID": ["two words"],
+    "KAFKA_DLQ_TOPIC": ["two words", "orders"],
+    "KAFKA_SECURITY_PROTOCOL": ["TLS"],
+    "KAFKA_SASL_MECHANISM": ["GSSAPI"],
+    "KAFKA_INITIAL_RETRY_DELAY_S": ["0", "-1", "soon", "nan", "inf"],
+    "KAFKA_MAX_RETRY_DELAY_S": ["0", "1", "nan"],
+    "KAFKA_BACKOFF_FACTOR": ["0.5", "nan", "inf"],
+    "KAFKA_MAX_RETRIES": ["-1", "2.5"],
+    "REDIS_ADDR": ["redis", "redis:0"],
+    "REDIS_DB": ["-1", "first"],
+    "REDIS_TLS": ["maybe"],
+    "REDIS_TTL": ["0", "1h"],
+    "CACHE_WARM_ORDERS": ["-1", "all"],
+    "WORKERS": ["0", "257", "auto"],
+    "BATCH_MAX_ORDERS": ["0", "1e3"],
+    "BATCH_MAX_BYTES": ["1", "8MiB"],
+    "RESTART_MAX": ["-1", "often"],
+    "RESTART_WINDOW_S": ["0", "nan"],
+    "START_TIMEOUT_S": ["-1", "nan"],
+    "SHUTDOWN_TIMEOUT_S": ["0", "nan"],
+    "BRAKE_SHARE": ["-0.1", "1.1", "nan", "50%"],
+    "BRAKE_WINDOW": ["0", "all"],
+    "BRAKE_PAUSE_S": ["0", "nan"],
+}
+FREE_TEXT = {
+    "POSTGRES_HOST",
+    "POSTGRES_USER",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_SSL_ROOT_CERT",
+    "KAFKA_SASL_USERNAME",
+    "KAFKA_SASL_PASSWORD",
+    "KAFKA_SSL_CAFILE",
+    "REDIS_USERNAME",
+    "REDIS_PASSWORD",
+    "ADMIN_TOKEN",
+}
+SECRETS = ("POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_PASSWORD", "ADMIN_TOKEN")
+
+
+def test_every_variable_is_tested_here() -> None:
+    """A variable that is added to the settings is added to this file too."""
+    assert BAD.keys() | FREE_TEXT == variables().keys()
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_bad_value_is_one_line_that_names_the_variable(name: str, value: str) -> None:
+    """The message starts with the variable's name, says what is allowed, and fits on one line."""
+    with pytest.raises(SettingError) as caught:
+        parse_settings({name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name} must ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", sorted(FREE_TEXT))
+def test_a_nul_is_refused_everywhere(name: str) -> None:
+    """No text holds a NUL, and the message does not repeat what a secret holds."""
+    with pytest.raises(SettingError, match=f"^{name} must not contain a NUL") as caught:
+        parse_settings({name: "hidden\x00value"})
+    assert name not in SECRETS or "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(variables()))
+def test_an_empty_value_means_the_default(name: str) -> None:
+    """Compose passes unset variables on as empty ones."""
+    assert parse_settings({name: "  "}) == parse_settings({})
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_not_shown(name: str) -> None:
+    """The settings may be logged: what is secret in them stays out."""
+    assert "swordfish" not in repr(parse_settings({name: "swordfish"}))
+
+
+def test_an_address_may_leave_out_the_host() -> None:
+    """`:8080` is every interface; an IPv6 address stands in brackets."""
+    assert parse_settings({"HTTP_ADDR": ":8080"}).http_address == Address("", 8080)
+    assert parse_settings({"HTTP_ADDR": "[::1]:8080"}).http_address == Address("::1", 8080)
+
+
+@given(password=st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1))
+def test_the_url_for_dbmate_quotes_what_it_holds(password: str) -> None:
+    """Whatever the password is, the URL keeps its shape."""
+    url = parse_settings({"POSTGRES_PASSWORD": password, "POSTGRES_USER": "a@b:c/d"}).postgres_url()
+    head, _, rest = url.partition("@")
+    assert head.startswith("postgres://a%40b%3Ac%2Fd:")
+    assert rest == "127.0.0.1:55432/order_service?sslmode=disable"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.env` fills in what the environment does not say."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("KAFKA_TOPIC=from-file\nKAFKA_GROUP_ID=from-file\n")
+    monkeypatch.setenv("KAFKA_TOPIC", "from-environment")
+    settings = load_settings(env_file)
+    assert (settings.kafka_topic, settings.kafka_group_id) == ("from-environment", "from-file")

@@ -1,0 +1,48 @@
+// Buttons that put a text on the clipboard.
+
+import { element, icon } from "./elements.js";
+import { words } from "./words.js";
+
+const CONFIRMED_MS = 1600;
+
+/**
+ * Returns a button that copies `text()`.
+ * @param {string} label What the button is called.
+ * @param {() => string} text
+ * @param {{iconOnly?: boolean}} options
+ */
+export function copyButton(label, text, { iconOnly = false } = {}) {
+  const caption = element("span", iconOnly ? { class: "visually-hidden" } : {}, label);
+  const button = element("button", { type: "button", class: "copy", title: label }, icon("copy"), caption);
+  button.addEventListener("click", async () => {
+    if (!(await copy(text()))) return;
+    caption.textContent = words.copied;
+    button.classList.add("copied");
+    button.querySelector("use").setAttribute("href", "#check");
+    setTimeout(() => {
+      caption.textContent = label;
+      button.classList.remove("copied");
+      button.querySelector("use").setAttribute("href", "#copy");
+    }, CONFIRMED_MS);
+  });
+  return button;
+}
+
+/** Puts text on the clipboard; over plain HTTP from another machine browsers offer only the old way. */
+async function copy(text) {
+  if (navigator.clipboard) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+  const field = element("textarea", { class: "visually-hidden", "aria-hidden": "true" });
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  return done;
+}

@@ -1,0 +1,43 @@
+// How numbers, money and instants are written in the reader's language.
+
+import { language } from "./words.js";
+
+const numbers = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
+const percents = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
+const instants = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+
+/** Writes an amount of whole units of a currency. An unknown currency is written as its code. */
+export function money(amount, currency) {
+  try {
+    return new Intl.NumberFormat(language, {
+      style: "currency",
+      currency,
+      currencyDisplay: "narrowSymbol",
+      minimumFractionDigits: 0,
+      maximumFractionDigits: 0,
+    }).format(amount);
+  } catch {
+    return `${numbers.format(amount)} ${currency}`;
+  }
+}
+
+/** Writes a discount of whole percents, such as −30%; an en dash when there is none. */
+export function discount(sale) {
+  return sale > 0 ? `−${percents.format(sale / 100)}` : "–";
+}
+
+/** Writes a date in the reader's time zone; what is no date is written as it is. */
+export function instant(date) {
+  return Number.isNaN(date.getTime()) ? "–" : instants.format(date);
+}
+
+/** Writes a duration in milliseconds. */
+export function milliseconds(duration) {
+  const digits = duration < 10 ? 1 : 0;
+  return new Intl.NumberFormat(language, {
+    style: "unit",
+    unit: "millisecond",
+    unitDisplay: "short",
+    maximumFractionDigits: digits,
+  }).format(duration);
+}
