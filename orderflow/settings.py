@@ -10,6 +10,8 @@ from urllib.parse import quote
 import attrs
 from dotenv import dotenv_values
 
+from orderflow.real_environment import real_environment
+
 T = TypeVar("T")
 MAX_PORT = 65535
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -217,4 +219,4 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
 def load_settings(env_file: Path = Path(".env")) -> Settings:
     """Read the settings from the process environment, and from `env_file` where the environment is silent."""
     from_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
-    return parse_settings({**from_file, **os.environ})
+    return parse_settings({**from_file, **real_environment()})

@@ -106,7 +106,7 @@ async def test_migrate_passes_a_failing_migration_on(orderflow: Programs, empty:
 
 
 async def test_migrate_never_shows_the_url(orderflow: Programs, empty: dict[str, str], tmp_path: Path) -> None:
-    """The database's URL holds the password: it is not on dbmate's command line, and a message that has it is cleaned."""
+    """The URL holds the password: it is not on dbmate's command line, and a message that holds it is cleaned."""
     talkative = tmp_path / "dbmate"
     talkative.write_text('#!/bin/sh\necho "called with $*"\necho "cannot reach $DATABASE_URL" >&2\nexit 1\n')
     talkative.chmod(0o755)
