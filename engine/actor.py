@@ -50,8 +50,11 @@ class BatchActor(Generic[M]):
             self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def _run(self) -> None:
-        while batch := await self.mailbox.take(self._max_items, self._max_weight):
-            await self._handle_batch(batch)
+        try:
+            while batch := await self.mailbox.take(self._max_items, self._max_weight):
+                await self._handle_batch(batch)
+        finally:
+            self.mailbox.close()  # nobody may wait for room that will never come
 
     async def wait(self) -> None:
         """Wait until the actor has ended. Raises what ended it."""

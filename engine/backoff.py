@@ -13,6 +13,8 @@ class Backoff:
 
     def delay_s(self, attempt: int, chance: float) -> float:
         """Return the delay in seconds before try `attempt` + 1 (the first failed try is 1); `chance` is in [0, 1)."""
-        exponent = min(attempt - 1, 64)
-        whole = min(self.maximum_s, self.initial_s * self.factor**exponent)
+        try:
+            whole = min(self.maximum_s, self.initial_s * self.factor ** (attempt - 1))
+        except OverflowError:
+            whole = self.maximum_s
         return whole * (0.5 + chance / 2)

@@ -21,6 +21,9 @@ class Outage(Exception):
     """PostgreSQL cannot do the work now, but may later. The message holds no data."""
 
 
+_TROUBLE = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, ssl.SSLError, Outage)
+
+
 def refuses_data(error: BaseException) -> bool:
     """Whether PostgreSQL, or asyncpg's encoder, refused what was written rather than the act of writing."""
     if isinstance(error, asyncpg.PostgresError):
@@ -32,7 +35,7 @@ def is_outage(error: BaseException) -> bool:
     """Whether waiting may help: the connection, a lock, the disk, the server's mode or a missing table."""
     if isinstance(error, asyncpg.PostgresError):
         return not refuses_data(error)
-    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | ssl.SSLError | Outage)
+    return isinstance(error, _TROUBLE)
 
 
 def is_momentary(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
 """What travels through a worker: chunks of records from one partition, then batches of what a handler made of them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -9,6 +9,8 @@ import attrs
 from engine.verdict import Rejected
 
 T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 
 
 class Record(Protocol):
@@ -92,4 +94,9 @@ class Written:
 
 def record_time(record: Record) -> datetime:
     """Return when the record was produced, in UTC."""
-    return datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC)
+    return time_of(record.timestamp)
+
+
+def time_of(timestamp_ms: int) -> datetime:
+    """Return Kafka's milliseconds as an instant. A producer may send any number: what no calendar holds is bounded."""
+    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, 0), _LAST_MS))

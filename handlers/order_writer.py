@@ -11,7 +11,7 @@ from typing import Any
 from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
-from engine.records import Batch
+from engine.records import Batch, time_of
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
 from handlers.versions import Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
 
@@ -88,7 +88,7 @@ class OrderWriter:
             [candidate.source.partition for candidate in unchanged],
             [candidate.source.offset for candidate in unchanged],
             [candidate.source.epoch for candidate in unchanged],
-            [datetime.fromtimestamp(candidate.source.produced_ms / 1000, UTC) for candidate in unchanged],
+            [time_of(candidate.source.produced_ms) for candidate in unchanged],
         )
 
     async def _copy(
@@ -112,7 +112,7 @@ class OrderWriter:
 
 def _order_row(write: Write[PreparedOrder], batch: Batch[Any]) -> tuple[Any, ...]:
     source = write.candidate.source
-    produced_at = datetime.fromtimestamp(source.produced_ms / 1000, UTC)
+    produced_at = time_of(source.produced_ms)
     return (
         *write.candidate.order.order_row,
         source.partition,

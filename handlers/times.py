@@ -5,7 +5,7 @@ from datetime import datetime
 
 from handlers.model import UtcTime
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)", re.ASCII)
 TIME_RULE = "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
 
 

@@ -4,36 +4,42 @@ The rules are read from the annotations of `handlers.model`; what an annotation 
 here.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
-from cattrs import ClassValidationError, Converter, IterableValidationError
+from cattrs import ClassValidationError, Converter
 from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn
 from msgspec import Meta
 
 from engine.verdict import FieldError, Rejected
-from handlers.model import Delivery, Item, Order, Payment, UtcTime
+from handlers.model import Delivery, Item, Key, Order, Payment, UtcTime
 from handlers.reasons import INVALID_ORDER
 from handlers.times import parse_time
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_ERRORS = 100
 """How many errors of one message are kept: a hostile message may hold a million."""
 
 
 class Problem(ValueError):
-    """A rule is broken. `path` is relative to where it is raised; the message never quotes the value."""
+    """A rule is broken. The message never quotes the value."""
 
-    def __init__(self, message: str, path: str = "") -> None:
-        super().__init__(message)
-        self.path = path
+
+class Problems(ValueError):
+    """Rules are broken at several paths, each relative to where this is raised."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__(f"{len(errors)} rules are broken")
+        self.errors = errors
 
 
 def validate(document: object) -> Order | Rejected:
     """Turn decoded JSON into an order, or into all the reasons why it is none."""
     try:
         return _converter.structure(document, Order)
-    except (BaseValidationError, Problem) as error:
+    except (BaseValidationError, Problem, Problems) as error:
         errors = _flatten(error, "")[:MAX_ERRORS]
         return Rejected(INVALID_ORDER, tuple(errors), readable_uid(document))
 
@@ -41,48 +47,56 @@ def validate(document: object) -> Order | Rejected:
 def readable_uid(document: object) -> str | None:
     """Return the uid that a message claims, if it is one that could be stored."""
     uid = document.get("order_uid") if isinstance(document, dict) else None
-    if not isinstance(uid, str) or not uid.strip() or "\x00" in uid or len(uid.encode()) > 512:  # noqa: PLR2004
+    try:
+        return _check_text(uid, get_args(Key)[1])
+    except Problem:
         return None
-    return uid
 
 
 def _flatten(error: BaseException, path: str) -> list[FieldError]:
     if isinstance(error, ClassValidationError):
         noted, plain = error.group_exceptions()
-        found = [_flatten(inner, _join(path, note.name)) for inner, note in noted]
-    elif isinstance(error, IterableValidationError):
-        listed, plain = error.group_exceptions()
-        found = [_flatten(inner, f"{path}[{note.index}]") for inner, note in listed]
-    elif isinstance(error, Problem):
-        return [FieldError(_join(path, error.path), str(error))]
-    elif isinstance(error, KeyError):
-        return [FieldError(path, "is required")]
-    else:
-        return [FieldError(path, "is not valid")]
-    return [one for group in [*found, *(_flatten(inner, path) for inner in plain)] for one in group]
+        groups = [_flatten(inner, _join(path, note.name)) for inner, note in noted]
+        groups += [_flatten(inner, path) for inner in plain]
+        return [one for group in groups for one in group]
+    if isinstance(error, Problems):
+        return [FieldError(_join(path, one.path), one.message) for one in error.errors]
+    if isinstance(error, Problem):
+        return [FieldError(path, str(error))]
+    return [FieldError(path, "is required" if isinstance(error, KeyError) else "is not valid")]
 
 
 def _join(path: str, relative: str) -> str:
     return f"{path}{relative}" if relative.startswith("[") else f"{path}.{relative}".strip(".")
 
 
-def _object_hook(cls: type[Any], rule: Callable[[Any], None] | None = None) -> Callable[[Any, Any], Any]:
+def _object_hook(
+    cls: type[Any], rule: Callable[[dict[str, Any]], list[FieldError]] | None = None
+) -> Callable[[Any, Any], Any]:
+    """Structure an object, and apply a rule about several of its fields, whether or not others of them are at fault."""
     structure = make_dict_structure_fn(cls, _converter)
 
     def hook(value: Any, kind: Any) -> Any:
         if not isinstance(value, dict):
             raise Problem("must be an object")
-        result = structure(value, kind)
-        if rule is not None:
-            rule(result)
+        broken = rule(value) if rule is not None else []
+        try:
+            result = structure(value, kind)
+        except ClassValidationError as error:
+            raise Problems(_flatten(error, "") + broken) from None
+        if broken:
+            raise Problems(broken)
         return result
 
     return hook
 
 
-def _amount_adds_up(payment: Payment) -> None:
-    if not payment.adds_up:
-        raise Problem("must equal goods_total + delivery_cost + custom_fee", "amount")
+def _amount_adds_up(payment: dict[str, Any]) -> list[FieldError]:
+    amount, *parts = (payment.get(name) for name in ("amount", "goods_total", "delivery_cost", "custom_fee"))
+    whole = [part for part in parts if type(part) is int]
+    if type(amount) is not int or len(whole) != len(parts) or amount == sum(whole):
+        return []
+    return [FieldError("amount", "must equal goods_total + delivery_cost + custom_fee")]
 
 
 def _is_constrained(kind: Any) -> bool:
@@ -95,7 +109,7 @@ def _constrained_hook(kind: Any) -> Callable[[Any, Any], Any]:
         return lambda value, _kind: _check_text(value, meta)
     if base is int:
         return lambda value, _kind: _check_integer(value, meta)
-    return lambda value, _kind: _check_items(value, base)
+    return lambda value, _kind: _check_items(value)
 
 
 def _check_text(value: Any, meta: Meta) -> str:
@@ -104,6 +118,8 @@ def _check_text(value: Any, meta: Meta) -> str:
         raise Problem("must be a string")
     if "\x00" in value:
         raise Problem("must not contain NUL")
+    if _SURROGATE.search(value):
+        raise Problem("must be valid Unicode")
     if extra.get("required") and not value.strip():
         raise Problem("must not be blank")
     limit = extra.get("max_bytes")
@@ -121,17 +137,28 @@ def _check_integer(value: Any, meta: Meta) -> int:
     return value
 
 
-def _check_items(value: Any, base: Any) -> list[Item]:
+def _check_items(value: Any) -> list[Item]:
     if not isinstance(value, list):
         raise Problem("must be an array")
     if not value:
         raise Problem("must hold at least one item")
-    items: list[Item] = _converter.structure(value, base)
+    items: list[Item] = []
+    errors: list[FieldError] = []
     seen: set[str] = set()
-    for index, item in enumerate(items):
-        if item.rid in seen:
-            raise Problem("must be unique within the order", f"[{index}].rid")
-        seen.add(item.rid)
+    for index, document in enumerate(value):
+        try:
+            items.append(_converter.structure(document, Item))
+        except (Problem, Problems) as error:
+            errors += _flatten(error, f"[{index}]")
+        rid = document.get("rid") if isinstance(document, dict) else None
+        if isinstance(rid, str):
+            if rid in seen:
+                errors.append(FieldError(f"[{index}].rid", "must be unique within the order"))
+            seen.add(rid)
+        if len(errors) >= MAX_ERRORS:  # a message may hold a million items, and each error takes its time
+            break
+    if errors:
+        raise Problems(errors)
     return items
 
 

@@ -224,7 +224,6 @@ async def test_what_ends_an_actor_surfaces_to_those_who_wait_for_it() -> None:
     assert not await actor.stop(60)
 
 
-@pytest.mark.xfail(strict=True, reason="an actor that has failed leaves its mailbox open: senders wait for ever")
 async def test_an_actor_that_has_failed_takes_no_more_messages() -> None:
     """Nobody will ever handle them, so their sender must hear of it."""
 
