@@ -101,7 +101,7 @@ def decode_headers(stored: str) -> list[tuple[str, bytes]]:
 
 def letter_headers(letter: Any) -> list[tuple[str, bytes]]:
     """Return the headers that a letter carries to the dead-letter topic. They hold no personal data."""
-    paths = [error["path"] for error in json.decode(letter["errors"]) if error["path"]]
+    paths = list(dict.fromkeys(error["path"] for error in json.decode(letter["errors"]) if error["path"]))
     fields = ",".join(paths).encode()
     while len(fields) > FIELDS_HEADER_BYTES:
         paths.pop()

@@ -97,6 +97,11 @@ def record_time(record: Record) -> datetime:
     return time_of(record.timestamp)
 
 
+def bounded_ms(timestamp_ms: int) -> int:
+    """Return Kafka's milliseconds within the years 1970 to 9999: a producer may send any number."""
+    return min(max(timestamp_ms, 0), _LAST_MS)
+
+
 def time_of(timestamp_ms: int) -> datetime:
-    """Return Kafka's milliseconds as an instant. A producer may send any number: what no calendar holds is bounded."""
-    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, 0), _LAST_MS))
+    """Return Kafka's milliseconds as an instant, bounded as `bounded_ms` does."""
+    return _EPOCH + timedelta(milliseconds=bounded_ms(timestamp_ms))

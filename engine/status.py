@@ -9,7 +9,7 @@ import attrs
 
 
 class State(StrEnum):
-    """The states a worker declares. All but `STALLED` are fine to stay in; only `OUTAGE` is not well."""
+    """The states a worker declares. All are fine to stay in; only `OUTAGE` is not well."""
 
     STARTING = "starting"
     IDLE = "idle"

@@ -213,18 +213,20 @@ class Supervisor:
         """Signal all, wait once under one deadline, kill the late."""
         deadline = time.monotonic() + self._shutdown_timeout_s
         self._log.info(events.DRAIN_STARTED, timeout_s=self._shutdown_timeout_s)
-        running = [child.process for child in self.children if child.process is not None and child.pid]
-        for process in running:
+        running = [(child, child.process) for child in self.children if child.process is not None and child.pid]
+        for _, process in running:
             process.terminate()
-        waits = [asyncio.create_task(process.wait()) for process in running]
+        waits = [asyncio.create_task(process.wait()) for _, process in running]
         if waits:
             _, late = await asyncio.wait(waits, timeout=max(0.0, deadline - time.monotonic()))
             if late:
                 self._log.error(events.DRAIN_INCOMPLETE, workers=[c.spec.name for c in self.children if c.pid])
         for child in self.children:
             self._kill(child)
-        for process in running:
-            if await process.wait() != 0:
+        for child, process in running:
+            # A child that had not even begun to beat has nothing in flight: the signal may end it as it likes.
+            clean = {0} if child.beat is not None else {0, -signal.SIGTERM}
+            if await process.wait() not in clean:
                 self._exit_code = self._exit_code or 1
 
     def _kill(self, child: Child) -> None:

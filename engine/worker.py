@@ -11,7 +11,8 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -42,6 +43,7 @@ from engine.status import Status
 T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
 MAILBOX_BATCHES = 2
+MAX_REFUSED_TOLD = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -175,7 +177,7 @@ class Worker(Generic[T]):
         attempt = 0
         while not self._stopping.is_set():
             try:
-                await self._source.start()
+                await self._unless_stopped(self._source.start())
             except (KafkaError, OSError) as error:
                 attempt += 1
                 delay_s = self._options.backoff.delay_s(attempt, random.random())
@@ -186,9 +188,23 @@ class Worker(Generic[T]):
                 await _first_of(self._stopping.wait(), delay_s)
             else:
                 self._status.recovered("kafka")
-                self._log.info(events.WORKER_STARTED)
-                return True
+                if not self._stopping.is_set():
+                    self._log.info(events.WORKER_STARTED)
+                    return True
+        await self._source.close()
         return False
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await `work`, or leave it when the worker is told to stop first."""
+        task, stop = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+        finally:
+            task.cancel()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
 
     async def _work(self) -> bool:
         self._writer.start()
@@ -246,7 +262,7 @@ class Worker(Generic[T]):
 
     def _observe(self) -> Beat:
         now = time.monotonic()
-        step = self._status.overdue(now)
+        step, refused = self._status.overdue(now), self._table.refused
         return Beat(
             state=str(self._status.state),
             partitions=self._table.assigned,
@@ -254,7 +270,8 @@ class Worker(Generic[T]):
             details={
                 **attrs.asdict(self._status.counters),
                 "outages_now": self._status.outages,
-                "refused": {str(partition): reason for partition, reason in self._table.refused.items()},
+                "refused": {str(partition): reason for partition, reason in islice(refused.items(), MAX_REFUSED_TOLD)},
+                "refused_count": len(refused),
                 "waiting": len(self._processor.mailbox) + len(self._writer.mailbox),
                 "memory_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             },

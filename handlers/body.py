@@ -14,7 +14,7 @@ from handlers.model import Delivery, Item, Order, Payment
 VERSION_WIDTH = len('2026-01-01T00:00:00.000000Z"}')
 """How many bytes at a body's end are its version: `updated_at`, the closing quote and the closing brace."""
 DIGEST_BYTES = 16
-_BEFORE_VERSION = b'","updated_at":"'
+BEFORE_VERSION = b'","updated_at":"'
 
 _encode = json.Encoder().encode
 
@@ -66,7 +66,7 @@ def body_belongs_to(body: bytes, order_uid: str) -> bool:
     return (
         body.startswith(b'{"order_uid":%b,' % _encode(order_uid))
         and body.endswith(b'Z"}')
-        and body.endswith(_BEFORE_VERSION, 0, -VERSION_WIDTH)
+        and body.endswith(BEFORE_VERSION, 0, -VERSION_WIDTH)
     )
 
 

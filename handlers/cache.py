@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from redis.asyncio import Redis
 
-from handlers.body import VERSION_WIDTH, body_belongs_to
+from handlers.body import BEFORE_VERSION, VERSION_WIDTH, body_belongs_to
 
 KEY_PREFIX = b"order:"
 _SCRIPT = files("handlers").joinpath("put_newer.lua").read_text(encoding="utf-8")
@@ -39,4 +39,5 @@ class OrderCache:
         if not bodies:
             return
         keys = [KEY_PREFIX + uid.encode() for uid, _ in bodies]
-        await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, *(body for _, body in bodies)])
+        values = [body for _, body in bodies]
+        await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, BEFORE_VERSION, *values])

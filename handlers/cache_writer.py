@@ -63,6 +63,10 @@ class CacheWriter:
         except MailboxClosed:
             return False
 
+    async def wait(self) -> None:
+        """Wait until the actor has ended. Raises what ended it."""
+        await self._actor.wait()
+
     async def stop(self, deadline_s: float) -> bool:
         """Finish what waits within `deadline_s` seconds, then close."""
         finished = await self._actor.stop(deadline_s)

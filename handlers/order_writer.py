@@ -11,7 +11,7 @@ from typing import Any
 from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
-from engine.records import Batch, time_of
+from engine.records import Batch, bounded_ms, time_of
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
 from handlers.versions import Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
 
@@ -41,19 +41,19 @@ class OrderWriter:
 
         Raises `RewriteBatch` when it met an order that is already stored.
         """
-        latest = latest_of_each(
+        candidates = [
             Candidate(
                 order.order_uid,
-                Source(record.partition, record.offset, record.timestamp, batch.epochs[record.partition]),
+                Source(record.partition, record.offset, bounded_ms(record.timestamp), batch.epochs[record.partition]),
                 order.content_digest,
                 order,
             )
             for record, order in batch.accepted()
-        )
-        stored = await self._stored(connection, latest) if self._expect_repeats and latest else {}
-        if latest:
+        ]
+        stored = await self._stored(connection, candidates) if self._expect_repeats and candidates else {}
+        if candidates:
             self._expect_repeats = bool(stored)
-        plan = plan_writes(latest, stored, datetime.now(UTC))
+        plan = plan_writes(latest_of_each(candidates, stored), stored, datetime.now(UTC))
         if plan.changes:
             await connection.execute(_DELETE, [write.candidate.uid for write in plan.changes])
         if plan.unchanged:
@@ -64,8 +64,8 @@ class OrderWriter:
             await self._copy(connection, writes, batch)
         return plan
 
-    async def _stored(self, connection: Connection, latest: list[Candidate[PreparedOrder]]) -> dict[str, Stored]:
-        rows = await connection.fetch(_KNOWN, [candidate.uid for candidate in latest])
+    async def _stored(self, connection: Connection, candidates: list[Candidate[PreparedOrder]]) -> dict[str, Stored]:
+        rows = await connection.fetch(_KNOWN, [candidate.uid for candidate in candidates])
         return {
             row["order_uid"]: Stored(
                 Source(

@@ -77,13 +77,28 @@ class Plan(Generic[T]):
     stale: list[Candidate[T]] = attrs.field(factory=list)
 
 
-def latest_of_each(candidates: Iterable[Candidate[T]]) -> list[Candidate[T]]:
-    """Return the winning version of each uid, sorted by uid."""
+def latest_of_each(
+    candidates: Iterable[Candidate[T]], stored: Mapping[str, Stored] | None = None
+) -> list[Candidate[T]]:
+    """Return the last version of each uid, sorted by uid, as if each had been stored in turn.
+
+    A version that wins keeps the latest time of those before it: a producer whose clock goes back must not make room
+    for an older message of another partition.
+    """
+    present: dict[str, Source] = {uid: known.source for uid, known in (stored or {}).items()}
     latest: dict[str, Candidate[T]] = {}
     for candidate in candidates:
-        known = latest.get(candidate.uid)
-        if known is None or supersedes(candidate.source, known.source):
-            latest[candidate.uid] = candidate
+        before = present.get(candidate.uid)
+        if before is None:
+            winner = candidate
+        elif supersedes(candidate.source, before):
+            time = max(candidate.source.produced_ms, before.produced_ms)
+            winner = attrs.evolve(candidate, source=attrs.evolve(candidate.source, produced_ms=time))
+        else:
+            latest.setdefault(candidate.uid, candidate)
+            continue
+        present[candidate.uid] = winner.source
+        latest[candidate.uid] = winner
     return [latest[uid] for uid in sorted(latest)]
 
 

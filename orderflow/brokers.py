@@ -34,12 +34,20 @@ async def wait_for_topic(settings: Settings, topic: str) -> None:
 
     Raises `Failed` when Kafka does not answer until then, `CannotStart` when it has no such topic or refuses the login.
     """
+    if topic not in await wait_for_broker(settings):
+        raise CannotStart(f"Kafka has no topic {topic!r}: run `orderflow topics create`")
+
+
+async def wait_for_broker(settings: Settings) -> set[str]:
+    """Return the names of all topics as soon as Kafka answers, waiting `START_TIMEOUT_S` at most.
+
+    Raises `Failed` when Kafka does not answer until then, `CannotStart` when it refuses the login.
+    """
     clock = asyncio.get_running_loop().time
     deadline = clock() + settings.start_timeout_s
     while True:
         try:
-            topics = await list_topics(settings)
-            break
+            return await list_topics(settings)
         except (KafkaError, OSError):
             await _check_login(settings)
             if clock() + RETRY_DELAY_S > deadline:
@@ -48,8 +56,6 @@ async def wait_for_topic(settings: Settings, topic: str) -> None:
                     f"no Kafka broker answered within {settings.start_timeout_s:g} s: check KAFKA_BROKERS ({brokers})"
                 ) from None
             await asyncio.sleep(RETRY_DELAY_S)
-    if topic not in topics:
-        raise CannotStart(f"Kafka has no topic {topic!r}: run `orderflow topics create`")
 
 
 async def _check_login(settings: Settings) -> None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import time
 
 import click
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from orderflow.brokers import RETRY_DELAY_S, list_topics
+from orderflow.brokers import wait_for_broker
 from orderflow.connections import kafka_options
 from orderflow.exits import Failed
 from orderflow.settings import Settings, load_settings
@@ -31,7 +30,7 @@ def create() -> None:
 
 
 async def _create(settings: Settings) -> None:
-    existing = await _wait_for_topics(settings)
+    existing = await wait_for_broker(settings)
     wanted = {settings.kafka_topic: settings.kafka_partitions, settings.kafka_dlq_topic: 1}
     for name in wanted.keys() & existing:
         _say(f"The topic {name!r} exists")
@@ -44,20 +43,6 @@ async def _create(settings: Settings) -> None:
         raise Failed(f"Kafka did not create {', '.join(missing)}: {type(error).__name__}: {error}") from None
     for name, partitions in missing.items():
         _say(f"Created the topic {name!r} with {partitions} partition{'s' if partitions > 1 else ''}")
-
-
-async def _wait_for_topics(settings: Settings) -> set[str]:
-    deadline = time.monotonic() + settings.start_timeout_s
-    while True:
-        try:
-            return await list_topics(settings)
-        except (KafkaError, OSError):
-            if time.monotonic() + RETRY_DELAY_S > deadline:
-                brokers = ",".join(settings.kafka_bootstrap)
-                raise Failed(
-                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: check KAFKA_BROKERS ({brokers})"
-                ) from None
-            await asyncio.sleep(RETRY_DELAY_S)
 
 
 async def create_topics(settings: Settings, partitions: dict[str, int]) -> None:

@@ -240,3 +240,10 @@ async def test_a_clean_restart_consumes_nothing_twice(
         assert await running.stop() == 0
     assert await database.fetchval("SELECT sum(messages) FROM batches") == 40
     assert await database.fetchval("SELECT count(*) FROM orders") == 40
+
+
+async def test_an_engine_that_is_stopped_while_its_workers_boot_ends_cleanly(orderflow: Programs) -> None:
+    """SIGTERM before any worker has joined the group is a clean stop too: nothing was in flight."""
+    running = await orderflow.start("engine", "--workers", "2")
+    await running.wait_for("supervisor_started")
+    assert await running.stop() == 0

@@ -92,7 +92,7 @@ def test_paths_that_do_not_fit_are_cut_between_two_and_said_so() -> None:
 )
 def test_the_fields_never_exceed_their_limit(paths: list[str]) -> None:
     """Valid UTF-8, whole paths from the first on, and as many as there is room for."""
-    named = [path for path in paths if path]
+    named = list(dict.fromkeys(path for path in paths if path))
     value = fields_of(*paths)
     assert len(value) <= FIELDS_HEADER_BYTES
     told = value.decode().split(",") if value else []

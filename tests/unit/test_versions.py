@@ -173,7 +173,7 @@ Logs = list[list[Message]]
 
 def apply_batch(store: Store, batch: Iterable[Message], now: datetime) -> int:
     """Do to the store what the writer does to PostgreSQL. Returns how many rows that touched."""
-    latest = latest_of_each(Candidate(one.uid, one.source, one.content, one.content) for one in batch)
+    latest = latest_of_each((Candidate(one.uid, one.source, one.content, one.content) for one in batch), store)
     plan = plan_writes(latest, store, now)
     for write in (*plan.inserts, *plan.changes):
         new = write.candidate
@@ -253,3 +253,15 @@ def test_versions_only_move_forward(logs: Logs, data: st.DataObject) -> None:
             assert after.created_at == before.created_at
             assert (after.digest == before.digest) == (after.updated_at == before.updated_at)
             assert after.updated_at >= before.updated_at
+
+
+def test_a_newer_message_is_kept_when_its_producers_clock_went_back() -> None:
+    """However three messages fall into batches, the last one of a partition is not replaced by an older one."""
+    first = Message("u", b"first", Source(0, 1, produced_ms=100))
+    last = Message("u", b"last", Source(0, 2, produced_ms=50))
+    other = Message("u", b"other", Source(1, 1, produced_ms=75))
+    for batches in ([[first], [last, other]], [[first], [last], [other]], [[first, last, other]]):
+        store: Store = {}
+        for batch in batches:
+            apply_batch(store, batch, NOW)
+        assert store["u"].digest == b"last"
