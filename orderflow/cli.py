@@ -12,6 +12,7 @@ from orderflow.settings import SettingError
 SUBCOMMANDS = {
     "engine": "orderflow.commands.engine:engine",
     "migrate": "orderflow.commands.migrate:migrate",
+    "offsets": "orderflow.commands.offsets:offsets",
     "publish": "orderflow.commands.publish:publish",
     "serve": "orderflow.commands.serve:serve",
     "services": "orderflow.commands.services:services",

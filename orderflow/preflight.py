@@ -26,7 +26,7 @@ async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
 
     Raises `Failed` when a service stays away, `CannotStart` when waiting cannot help. All are waited for at once.
     """
-    checks = [_wait_for_postgres(settings), _wait_for_redis(settings)]
+    checks = [wait_for_postgres(settings), _wait_for_redis(settings)]
     if kafka:
         checks.append(_wait_for_topics(settings))
     tasks = [asyncio.create_task(check) for check in checks]
@@ -39,7 +39,8 @@ async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _wait_for_postgres(settings: Settings) -> None:
+async def wait_for_postgres(settings: Settings) -> None:
+    """Return when PostgreSQL answers and has the current schema. Raises `Failed` and `CannotStart`."""
     place = f"POSTGRES_HOST, POSTGRES_PORT ({settings.postgres_host}:{settings.postgres_port})"
     await _patiently(settings, lambda: _check_schema(settings), f"PostgreSQL did not answer: check {place}")
 

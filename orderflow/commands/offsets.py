@@ -1,0 +1,92 @@
+"""`orderflow offsets`: PostgreSQL's offsets, which are the ones that count."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+import click
+from asyncpg import Connection
+from msgspec import json
+
+from orderflow.brokers import wait_for_topic
+from orderflow.connections import postgres_options
+from orderflow.exits import Failed
+from orderflow.offset_reset import reset_offsets, stored_offsets
+from orderflow.preflight import wait_for_postgres
+from orderflow.settings import Settings, load_settings
+
+T = TypeVar("T")
+
+
+class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
+    """`earliest`, `latest`, or an offset."""
+
+    name = "earliest|latest|OFFSET"
+
+    def convert(self, value: str | int, param: click.Parameter | None, context: click.Context | None) -> str | int:
+        """Return the word, or the number."""
+        text = str(value)
+        if text in {"earliest", "latest"}:
+            return text
+        if not text.isascii() or not text.isdigit():
+            self.fail(f"{text!r} is neither earliest, latest nor an offset", param, context)
+        return int(text)
+
+
+@click.group()
+def offsets() -> None:
+    """Show or reset the stored offsets of the consumer group."""
+
+
+@offsets.command()
+@click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
+def show(as_json: bool) -> None:
+    """Show the next offset of each partition."""
+    settings = load_settings()
+    rows = asyncio.run(_connected(settings, lambda connection: stored_offsets(connection, settings)))
+    columns = ("partition", "next_offset", "last_offset", "epoch", "updated_at")
+    if as_json:
+        click.echo(json.encode([{name: row[name] for name in columns} for row in rows]))
+        return
+    for row in rows:
+        click.echo(
+            f"partition {row['partition']}  next offset {row['next_offset']}  since {row['updated_at']:%F %T} UTC"
+        )
+    if not rows:
+        click.echo(
+            f"The group {settings.kafka_group_id!r} has no offsets in the topic {settings.kafka_topic!r}", err=True
+        )
+
+
+@offsets.command()
+@click.option("--to", "target", type=Target(), default="earliest", show_default=True, help="Where to go on.")
+@click.option("--partition", type=click.IntRange(0), help="Only this partition. Default: all.")
+def reset(target: str | int, partition: int | None) -> None:
+    """Set the next offset of each partition.
+
+    A running engine goes on from there with the next message that it consumes.
+
+    Consuming messages again is safe: an order that is stored is not replaced by an older message of its own.
+    """
+    settings = load_settings()
+
+    async def work(connection: Connection) -> None:
+        await wait_for_topic(settings, settings.kafka_topic)
+        for one in await reset_offsets(connection, settings, target, partition):
+            note = " (the topic was created anew)" if one.topic_changed else ""
+            before = "none" if one.previous is None else one.previous
+            click.echo(f"partition {one.partition}  next offset {before} → {one.next_offset}{note}")
+
+    asyncio.run(_connected(settings, work))
+
+
+async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
+    await wait_for_postgres(settings)
+    connection = await asyncpg.connect(**postgres_options(settings))
+    try:
+        return await work(connection)
+    except (asyncpg.PostgresError, OSError) as error:
+        raise Failed(f"PostgreSQL did not do it: {type(error).__name__}") from None
+    finally:
+        await connection.close(timeout=5)

@@ -1,0 +1,112 @@
+"""Moves the stored offsets of a group, and finds out whether its topic was created anew meanwhile."""
+
+import asyncio
+from typing import Any
+
+import attrs
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from asyncpg import Connection
+
+from engine.offsets import checksum
+from orderflow.connections import kafka_options
+from orderflow.exits import CannotStart
+from orderflow.settings import Settings
+
+READ_TIMEOUT_S = 10.0
+_SELECT = """
+SELECT partition, next_offset, last_offset, last_timestamp, last_checksum, epoch, updated_at FROM consumed_offsets
+WHERE consumer_group = $1 AND topic = $2 ORDER BY partition
+"""
+_RESET = """
+INSERT INTO consumed_offsets AS stored (consumer_group, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
+ON CONFLICT (consumer_group, topic, partition) DO UPDATE
+SET next_offset = $4, last_offset = NULL, last_timestamp = NULL, last_checksum = NULL,
+    epoch = stored.epoch + $5, updated_at = now()
+"""
+
+
+@attrs.frozen
+class Reset:
+    """What was done to a partition. `previous` is None where the group had no offset."""
+
+    partition: int
+    previous: int | None
+    next_offset: int
+    topic_changed: bool
+
+
+async def stored_offsets(connection: Connection, settings: Settings) -> list[Any]:
+    """Return the rows of the group's offsets in the topic, by partition."""
+    return await connection.fetch(_SELECT, settings.kafka_group_id, settings.kafka_topic)
+
+
+async def reset_offsets(
+    connection: Connection, settings: Settings, target: str | int, partition: int | None
+) -> list[Reset]:
+    """Set the stored offsets to `earliest`, `latest` or a number, of one partition or of all.
+
+    A running engine notices with its next batch, which is fenced, and goes on from there. Where the topic turns out to
+    have been created anew, the partition's epoch grows, so that its messages are told from the old topic's. Raises
+    `CannotStart` for a partition or an offset that the topic does not have.
+    """
+    rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
+    places = await _places(settings, partition)
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="none", **kafka_options(settings))
+    await consumer.start()
+    try:
+        begin, end = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        targets = {place: _target(place, target, begin[place], end[place]) for place in places}
+        changed = {
+            place: await _topic_changed(consumer, place, rows.get(place.partition), begin, end) for place in places
+        }
+    finally:
+        await consumer.stop()
+    resets = []
+    async with connection.transaction():
+        for place, offset in targets.items():
+            row = rows.get(place.partition)
+            await connection.execute(
+                _RESET, settings.kafka_group_id, place.topic, place.partition, offset, int(changed[place])
+            )
+            previous = row["next_offset"] if row is not None else None
+            resets.append(Reset(place.partition, previous, offset, changed[place]))
+    return resets
+
+
+async def _places(settings: Settings, partition: int | None) -> list[TopicPartition]:
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
+    try:
+        await admin.start()
+        [topic] = await admin.describe_topics([settings.kafka_topic])
+    finally:
+        await admin.close()
+    partitions = sorted(one["partition"] for one in topic["partitions"])
+    if partition is not None and partition not in partitions:
+        raise CannotStart(f"the topic {settings.kafka_topic!r} has no partition {partition}: it has {partitions}")
+    return [TopicPartition(settings.kafka_topic, one) for one in partitions if partition in {None, one}]
+
+
+def _target(place: TopicPartition, target: str | int, begin: int, end: int) -> int:
+    offset = {"earliest": begin, "latest": end}.get(str(target), target)
+    if not isinstance(offset, int) or not begin <= offset <= end:
+        raise CannotStart(f"partition {place.partition} has offsets {begin} to {end}, and {target} is not among them")
+    return offset
+
+
+async def _topic_changed(
+    consumer: Any, place: TopicPartition, row: Any, begin: dict[Any, int], end: dict[Any, int]
+) -> bool:
+    """Whether the last record that was consumed is another one now."""
+    if row is None or row["last_offset"] is None or row["last_offset"] < begin[place]:
+        return False
+    if row["last_offset"] >= end[place]:
+        return True
+    consumer.assign([place])
+    consumer.seek(place, row["last_offset"])
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        record = await consumer.getone(place)
+    same = record.offset != row["last_offset"] or (
+        (record.timestamp, checksum(record)) == (row["last_timestamp"], row["last_checksum"])
+    )
+    return not same
