@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
-import asyncpg
 import attrs
 import structlog
 from asyncpg import Connection
@@ -39,6 +38,7 @@ T = TypeVar("T")
 WRITE_DEADLINE_S = 60.0
 STEP_GRACE_S = 30.0
 MOMENTARY_TRIES = 10
+_FIND_BATCH = "SELECT 1 FROM batches WHERE batch_id = $1"
 _INSERT_BATCH = """
 INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
                      messages, inserted, changed, unchanged, rejected, changed_keys)
@@ -61,7 +61,7 @@ class Identity:
 
 
 class BatchWriter(Generic[T]):
-    """Writes batches exactly once. `committed` is called after each commit that held dead letters or moved offsets."""
+    """Writes batches exactly once. `dead_letters_stored` is called after each commit that held dead letters."""
 
     def __init__(
         self,
@@ -99,10 +99,12 @@ class BatchWriter(Generic[T]):
         while entries := self._owned(work):
             batch = Batch(uuid4(), self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
             try:
-                written = await self._commit(batch)
+                written = await self._commit(batch, work.openings)
             except Fenced as fence:
                 self._status.counters.fenced += 1
-                self._table.close(fence.partition)
+                # A newer opening of the partition, if there is one, is not concerned.
+                if self._table.opened(fence.partition, work.openings[fence.partition]):
+                    self._table.close(fence.partition)
                 self._log.warning(events.PARTITION_FENCED, topic=batch.topic, partition=fence.partition)
                 continue
             except _Refused as refusal:
@@ -141,14 +143,14 @@ class BatchWriter(Generic[T]):
         subject = self._handler.subject(entry.value)
         return Entry(record, Rejected(REFUSED_BY_DATABASE, (FieldError("", refusal),), subject))
 
-    async def _commit(self, batch: Batch[T]) -> Written:
+    async def _commit(self, batch: Batch[T], openings: dict[int, int]) -> Written:
         """Commit the batch, waiting out any outage. Raises `Fenced` and `_Refused`."""
         tries = _Tries()
         while True:
             try:
                 with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
-                        written = await self._link.within_deadline(self._transaction(connection, batch))
+                        written = await self._link.within_deadline(self._transaction(connection, batch, openings))
             except RewriteBatch:
                 continue
             except Fenced:
@@ -182,12 +184,12 @@ class BatchWriter(Generic[T]):
         self._log.warning(event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
-    async def _transaction(self, connection: Connection, batch: Batch[T]) -> Written:
+    async def _transaction(self, connection: Connection, batch: Batch[T], openings: dict[int, int]) -> Written:
         transaction = connection.transaction()
         await transaction.start()
         try:
             async with self._watch.over(connection):
-                await advance_offsets(connection, self._identity.group, batch.topic, self._advances(batch))
+                await advance_offsets(connection, self._identity.group, batch.topic, self._advances(batch, openings))
             written = await self._handler.handle_batch(connection, batch)
             rejected = batch.rejected()
             if rejected:
@@ -202,13 +204,14 @@ class BatchWriter(Generic[T]):
         await transaction.commit()
         return written
 
-    def _advances(self, batch: Batch[T]) -> list[Advance]:
+    def _advances(self, batch: Batch[T], openings: dict[int, int]) -> list[Advance]:
         advances = []
         for partition, record in _last_records(batch).items():
-            expected = self._table.next_offset(partition)
-            if expected is None:
+            # A batch may have waited out an outage: the partition may have gone, and even have come back, meanwhile.
+            opened = self._table.opened(partition, openings[partition])
+            if opened is None:
                 raise Fenced(partition)
-            advances.append(Advance(partition, expected, record))
+            advances.append(Advance(partition, opened.next_offset, record))
         return advances
 
     async def _insert_batch(self, connection: Connection, batch: Batch[T], written: Written, rejected: int) -> None:
@@ -232,20 +235,21 @@ class BatchWriter(Generic[T]):
 
     async def _landed(self, batch: Batch[T]) -> bool:
         """Whether an earlier try of this batch was committed although its connection was lost."""
-        try:
-            async with self._link.use() as connection:
-                row = await connection.fetchrow("SELECT 1 FROM batches WHERE batch_id = $1", batch.batch_id)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if not is_outage(error):
-                raise
-            return await self._landed_later(batch, error)
+        attempt = 0
+        while True:
+            try:
+                with self._status.step("settle", WRITE_DEADLINE_S + STEP_GRACE_S):
+                    async with self._link.use() as connection:
+                        row = await self._link.within_deadline(connection.fetchrow(_FIND_BATCH, batch.batch_id))
+                break
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                attempt += 1
+                await self._wait_out(error, attempt)
         if row is not None:
             self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
         return row is not None
-
-    async def _landed_later(self, batch: Batch[T], error: BaseException) -> bool:
-        await self._wait_out(error, 1)
-        return await self._landed(batch)
 
     async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
         failpoints.reach(failpoints.AFTER_COMMIT)

@@ -30,6 +30,8 @@ PAGE_BYTES = 4 * 1024 * 1024
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 FIELDS_HEADER_BYTES = 4096
 SEND_DEADLINE_S = 20.0
+LONGEST_PAUSE_S = 5.0
+TOO_LARGE = "too large for the dead-letter topic"
 
 # An offset that is consumed again (after a reset) brings the same letter, which stays as it is; a topic that was
 # created anew may bring another one under the same offset, which replaces it.
@@ -56,8 +58,9 @@ SELECT d.* FROM dead_letters d JOIN unnest($2::int[], $3::bigint[]) AS wanted (p
 WHERE d.topic = $1 ORDER BY d.partition, d.kafka_offset
 """
 _SETTLE = """
-UPDATE dead_letters SET published_at = CASE WHEN $4::text IS NULL THEN clock_timestamp() END, publish_error = $4
-WHERE topic = $1 AND partition = $2 AND kafka_offset = $3
+UPDATE dead_letters d SET published_at = CASE WHEN $4::text IS NULL THEN clock_timestamp() END, publish_error = $4
+FROM unnest($2::int[], $3::bigint[]) AS sent (partition, kafka_offset)
+WHERE d.topic = $1 AND d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset
 """
 
 
@@ -160,7 +163,7 @@ class DeadLetterPublisher:
                     raise
                 attempt += 1
                 self._status.outage("dlq", attempt)
-                delay_s = self._backoff.delay_s(attempt, random.random())
+                delay_s = min(LONGEST_PAUSE_S, self._backoff.delay_s(attempt, random.random()))
                 event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
                 self._log.warning(
                     event, of="dlq", topic=self._dlq_topic, error=describe(error), next_try_s=round(delay_s, 2)
@@ -172,7 +175,11 @@ class DeadLetterPublisher:
 
     async def publish_page(self) -> bool:
         """Publish one page of the outbox. Returns whether there may be more."""
-        async with self._link.use() as connection, connection.transaction():
+        async with self._link.use() as connection:
+            return await self._link.within_deadline(self._publish(connection))
+
+    async def _publish(self, connection: Connection) -> bool:
+        async with connection.transaction():
             waiting = await connection.fetch(_WAITING, self._topic, self._group, PAGE_LETTERS)
             page = _first_bytes(waiting, PAGE_BYTES)
             if not page:
@@ -180,25 +187,53 @@ class DeadLetterPublisher:
             letters = await connection.fetch(
                 _LETTERS, self._topic, [row["partition"] for row in page], [row["kafka_offset"] for row in page]
             )
-            producer = await self._started_producer()
-            for letter in letters:
-                error = await self._send(producer, letter)
-                await connection.execute(_SETTLE, self._topic, letter["partition"], letter["kafka_offset"], error)
+            refused = await self._send_together(letters)
+            # One letter that is refused takes down those that were sent with it: each is sent again alone.
+            too_large = [letter for letter in refused if not await self._send_alone(letter)]
+            for chosen, error in ((letters, None), (too_large, TOO_LARGE)):
+                partitions = [letter["partition"] for letter in chosen]
+                await connection.execute(
+                    _SETTLE, self._topic, partitions, [letter["kafka_offset"] for letter in chosen], error
+                )
         return True
 
-    async def _send(self, producer: Any, letter: Any) -> str | None:
-        place = {"topic": self._topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
+    async def _send_together(self, letters: list[Any]) -> list[Any]:
+        """Send letters at once; return those that the broker refused. Raises what else went wrong."""
+        producer = await self._started_producer()
+        async with asyncio.timeout(SEND_DEADLINE_S):
+            outcomes = await asyncio.gather(*(self._send(producer, one) for one in letters), return_exceptions=True)
+        refused = []
+        for letter, outcome in zip(letters, outcomes, strict=True):
+            if isinstance(outcome, MessageSizeTooLargeError):
+                refused.append(letter)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return refused
+
+    async def _send_alone(self, letter: Any) -> bool:
+        """Send one letter with a producer of its own: a refusal spoils a producer. Return whether it was taken."""
+        await self._drop_producer()
         try:
             async with asyncio.timeout(SEND_DEADLINE_S):
-                await producer.send_and_wait(
-                    self._dlq_topic, letter["payload"], letter["key"], headers=letter_headers(letter)
-                )
+                await self._send(await self._started_producer(), letter)
         except MessageSizeTooLargeError:
+            place = {"topic": self._topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
             self._log.error(events.DEAD_LETTER_TOO_LARGE, **place)
-            return "too large for the dead-letter topic"
+            await self._drop_producer()
+            return False
+        return True
+
+    async def _send(self, producer: Any, letter: Any) -> None:
+        await producer.send_and_wait(self._dlq_topic, letter["payload"], letter["key"], headers=letter_headers(letter))
         failpoints.reach(failpoints.AFTER_DEAD_LETTER_SEND)
-        self._log.info(events.DEAD_LETTER_PUBLISHED, **place, reason=letter["reason"], order_uid=letter["subject"])
-        return None
+        self._log.info(
+            events.DEAD_LETTER_PUBLISHED,
+            topic=self._topic,
+            partition=letter["partition"],
+            offset=letter["kafka_offset"],
+            reason=letter["reason"],
+            order_uid=letter["subject"],
+        )
 
     async def _started_producer(self) -> Any:
         if self._producer is None:

@@ -22,6 +22,7 @@ from aiokafka.errors import (
 
 from engine import events
 from engine.backoff import Backoff
+from engine.blockers import BlockerWatch
 from engine.mailbox import MailboxClosed
 from engine.offsets import StoredOffset, checksum, open_offset
 from engine.partitions import PartitionTable
@@ -49,6 +50,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         group: str,
         consumer_options: dict[str, Any],
         link: Link,
+        watch: BlockerWatch,
         table: PartitionTable,
         status: Status,
         backoff: Backoff,
@@ -60,6 +62,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._group = group
         self._options = consumer_options
         self._link = link
+        self._watch = watch
         self._table = table
         self._status = status
         self._backoff = backoff
@@ -69,6 +72,8 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._consumer: Any = None
         self._stopping = asyncio.Event()
         self._recognise: dict[int, StoredOffset] = {}
+        self._stored: dict[int, StoredOffset] = {}
+        self._refused_offsets: dict[int, StoredOffset] = {}
         self._reopen_at: dict[int, float] = {}
         self._committed: dict[int, int] = {}
         self._log = structlog.get_logger()
@@ -90,7 +95,13 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             **self._options,
         )
         self._consumer.subscribe([self._topic], listener=self)
-        await self._consumer.start()
+        try:
+            await self._consumer.start()
+        except BaseException:
+            # A client that failed half-way still has tasks that could join the group later.
+            consumer, self._consumer = self._consumer, None
+            await consumer.stop()
+            raise
 
     def stop_fetching(self) -> None:
         """Stop handing on records. `run` returns soon after."""
@@ -107,6 +118,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Note new partitions; they are opened by `run`, between two polls."""
         partitions = {partition.partition for partition in assigned}
         self._table.assign(partitions)
+        self._refused_offsets.clear()
         self._consumer.pause(*assigned)
         self._reopen_at.clear()
         self._log.info(events.PARTITIONS_ASSIGNED, topic=self._topic, partitions=sorted(partitions))
@@ -183,10 +195,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def _open(self, place: TopicPartition, begin: int, end: int) -> None:
         partition = place.partition
-        async with self._link.use() as connection:
+        async with self._link.use() as connection, self._watch.over(connection):
             stored = await self._link.within_deadline(
                 open_offset(connection, self._group, self._topic, partition, begin)
             )
+        if self._refused_offsets.get(partition) == stored:
+            self._reopen_at[partition] = asyncio.get_running_loop().time() + REOPEN_S
+            return  # refused before, and nobody has reset the offset since
+        self._stored[partition] = stored
         if not begin <= stored.next_offset <= end:
             self._refuse(partition, f"stored offset {stored.next_offset} is outside the broker's {begin} to {end}")
             return
@@ -212,6 +228,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def _refuse(self, partition: int, reason: str) -> None:
         self._reopen_at[partition] = asyncio.get_running_loop().time() + REOPEN_S
         self._consumer.pause(TopicPartition(self._topic, partition))
+        self._refused_offsets[partition] = self._stored[partition]
         if self._table.refuse(partition, reason):
             self._log.error(
                 events.PARTITION_REFUSED,

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 import attrs
 
+SIDE_SERVICES = frozenset({"redis", "dlq"})
+"""What ingest goes on without."""
+
 
 class State(StrEnum):
     """The states a worker declares. All are fine to stay in; only `OUTAGE` is not well."""
@@ -66,7 +69,7 @@ class Status:
             self.steps.pop(name, None)
 
     def outage(self, of: str, attempt: int) -> None:
-        """Declare that `of` (postgres, kafka, redis) has been failing for `attempt` tries."""
+        """Declare that `of` (postgres, kafka, redis, dlq) has been failing for `attempt` tries."""
         if of not in self.outages:
             self.counters.outages += 1
         self.outages[of] = attempt
@@ -80,7 +83,7 @@ class Status:
         """The state to declare now."""
         if self.draining:
             return State.DRAINING
-        if self.outages.keys() - {"redis"}:
+        if self.outages.keys() - SIDE_SERVICES:
             return State.OUTAGE
         if not self.started:
             return State.STARTING

@@ -93,7 +93,7 @@ class Supervisor:
         keepers = [asyncio.create_task(self._keep(child), name=child.spec.name) for child in self.children]
         others = [asyncio.create_task(self._watch(), name="watch"), asyncio.create_task(self._tell(), name="report")]
         try:
-            await self._stopping.wait()
+            await self._until_stop_or_failure([*keepers, *others])
             await self._stop_children()
         finally:
             for child in self.children:
@@ -105,10 +105,25 @@ class Supervisor:
         self._log.info(events.SUPERVISOR_STOPPED, exit_code=self._exit_code)
         return self._exit_code
 
+    async def _until_stop_or_failure(self, tasks: list["asyncio.Task[None]"]) -> None:
+        """Wait for the request to stop. A task of our own that fails is such a request, with exit code 1."""
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                self._exit_code = 1
+                self._log.error(events.SUPERVISOR_FAILED, task=task.get_name(), error=type(error).__name__)
+        self._stopping.set()
+        stop.cancel()
+
     async def _keep(self, child: Child) -> None:
         """Keep one child running."""
         while not self._stopping.is_set():
-            exit_code = await self._run_once(child)
+            try:
+                exit_code = await self._run_once(child)
+            except OSError as error:  # no process, no memory, no file descriptor: a death like any other
+                self._log.error(events.WORKER_FAILED, worker=child.spec.name, error=type(error).__name__)
+                exit_code = 1
             if self._stopping.is_set():
                 return
             self._log.error(

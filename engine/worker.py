@@ -94,11 +94,12 @@ class Worker(Generic[T]):
             self._status,
             options.backoff,
         )
+        watch = BlockerWatch(self._watch_link)
         writer = BatchWriter(
             identity,
             handler,
             self._write_link,
-            BlockerWatch(self._watch_link),
+            watch,
             self._table,
             self._status,
             options.backoff,
@@ -117,6 +118,7 @@ class Worker(Generic[T]):
             identity.group,
             options.kafka_options,
             self._open_link,
+            watch,
             self._table,
             self._status,
             options.backoff,
@@ -191,7 +193,7 @@ class Worker(Generic[T]):
                 if not self._stopping.is_set():
                     self._log.info(events.WORKER_STARTED)
                     return True
-        await self._source.close()
+        await self._leave(self._options.shutdown_timeout_s / 2)
         return False
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
@@ -254,11 +256,14 @@ class Worker(Generic[T]):
             self._log.error(events.DRAIN_INCOMPLETE, waiting=len(self._processor.mailbox) + len(self._writer.mailbox))
         if self._close_application is not None:
             await self._close_application(_left(deadline))
+        await self._leave(max(1.0, _left(deadline)))
+        return processed and written
+
+    async def _leave(self, timeout_s: float) -> None:
         try:
-            await asyncio.wait_for(self._source.close(), max(1.0, _left(deadline)))
+            await asyncio.wait_for(self._source.close(), timeout_s)
         except (KafkaError, TimeoutError, OSError) as error:
             self._log.warning(events.KAFKA_COMMIT_FAILED, error=type(error).__name__)
-        return processed and written
 
     def _observe(self) -> Beat:
         now = time.monotonic()

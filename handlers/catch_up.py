@@ -4,6 +4,7 @@ import asyncio
 
 import asyncpg
 import structlog
+from asyncpg import Connection
 from redis.exceptions import RedisError
 
 from engine.postgres import Link, describe, is_outage
@@ -47,7 +48,11 @@ class CatchUp:
 
     async def catch_up_page(self) -> bool:
         """Bring one page of batches into the cache. Returns whether there may be more."""
-        async with self._link.use() as connection, connection.transaction():
+        async with self._link.use() as connection:
+            return await self._link.within_deadline(self._catch_up(connection))
+
+    async def _catch_up(self, connection: Connection) -> bool:
+        async with connection.transaction():
             batches = await connection.fetch(_UNDONE, OLDER_THAN_S, PAGE_BATCHES)
             if not batches:
                 return False

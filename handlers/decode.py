@@ -11,7 +11,7 @@ from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON
 from handlers.times import parse_time
 from handlers.validation import validate
 
-_ASCII_SAFE_LENGTH = MAX_KEY_BYTES // 4
+_SURELY_SHORT = MAX_KEY_BYTES // 4
 """Text of up to this many characters is within `MAX_KEY_BYTES`, however many bytes each character takes."""
 
 
@@ -76,7 +76,7 @@ def _passes(order: Order) -> bool:
         and payment.transaction.strip()
         and payment.currency.strip()
         and payment.provider.strip()
-        and payment.amount == payment.goods_total + payment.delivery_cost + payment.custom_fee
+        and payment.adds_up
     ):
         return False
     for item in items:
@@ -93,4 +93,4 @@ def _passes(order: Order) -> bool:
 
 def _short(text: str) -> bool:
     """Whether a key is surely not blank and not too long; a rare long one is left to the slow path."""
-    return len(text) <= _ASCII_SAFE_LENGTH and bool(text.strip())
+    return len(text) <= _SURELY_SHORT and bool(text.strip())

@@ -13,6 +13,11 @@ _json = json.Encoder(enc_hook=str)
 _FIRST = ("time", "level", "event", "component", "worker")
 
 
+def _console() -> structlog.dev.ConsoleRenderer:
+    # The default formatter shows the frames' local variables where rich is installed: personal data among them.
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
 def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
     return _json.encode({**{name: event[name] for name in _FIRST if name in event}, **event})
 
@@ -28,7 +33,7 @@ def configure_logging(settings: Settings, **context: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     if console:
-        shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        shared += [_console()]
         factory: Any = structlog.PrintLoggerFactory(sys.stderr)
     else:
         shared += [

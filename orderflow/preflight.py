@@ -57,7 +57,7 @@ async def _check_schema(settings: Settings) -> bool:
             return False
         raise
     try:
-        version = await connection.fetchval(f"SELECT max(version) FROM {TABLE}")
+        version = await connection.fetchval(f"SELECT max(version) FROM {TABLE}", timeout=5)
     except asyncpg.PostgresError as error:
         if error.sqlstate == _UNDEFINED_TABLE:
             raise CannotStart("the database has no schema yet: run `orderflow migrate`") from None
@@ -66,8 +66,10 @@ async def _check_schema(settings: Settings) -> bool:
         if is_outage(error):
             return False
         raise
+    except (OSError, TimeoutError, asyncpg.InterfaceError):
+        return False
     finally:
-        await connection.close(timeout=2)
+        connection.terminate()
     if version is None or version < wanted:
         raise CannotStart(
             f"the database's schema is older ({version}) than this program ({wanted}): run `orderflow migrate`"

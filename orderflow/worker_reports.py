@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 import asyncpg
@@ -18,7 +18,7 @@ from orderflow.settings import Settings
 DEADLINE_S = 3.0
 _UPSERT = """
 INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::jsonb)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - make_interval(secs => $9), $10::text::jsonb)
 ON CONFLICT (worker_id) DO UPDATE
 SET pid = excluded.pid, state = excluded.state, partitions = excluded.partitions, restarts = excluded.restarts,
     started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, details = excluded.details
@@ -43,7 +43,13 @@ class WorkerReports:
         try:
             async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
                 await connection.executemany(_UPSERT, rows)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
             self._log.debug("worker_report_failed", error=describe(error))
 
     async def close(self, children: list[Child]) -> None:
@@ -51,7 +57,13 @@ class WorkerReports:
         try:
             async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
                 await connection.execute(_FORGET, [self._worker_id(child) for child in children])
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
             self._log.debug("worker_report_failed", error=describe(error))
         await self._link.close()
 
@@ -67,6 +79,6 @@ class WorkerReports:
             beat.partitions if beat is not None and alive else [],
             child.restarts,
             child.started_at,
-            datetime.now(UTC),
+            time.monotonic() - child.heard_s if alive else 0.0,
             json.encode(beat.details if beat is not None else {}).decode(),
         )

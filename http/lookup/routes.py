@@ -20,11 +20,11 @@ async def get_order(request: web.Request) -> web.Response:
     order_uid = parse_order_uid(request.rel_url.raw_path)
     if order_uid is None:
         return error_answer("invalid_order_uid", 400)
-    request[ORDER_UID] = order_uid
     found = await request.app[LOOKUP].find(order_uid)
     headers = {"Server-Timing": f"total;dur={(time.perf_counter() - began) * 1000:.3f}"}
     if found.body is None:
         return error_answer("order_not_found", 404, headers)
+    request[ORDER_UID] = order_uid  # only now: what is no order's uid may be anything that a person typed
     headers |= {"X-Cache": "hit" if found.cached else "miss", "Cache-Control": "no-store"}
     return web.Response(body=found.body, content_type="application/json", headers=headers)
 
@@ -44,7 +44,7 @@ async def get_liveness(request: web.Request) -> web.Response:
 async def get_readiness(request: web.Request) -> web.Response:
     """Answer `GET /readyz`: 200 when lookups can be answered, from either store."""
     parts = await request.app[HEALTH].examine("postgresql", "redis")
-    ready = any(part.well for part in parts)
+    ready = request.app[LOOKUP].alive and any(part.well for part in parts)
     return json_answer({**render_health(parts), "status": "ok" if ready else "unavailable"}, 200 if ready else 503)
 
 
