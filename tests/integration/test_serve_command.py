@@ -96,7 +96,7 @@ async def _until_refused(settings: Settings) -> None:
         while True:
             try:
                 _, writer = await asyncio.open_connection(settings.http_address.host, settings.http_address.port)
-            except ConnectionRefusedError:
+            except ConnectionError:  # refused; or reset, in the moment when the listener closes
                 return
             writer.close()
             await asyncio.sleep(0.01)
