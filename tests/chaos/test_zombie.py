@@ -1,0 +1,39 @@
+"""A worker that is frozen in the middle of its transaction, and wakes up after others have taken over."""
+
+from pathlib import Path
+
+import asyncpg
+from redis.asyncio import Redis
+
+from orderflow.settings import Settings
+from tests.chaos.checker import Ledger
+from tests.chaos.run import run_under_load
+from tests.support.programs import Programs
+
+
+async def test_a_frozen_worker_blocks_nobody_for_long_and_writes_nothing_late(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection, redis: Redis, tmp_path: Path
+) -> None:
+    """A zombie holds its offset's row lock: the next owner cuts it off, and nothing is lost, repeated or stale."""
+    zombie = await orderflow.start(
+        "engine", "--workers", "1", ORDERFLOW_FAILPOINTS="after-copy=freeze@5", ORDERFLOW_FAILPOINTS_FIRED=str(tmp_path)
+    )
+    await zombie.wait_for("worker_started")
+    heir = await orderflow.start("engine", "--workers", "1")
+    await heir.wait_for("partition_opened", count=2)
+
+    async def until_the_heir_has_cut_it_off() -> None:
+        await heir.wait_for("blocker_terminated", timeout_s=40)
+        await heir.wait_for("partition_opened", count=4)
+
+    report = await run_under_load(
+        settings,
+        database,
+        redis,
+        Ledger(settings, seed=2),
+        until_the_heir_has_cut_it_off,
+        messages=3000,
+        per_second=300,
+    )
+    assert report.violations == []
+    assert await heir.stop() == 0

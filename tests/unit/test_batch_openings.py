@@ -1,0 +1,58 @@
+"""A batch belongs to the opening under which it was fetched, however long it waits."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import attrs
+import pytest
+
+from engine.backoff import Backoff
+from engine.batch_writer import BatchWriter, Identity
+from engine.blockers import BlockerWatch
+from engine.offsets import Fenced
+from engine.partitions import PartitionTable
+from engine.postgres import Link
+from engine.records import Batch, Entry
+from engine.status import Status
+from handlers.cache_writer import CacheWriter
+from handlers.order_handler import OrderHandler
+from handlers.prepared import PreparedOrder
+
+
+@attrs.frozen
+class Consumed:
+    """A record, as far as an offset's step needs it."""
+
+    offset: int
+    partition: int = 0
+    timestamp: int = 1_700_000_000_000
+    value: bytes = b"x"
+
+
+def writer(table: PartitionTable) -> BatchWriter[PreparedOrder]:
+    """Return a writer that has not connected to anything."""
+    link, status = Link({}), Status()
+    cache: Any = None
+    handler = OrderHandler(CacheWriter(cache, link, status))
+    identity = Identity("group", "orders", "worker-0", "host")
+    return BatchWriter(identity, handler, link, BlockerWatch(link), table, status, Backoff(), lambda: None)
+
+
+async def test_a_batch_of_an_earlier_opening_moves_no_offset() -> None:
+    """The partition went to another worker during an outage, and came back further on: the old batch is fenced."""
+    table = PartitionTable()
+    table.assign({0})
+    first = table.open(0, 100, 0)
+    assert first is not None
+    now = datetime.now(UTC)
+    entries: list[Entry[PreparedOrder]] = [Entry(Consumed(offset), None) for offset in range(100, 200)]  # type: ignore[arg-type]
+    batch = Batch(uuid4(), "orders", now, now, entries, {0: 0})
+    [advance] = writer(table)._advances(batch, {0: first.opening})
+    assert (advance.expected, advance.last.offset) == (100, 199)
+
+    table.revoke({0})
+    table.assign({0})
+    table.open(0, 250, 0)
+    with pytest.raises(Fenced):
+        writer(table)._advances(batch, {0: first.opening})
