@@ -88,7 +88,7 @@ async def honcho(environment: Mapping[str, str], folder: Path, log: Path) -> Asy
         raise CannotStart("there is no Procfile here: run the demo in the project's folder")
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "honcho", "--no-colour", "-e", os.devnull, "-f", str(procfile), "start"),
             stdin=asyncio.subprocess.DEVNULL,

@@ -22,6 +22,8 @@ def test_it_starts_the_engine_and_the_http_server() -> None:
 def test_every_command_exists() -> None:
     """A process of the Procfile is a subcommand of orderflow."""
     for command in processes().values():
-        program, subcommand, *_ = shlex.split(command)
+        path, execute, program, subcommand, *_ = shlex.split(command)
+        assert path == "PATH=$PWD/.venv/bin:$PATH"  # found whether or not the environment is activated
+        assert execute == "exec"  # no shell in between: signals and exit codes are the program's own
         assert program == "orderflow"
         assert subcommand in SUBCOMMANDS
