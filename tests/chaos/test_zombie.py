@@ -1,4 +1,4 @@
-"""A worker that is frozen in the middle of its transaction, and wakes up after others have taken over."""
+"""A worker that is frozen in the middle of its transaction while others take over."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.chaos.run import run_under_load
 from tests.support.programs import Programs
 
 
-async def test_a_frozen_worker_blocks_nobody_for_long_and_writes_nothing_late(
+async def test_a_frozen_worker_blocks_nobody_for_long(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection, redis: Redis, tmp_path: Path
 ) -> None:
     """A zombie holds its offset's row lock: the next owner cuts it off, and nothing is lost, repeated or stale."""
