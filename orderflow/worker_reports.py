@@ -39,24 +39,17 @@ class WorkerReports:
 
     async def report(self, children: list[Child]) -> None:
         """Write the state of all children. Never raises, and never takes longer than a few seconds."""
-        rows = [self._row(child) for child in children]
-        try:
-            async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
-                await connection.executemany(_UPSERT, rows)
-        except (
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ) as error:
-            self._log.debug("worker_report_failed", error=describe(error))
+        await self._write(_UPSERT, [self._row(child) for child in children])
 
     async def close(self, children: list[Child]) -> None:
         """Remove this supervisor's rows, and those of supervisors that died long ago."""
+        await self._write(_FORGET, [([self._worker_id(child) for child in children],)])
+        await self._link.close()
+
+    async def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         try:
             async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
-                await connection.execute(_FORGET, [self._worker_id(child) for child in children])
+                await connection.executemany(statement, rows)
         except (
             OSError,
             TimeoutError,
@@ -65,7 +58,6 @@ class WorkerReports:
             asyncpg.InternalClientError,
         ) as error:
             self._log.debug("worker_report_failed", error=describe(error))
-        await self._link.close()
 
     def _row(self, child: Child) -> tuple[Any, ...]:
         beat = child.beat
