@@ -55,6 +55,10 @@ lint: setup ## style, types and the import rules
 test: lint ## everything that checks the code, then the whole test suite (PYTEST_ARGS: for pytest)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: chaos
+chaos: setup ## every fault against real processes, with a table at the end (SEED=number: repeat a run)
+	@$(BIN)/python -m pytest tests/chaos --chaos --quiet --no-header $(if $(SEED),--chaos-seed $(SEED)) $(PYTEST_ARGS)
+
 .PHONY: lock
 lock: setup ## resolve the dependencies of pyproject.toml anew into requirements.lock (LOCK_ARGS=--upgrade: newer ones)
 	@env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \

@@ -19,6 +19,8 @@ from tests.support import endpoints as services_of_run
 from tests.support.isolation import connect, own_database, own_redis_db, own_topics, unique
 from tests.support.programs import Programs, marked
 
+pytest_plugins = ["tests.chaos.plugin"]
+
 # The user's own services must stay untouched: no setting of theirs reaches a test or a process that a test starts.
 for _name in [*variables(), *(name for name in os.environ if name.startswith("PG"))]:
     os.environ.pop(_name, None)

@@ -13,32 +13,22 @@ backlog drained, `check` proves:
 
 import asyncio
 from collections import defaultdict
-from random import Random
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import attrs
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
-from msgspec import json
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from handlers.reader import fetch_bodies
 from orderflow.connections import kafka_options, postgres_options
-from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
+from tests.chaos.ledger import Sent
 
 WATCH_S = 0.2
-
-
-@attrs.frozen
-class Sent:
-    """One acknowledged message. `version` counts up per uid; 0 stands for a message that is no valid order."""
-
-    uid: str
-    version: int
-    partition: int
-    offset: int
+CACHE_SETTLES_S = 30.0
+"""How long a stale answer may last after a crash or an outage of Redis."""
 
 
 @attrs.define
@@ -58,76 +48,6 @@ class Report:
         return self.lost + self.repeated + self.stale + self.went_back + self.ahead
 
 
-class Ledger:
-    """Publishes orders under load and keeps book of what the broker acknowledged.
-
-    Of the messages, `change_share` are later versions of an earlier order, `repeat_share` equal repeats of the newest
-    version, and `invalid_share` are not orders at all.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        seed: int,
-        change_share: float = 0.1,
-        repeat_share: float = 0.05,
-        invalid_share: float = 0.02,
-    ) -> None:
-        self._settings = settings
-        self._generator = OrderGenerator(seed)
-        self._random = Random(seed)
-        self._shares = (invalid_share, invalid_share + repeat_share, invalid_share + repeat_share + change_share)
-        self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
-        self._uids: list[str] = []
-        self.sent: list[Sent] = []
-
-    async def publish(self, count: int, per_second: float | None = None) -> None:
-        """Send `count` messages, each acknowledged before this returns. A send that fails is sent again.
-
-        A message that was sent again may be in the topic twice: the ledger then knows the second place only.
-        """
-        producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **kafka_options(self._settings))
-        await producer.start()
-        try:
-            for start in range(0, count, 100):
-                size = min(100, count - start)
-                await asyncio.gather(*(self._send(producer) for _ in range(size)))
-                if per_second is not None:
-                    await asyncio.sleep(size / per_second)
-        finally:
-            await producer.stop()
-
-    async def _send(self, producer: AIOKafkaProducer) -> None:
-        uid, version, value = self._next()
-        while True:
-            try:
-                place = await producer.send_and_wait(self._settings.kafka_topic, value, uid.encode())
-            except KafkaError:
-                await asyncio.sleep(0.2)
-                continue
-            self.sent.append(Sent(uid, version, place.partition, place.offset))
-            return
-
-    def _next(self) -> tuple[str, int, bytes]:
-        random = self._random
-        invalid, repeat, change = self._shares
-        lot = random.random()
-        if lot < invalid:
-            return f"invalid-{len(self.sent)}-{random.random()}", 0, b'{"order_uid": 5}'
-        if self._uids and lot < change:
-            uid = random.choice(self._uids)
-            version, order = self._newest[uid]
-            if lot >= repeat:
-                version += 1
-                order = {**order, "sm_id": version}
-        else:
-            order = {**self._generator.order(), "sm_id": 1}
-            uid, version = order["order_uid"], 1
-            self._uids.append(uid)
-        self._newest[uid] = (version, order)
-        return uid, version, json.encode(order)
-
-
 class VersionWatch:
     """Looks at the stored versions again and again, and notes every one that went back: (c)."""
 
@@ -139,15 +59,17 @@ class VersionWatch:
     async def run(self) -> None:
         """Watch until cancelled; an outage of PostgreSQL ends one look, not the watch."""
         connection: asyncpg.Connection | None = None
-        while True:
-            try:
-                if connection is None or connection.is_closed():
-                    connection = await asyncpg.connect(**postgres_options(self._settings))
-                for uid, offset in await connection.fetch("SELECT order_uid, source_offset FROM orders"):
-                    self._look(uid, offset)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                connection = None
-            await asyncio.sleep(WATCH_S)
+        try:
+            while True:
+                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    if connection is None or connection.is_closed():
+                        connection = await asyncpg.connect(**postgres_options(self._settings))
+                    for uid, offset in await connection.fetch("SELECT order_uid, source_offset FROM orders"):
+                        self._look(uid, offset)
+                await asyncio.sleep(WATCH_S)
+        finally:
+            if connection is not None:
+                connection.terminate()
 
     def _look(self, uid: str, offset: int) -> None:
         if offset < self._seen.get(uid, 0):
@@ -155,15 +77,28 @@ class VersionWatch:
         self._seen[uid] = offset
 
 
-async def drained(connection: asyncpg.Connection, settings: Settings, sent: list[Sent], timeout_s: float = 60) -> None:
-    """Wait until PostgreSQL's offsets have passed everything that was sent. Fails after `timeout_s`."""
-    wanted = last_offsets(sent)
-    async with asyncio.timeout(timeout_s):
-        while True:
-            stored = await stored_offsets(connection, settings)
-            if all(stored.get(partition, 0) > offset for partition, offset in wanted.items()):
-                return
-            await asyncio.sleep(0.1)
+async def drained(settings: Settings, wanted: dict[int, int], timeout_s: float = 60) -> None:
+    """Wait until PostgreSQL's offsets have passed `wanted`, the last offset of each partition.
+
+    Outages of PostgreSQL are waited out. Fails after `timeout_s`, and says what is missing.
+    """
+    connection: asyncpg.Connection | None = None
+    left: dict[int, int] = dict(wanted)
+    try:
+        async with asyncio.timeout(timeout_s):
+            while left:
+                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    if connection is None or connection.is_closed():
+                        connection = await asyncpg.connect(**postgres_options(settings), command_timeout=5)
+                    stored = await stored_offsets(connection, settings)
+                    left = {place: offset - stored.get(place, 0) + 1 for place, offset in wanted.items()}
+                    left = {place: missing for place, missing in left.items() if missing > 0}
+                await asyncio.sleep(0.1 if left else 0)
+    except TimeoutError:
+        raise AssertionError(f"not drained within {timeout_s:g} s; messages missing by partition: {left}") from None
+    finally:
+        if connection is not None:
+            connection.terminate()
 
 
 def last_offsets(sent: list[Sent]) -> dict[int, int]:
@@ -193,7 +128,7 @@ async def check(
     await _check_orders(connection, sent, report)
     await _check_dead_letters(connection, settings, sent, report)
     await _check_once(connection, settings, sent, report)
-    await _check_cache(connection, redis, sent, report)
+    report.stale += await stale_answers(connection, redis, sent)
     await _check_committed(connection, settings, report)
     return report
 
@@ -249,7 +184,17 @@ async def _check_once(connection: asyncpg.Connection, settings: Settings, sent: 
         report.lost.append(f"(a) the batches hold {total} messages of {len(sent)}")
 
 
-async def _check_cache(connection: asyncpg.Connection, redis: Redis, sent: list[Sent], report: Report) -> None:
+async def cache_settled(connection: asyncpg.Connection, redis: Redis, sent: list[Sent]) -> None:
+    """Wait until no answer in the cache is stale, for as long as one may last after a crash."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CACHE_SETTLES_S):
+            while await stale_answers(connection, redis, sent):
+                await asyncio.sleep(0.5)
+
+
+async def stale_answers(connection: asyncpg.Connection, redis: Redis, sent: list[Sent]) -> list[str]:
+    """Return, in words, every uid for which Redis holds something else than PostgreSQL: (d)."""
+    found = []
     uids = sorted({one.uid for one in sent})
     for start in range(0, len(uids), 500):
         page = uids[start : start + 500]
@@ -257,7 +202,8 @@ async def _check_cache(connection: asyncpg.Connection, redis: Redis, sent: list[
         bodies = await fetch_bodies(connection, page)
         for uid, body in zip(page, cached, strict=True):
             if body is not None and body != bodies.get(uid):
-                report.stale.append(f"(d) the cache holds another version of {uid} than PostgreSQL")
+                found.append(f"(d) the cache holds another version of {uid} than PostgreSQL")
+    return found
 
 
 async def _check_committed(connection: asyncpg.Connection, settings: Settings, report: Report) -> None:

@@ -2,18 +2,14 @@
 
 from pathlib import Path
 
-import asyncpg
-from redis.asyncio import Redis
+import pytest
 
-from orderflow.settings import Settings
-from tests.chaos.checker import Ledger
-from tests.chaos.run import run_under_load
+from tests.chaos.fault_run import FaultRun
 from tests.support.programs import Programs
 
 
-async def test_a_frozen_worker_blocks_nobody_for_long(
-    orderflow: Programs, settings: Settings, database: asyncpg.Connection, redis: Redis, tmp_path: Path
-) -> None:
+@pytest.mark.fault("3", "a worker frozen while it holds an offset's lock", short=True)
+async def test_a_frozen_worker_blocks_nobody_for_long(orderflow: Programs, fault_run: FaultRun, tmp_path: Path) -> None:
     """A zombie holds its offset's row lock: the next owner cuts it off, and nothing is lost, repeated or stale."""
     zombie = await orderflow.start(
         "engine", "--workers", "1", ORDERFLOW_FAILPOINTS="after-copy=freeze@5", ORDERFLOW_FAILPOINTS_FIRED=str(tmp_path)
@@ -26,14 +22,6 @@ async def test_a_frozen_worker_blocks_nobody_for_long(
         await heir.wait_for("blocker_terminated", timeout_s=40)
         await heir.wait_for("partition_opened", count=4)
 
-    report = await run_under_load(
-        settings,
-        database,
-        redis,
-        Ledger(settings, seed=2),
-        until_the_heir_has_cut_it_off,
-        messages=3000,
-        per_second=300,
-    )
+    report = await fault_run.under_load(until_the_heir_has_cut_it_off, messages=3000, per_second=300)
     assert report.violations == []
     assert await heir.stop() == 0
