@@ -27,7 +27,7 @@ class Mailbox(Generic[M]):
         self._weight = 0
         self._closed = False
         self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
+        self._senders: deque[tuple[M, int, int, asyncio.Future[None]]] = deque()
 
     def __len__(self) -> int:
         return self._items
@@ -49,22 +49,45 @@ class Mailbox(Generic[M]):
         return light and self._items + items <= self._capacity_items
 
     async def put(self, message: M, weight: int = 0, items: int = 1) -> None:
-        """Add a message, waiting until there is room. Raises `MailboxClosed`."""
-        while not self.put_nowait(message, weight, items):
-            self._room.clear()
-            await self._room.wait()
+        """Add a message, waiting in turn until there is room. Raises `MailboxClosed`.
+
+        A sender that is cancelled in the very moment in which its message is taken has sent it.
+        """
+        if self.put_nowait(message, weight, items):
+            return
+        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._senders.append((message, weight, items, taken))
+        try:
+            await taken
+        except asyncio.CancelledError:
+            self._admit()  # this one may have stood before others, for whom there is room
+            raise
 
     def put_nowait(self, message: M, weight: int = 0, items: int = 1) -> bool:
-        """Add a message if there is room; return whether it was taken. Raises `MailboxClosed`."""
+        """Add a message if there is room and nobody waits; return whether it was taken. Raises `MailboxClosed`."""
         if self._closed:
             raise MailboxClosed
-        if not self._fits(items, weight):
+        if self._senders or not self._fits(items, weight):
             return False
+        self._add(message, weight, items)
+        return True
+
+    def _add(self, message: M, weight: int, items: int) -> None:
         self._messages.append((message, weight, items))
         self._items += items
         self._weight += weight
         self._arrived.set()
-        return True
+
+    def _admit(self) -> None:
+        """Take over the messages of those who wait, first come first served, while there is room."""
+        while self._senders:
+            message, weight, items, taken = self._senders[0]
+            if not taken.cancelled():
+                if not self._fits(items, weight):
+                    return
+                self._add(message, weight, items)
+                taken.set_result(None)
+            self._senders.popleft()
 
     async def take(self, max_items: int, max_weight: int | None = None) -> list[M]:
         """Wait for a message, then return all that wait, up to the limits; always at least one.
@@ -89,19 +112,22 @@ class Mailbox(Generic[M]):
             weight += its_weight
         self._items -= items
         self._weight -= weight
-        self._room.set()
+        self._admit()
         return taken
 
     def close(self) -> None:
         """Refuse new messages; what waits can still be taken. Closing twice is fine."""
         self._closed = True
         self._arrived.set()
-        self._room.set()
+        while self._senders:
+            *_, taken = self._senders.popleft()
+            if not taken.done():
+                taken.set_exception(MailboxClosed())
 
     def clear(self) -> list[M]:
         """Drop and return everything that waits."""
         dropped = [message for message, _, _ in self._messages]
         self._messages.clear()
         self._items = self._weight = 0
-        self._room.set()
+        self._admit()
         return dropped
