@@ -12,12 +12,13 @@ SIDE_SERVICES = frozenset({"redis", "dlq"})
 
 
 class State(StrEnum):
-    """The states a worker declares. All are fine to stay in; only `OUTAGE` is not well."""
+    """The states a worker declares. All are fine to stay in; `OUTAGE` and `BRAKED` are not well."""
 
     STARTING = "starting"
     IDLE = "idle"
     RUNNING = "running"
     OUTAGE = "outage"
+    BRAKED = "braked"
     DRAINING = "draining"
 
 
@@ -57,6 +58,7 @@ class Status:
         self.steps: dict[str, Step] = {}
         self.outages: dict[str, int] = {}
         self.draining = False
+        self.braked = False
         self.started = False
 
     @contextmanager
@@ -85,6 +87,8 @@ class Status:
             return State.DRAINING
         if self.outages.keys() - SIDE_SERVICES:
             return State.OUTAGE
+        if self.braked:
+            return State.BRAKED
         if not self.started:
             return State.STARTING
         return State.RUNNING if self.steps else State.IDLE

@@ -24,6 +24,8 @@ from engine.actor import BatchActor
 from engine.backoff import Backoff
 from engine.batch_writer import BatchWriter, Identity
 from engine.blockers import BlockerWatch
+from engine.brake import Brake, BrakeLimits
+from engine.brake_pause import BrakePause
 from engine.dead_letters import DeadLetterPublisher
 from engine.handler import Handler
 from engine.heartbeat import (
@@ -39,6 +41,7 @@ from engine.partitions import PartitionTable
 from engine.postgres import Link
 from engine.records import Chunk, Entry, HandledChunk
 from engine.status import Status
+from engine.verdict import Rejected
 
 T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
@@ -58,6 +61,7 @@ class WorkerOptions:
     batch_max_bytes: int
     backoff: Backoff
     shutdown_timeout_s: float
+    brake: BrakeLimits
 
 
 class Worker(Generic[T]):
@@ -85,6 +89,9 @@ class Worker(Generic[T]):
         identity, postgres = options.identity, options.postgres_options
         self._write_link = Link(_with_lock_timeout(postgres))
         self._open_link, self._outbox_link, self._watch_link = Link(postgres), Link(postgres), Link(postgres)
+        self._brake_link = Link(postgres)
+        self._brake = Brake(options.brake)
+        self._brake_pause = BrakePause(identity, self._brake, self._brake_link, self._status)
         self._publisher = DeadLetterPublisher(
             identity.topic,
             identity.group,
@@ -123,7 +130,8 @@ class Worker(Generic[T]):
             self._status,
             options.backoff,
             self._emit,
-            options.batch_max_records,
+            # A chunk no longer than the window: the brake works to within a window.
+            min(options.batch_max_records, options.brake.window),
             options.batch_max_bytes,
         )
 
@@ -135,11 +143,17 @@ class Worker(Generic[T]):
         for chunk in chunks:
             if self._table.opened(chunk.partition, chunk.opening) is None:
                 continue
+            if self._brake.engaged:
+                return  # told to stop in the pause: all that is left here is consumed again by whoever comes next
             entries = [Entry(record, handle(record)) for record in chunk.records]
             handled = HandledChunk(
                 chunk.partition, chunk.opening, chunk.epoch, entries, chunk.size_bytes, chunk.consumed_at
             )
             await self._writer.put(handled, chunk.size_bytes, len(entries))
+            for entry in entries:
+                self._brake.saw(isinstance(entry.value, Rejected))
+            if self._brake.engaged:
+                await self._brake_pause.hold(self._stopping)
             await asyncio.sleep(0)
 
     def request_stop(self) -> None:
@@ -161,7 +175,7 @@ class Worker(Generic[T]):
             return 0 if clean else 1
         finally:
             heartbeat.cancel()
-            for link in (self._write_link, self._open_link, self._outbox_link, self._watch_link):
+            for link in (self._write_link, self._open_link, self._outbox_link, self._watch_link, self._brake_link):
                 await link.close()
             self._log.info(events.WORKER_STOPPED)
 
@@ -220,6 +234,7 @@ class Worker(Generic[T]):
         ]
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
         failed = await self._until_stop_or_failure(stop, [source, *others])
+        self._stopping.set()  # a failure stops the worker too
         clean = await self._drain(source)
         for task in (*others, stop):
             task.cancel()

@@ -10,6 +10,7 @@ from orderflow.exits import CANNOT_START, OrderflowError
 from orderflow.settings import SettingError
 
 SUBCOMMANDS = {
+    "brake": "orderflow.commands.brake:brake",
     "engine": "orderflow.commands.engine:engine",
     "migrate": "orderflow.commands.migrate:migrate",
     "offsets": "orderflow.commands.offsets:offsets",

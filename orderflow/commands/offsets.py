@@ -1,22 +1,15 @@
 """`orderflow offsets`: PostgreSQL's offsets, which are the ones that count."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-import asyncpg
 import click
 from asyncpg import Connection
 from msgspec import json
 
 from orderflow.brokers import wait_for_topic
-from orderflow.connections import postgres_options
-from orderflow.exits import Failed
+from orderflow.database import with_postgres
 from orderflow.offset_reset import reset_offsets, stored_offsets
-from orderflow.preflight import wait_for_postgres
-from orderflow.settings import Settings, load_settings
-
-T = TypeVar("T")
+from orderflow.settings import load_settings
 
 
 class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
@@ -44,7 +37,7 @@ def offsets() -> None:
 def show(as_json: bool) -> None:
     """Show the next offset of each partition."""
     settings = load_settings()
-    rows = asyncio.run(_connected(settings, lambda connection: stored_offsets(connection, settings)))
+    rows = asyncio.run(with_postgres(settings, lambda connection: stored_offsets(connection, settings)))
     columns = ("partition", "next_offset", "last_offset", "epoch", "updated_at")
     if as_json:
         click.echo(json.encode([{name: row[name] for name in columns} for row in rows]))
@@ -78,15 +71,4 @@ def reset(target: str | int, partition: int | None) -> None:
             before = "none" if one.previous is None else one.previous
             click.echo(f"partition {one.partition}  next offset {before} → {one.next_offset}{note}")
 
-    asyncio.run(_connected(settings, work))
-
-
-async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
-    await wait_for_postgres(settings)
-    connection = await asyncpg.connect(**postgres_options(settings))
-    try:
-        return await work(connection)
-    except (asyncpg.PostgresError, OSError) as error:
-        raise Failed(f"PostgreSQL did not do it: {type(error).__name__}") from None
-    finally:
-        await connection.close(timeout=5)
+    asyncio.run(with_postgres(settings, work))

@@ -9,6 +9,7 @@ import uvloop
 
 from engine.backoff import Backoff
 from engine.batch_writer import Identity
+from engine.brake import BrakeLimits
 from engine.postgres import Link
 from engine.status import Status
 from engine.worker import Worker, WorkerOptions
@@ -60,6 +61,7 @@ async def _run(settings: Settings, index: int, name: str) -> int:
             settings.kafka_initial_retry_delay_s, settings.kafka_backoff_factor, settings.kafka_max_retry_delay_s
         ),
         shutdown_timeout_s=settings.shutdown_timeout_s,
+        brake=BrakeLimits(settings.brake_share, settings.brake_window, settings.brake_pause_s),
     )
 
     async def close(deadline_s: float) -> None:

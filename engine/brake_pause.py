@@ -1,0 +1,115 @@
+"""The pause of an engaged brake: declared, and stored where an operator on any machine sees it and can end it.
+
+A row in `brakes` stands for each pause. Deleting the row ends the pause; else time does, or the worker's stop.
+"""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from asyncpg import Connection
+
+from engine import events
+from engine.batch_writer import Identity
+from engine.brake import Brake
+from engine.postgres import Link, describe, is_outage
+from engine.status import Status
+
+LOOK_S = 1.0
+_ENGAGE = """
+INSERT INTO brakes (brake_id, consumer_group, topic, worker, host, until, rejected, messages)
+VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), $7, $8)
+"""
+_STANDS = "SELECT EXISTS (SELECT FROM brakes WHERE brake_id = $1)"
+# The row of a worker that died in its pause stays until the next pause ends.
+_LIFT = "DELETE FROM brakes WHERE brake_id = $1 OR until < clock_timestamp() - interval '1 hour'"
+_ENGAGED = """
+SELECT worker, host, engaged_at, until, rejected, messages FROM brakes
+WHERE consumer_group = $1 AND topic = $2 AND until > clock_timestamp() ORDER BY host, worker, engaged_at
+"""
+_RELEASE = "DELETE FROM brakes WHERE consumer_group = $1 AND topic = $2 RETURNING until > clock_timestamp() AS engaged"
+
+
+async def engaged_brakes(connection: Connection, group: str, topic: str) -> list[Any]:
+    """Return a row (worker, host, engaged_at, until, rejected, messages) for each worker that pauses now."""
+    return await connection.fetch(_ENGAGED, group, topic)
+
+
+async def release_brakes(connection: Connection, group: str, topic: str) -> int:
+    """End every pause of the group; the workers go on within a second. Returns how many pauses there were."""
+    return sum(row["engaged"] for row in await connection.fetch(_RELEASE, group, topic))
+
+
+class BrakePause:
+    """Holds up the worker while its brake is engaged."""
+
+    def __init__(self, identity: Identity, brake: Brake, link: Link, status: Status) -> None:
+        self._identity = identity
+        self._brake = brake
+        self._link = link
+        self._status = status
+        self._log = structlog.get_logger()
+
+    async def hold(self, stop: asyncio.Event) -> None:
+        """Return when it is time to try again, when an operator says so, or when `stop` is set.
+
+        The brake is released in the first two cases; an outage of PostgreSQL leaves the end to time alone.
+        """
+        limits = self._brake.limits
+        self._status.braked = True
+        self._log.error(
+            events.BRAKE_ENGAGED,
+            topic=self._identity.topic,
+            rejected=self._brake.rejected,
+            messages=limits.window,
+            pause_s=limits.pause_s,
+            fix="orderflow dlq list, then orderflow brake release",
+        )
+        try:
+            ended_by = await self._until_ended(stop, uuid4())
+        finally:
+            self._status.braked = False
+        if ended_by != "stop":
+            self._brake.release()
+        self._log.warning(events.BRAKE_RELEASED, topic=self._identity.topic, by=ended_by)
+
+    async def _until_ended(self, stop: asyncio.Event, brake_id: UUID) -> str:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._brake.limits.pause_s
+        stored = False
+        try:
+            while (left := deadline - loop.time()) > 0:
+                if not stored:
+                    stored = await self._engage(brake_id, left)
+                elif not await self._stands(brake_id):
+                    return "operator"
+                try:
+                    await asyncio.wait_for(stop.wait(), min(LOOK_S, left))
+                except TimeoutError:
+                    continue
+                return "stop"
+            return "time"
+        finally:
+            await self._run("lift", lambda connection: connection.execute(_LIFT, brake_id, timeout=5))
+
+    async def _engage(self, brake_id: UUID, left_s: float) -> bool:
+        who, limits = self._identity, self._brake.limits
+        row = (brake_id, who.group, who.topic, who.worker, who.host, left_s, self._brake.rejected, limits.window)
+        return await self._run("engage", lambda connection: connection.execute(_ENGAGE, *row, timeout=5)) is not None
+
+    async def _stands(self, brake_id: UUID) -> bool:
+        """Whether nobody has lifted the brake. In doubt it stands."""
+        return (
+            await self._run("look", lambda connection: connection.fetchval(_STANDS, brake_id, timeout=5)) is not False
+        )
+
+    async def _run(self, what: str, work: Any) -> Any:
+        try:
+            async with self._link.use() as connection:
+                return await work(connection)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            self._log.warning(events.OUTAGE_CONTINUES, of="postgres", step=f"brake-{what}", error=describe(error))
+            return None

@@ -1,0 +1,59 @@
+"""`orderflow brake`: what pauses consumption when too much of late was rejected."""
+
+import asyncio
+from typing import Any
+
+import click
+from msgspec import json
+
+from engine.brake_pause import engaged_brakes, release_brakes
+from orderflow.database import with_postgres
+from orderflow.settings import Settings, load_settings
+
+
+@click.group()
+def brake() -> None:
+    """Show or release the brake.
+
+    A worker pauses when more than BRAKE_SHARE of its last BRAKE_WINDOW messages were rejected: something upstream is
+    broken, and the whole topic would become dead letters. It tries again after BRAKE_PAUSE_S seconds.
+    """
+
+
+@brake.command()
+@click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
+def status(as_json: bool) -> None:
+    """Show the workers that pause now, on all machines."""
+    settings = load_settings()
+    rows = asyncio.run(with_postgres(settings, lambda c: engaged_brakes(c, *_consumer(settings))))
+    if as_json:
+        click.echo(json.encode([dict(row) for row in rows]))
+        return
+    for row in rows:
+        click.echo(_line(row))
+    if rows:
+        click.echo("See `orderflow dlq list` for the reasons; `orderflow brake release` goes on at once", err=True)
+    else:
+        click.echo("The brake is released: no worker pauses")
+
+
+def _line(row: Any) -> str:
+    return (
+        f"{row['host']} {row['worker']}  pauses since {row['engaged_at']:%F %T} UTC, until {row['until']:%F %T} UTC: "
+        f"{row['rejected']} of the last {row['messages']} messages were rejected"
+    )
+
+
+@brake.command()
+def release() -> None:
+    """Let all workers go on at once, on all machines.
+
+    A worker counts anew: the brake engages again when its next BRAKE_WINDOW messages are no better.
+    """
+    settings = load_settings()
+    count = asyncio.run(with_postgres(settings, lambda c: release_brakes(c, *_consumer(settings))))
+    click.echo(f"Released: {count} worker{'' if count == 1 else 's'}" if count else "No worker pauses")
+
+
+def _consumer(settings: Settings) -> tuple[str, str]:
+    return settings.kafka_group_id, settings.kafka_topic

@@ -1,0 +1,29 @@
+"""A connection to PostgreSQL for a command that runs once."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+from asyncpg import Connection
+
+from orderflow.connections import postgres_options
+from orderflow.exits import Failed
+from orderflow.preflight import wait_for_postgres
+from orderflow.settings import Settings
+
+T = TypeVar("T")
+
+
+async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Wait for PostgreSQL with the current schema, do `work` on a connection, and return what it returns.
+
+    Raises `Failed` when PostgreSQL does not do it.
+    """
+    await wait_for_postgres(settings)
+    connection = await asyncpg.connect(**postgres_options(settings))
+    try:
+        return await work(connection)
+    except (asyncpg.PostgresError, OSError) as error:
+        raise Failed(f"PostgreSQL did not do it: {type(error).__name__}") from None
+    finally:
+        await connection.close(timeout=5)
