@@ -24,6 +24,11 @@ def render_time(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def version_of(updated_at: datetime) -> bytes:
+    """Return the last `VERSION_WIDTH` bytes of a body that was updated at this instant."""
+    return render_time(updated_at).encode() + b'"}'
+
+
 def render_content(order: Order) -> bytes:
     """Return the order as a JSON object in the contract's order of fields: `{...}`."""
     return _encode(

@@ -11,7 +11,10 @@ from redis.asyncio import Redis
 from handlers.body import BEFORE_VERSION, VERSION_WIDTH, body_belongs_to
 
 KEY_PREFIX = b"order:"
-_SCRIPT = files("handlers").joinpath("put_newer.lua").read_text(encoding="utf-8")
+
+
+def _script(name: str) -> str:
+    return files("handlers").joinpath(name).read_text(encoding="utf-8")
 
 
 class OrderCache:
@@ -20,7 +23,8 @@ class OrderCache:
     def __init__(self, redis: Redis, ttl_s: int) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
-        self._put_newer = redis.register_script(_SCRIPT)
+        self._put_newer = redis.register_script(_script("put_newer.lua"))
+        self._drop_older = redis.register_script(_script("drop_older.lua"))
 
     async def get_many(self, uids: Sequence[str]) -> list[bytes | None]:
         """Return a body or None for each uid, in order. A value that is not whole, or of another uid, is None."""
@@ -41,3 +45,16 @@ class OrderCache:
         keys = [KEY_PREFIX + uid.encode() for uid, _ in bodies]
         values = [body for _, body in bodies]
         await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, BEFORE_VERSION, *values])
+
+    async def drop_older(self, versions: Sequence[tuple[str, bytes]]) -> int:
+        """Delete what is cached in an older version than `(uid, version)` says; return how many that were."""
+        keys = [KEY_PREFIX + uid.encode() for uid, _ in versions]
+        return int(
+            await self._drop_older(
+                keys=keys, args=[VERSION_WIDTH, BEFORE_VERSION, *(version for _, version in versions)]
+            )
+        )
+
+    async def run_id(self) -> str:
+        """Return what tells this Redis server from any other, and from itself after a restart."""
+        return str((await self._redis.info("server"))["run_id"])

@@ -1,4 +1,7 @@
-"""Finishes what a crash, or an absent Redis, left undone: changed orders whose cached answer may be the old one."""
+"""Finishes what a crash, or an absent Redis, left undone: changed orders whose cached answer may be the old one.
+
+`handlers.cache_recovery` does the same for a Redis that has lost what was done.
+"""
 
 import asyncio
 
@@ -9,6 +12,7 @@ from redis.exceptions import RedisError
 
 from engine.postgres import Link, describe, is_outage
 from handlers.cache import OrderCache
+from handlers.cache_recovery import CacheRecovery
 from handlers.cache_writer import MARK_CACHED
 from handlers.reader import fetch_bodies
 
@@ -27,17 +31,19 @@ ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED
 
 
 class CatchUp:
-    """Looks every few seconds for committed batches that the cache has not followed."""
+    """Looks every few seconds for another Redis server, and for committed batches that the cache has not followed."""
 
-    def __init__(self, cache: OrderCache, link: Link) -> None:
+    def __init__(self, cache: OrderCache, link: Link, ttl_s: int) -> None:
         self._cache = cache
         self._link = link
+        self._recovery = CacheRecovery(cache, link, ttl_s)
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
         """Check for ever. Trouble with Redis or PostgreSQL ends this round, not the task."""
         while True:
             try:
+                await self._recovery.recover()
                 while await self.catch_up_page():
                     pass
             except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

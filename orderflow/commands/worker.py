@@ -47,7 +47,7 @@ async def _run(settings: Settings, index: int, name: str) -> int:
     cache = OrderCache(redis, settings.redis_ttl_s)
     cache_writer = CacheWriter(cache, Link(postgres), status)
     catch_up_link, warm_link = Link(postgres), Link(postgres)
-    background = [CatchUp(cache, catch_up_link).run, cache_writer.wait]
+    background = [CatchUp(cache, catch_up_link, settings.redis_ttl_s).run, cache_writer.wait]
     if index == 0 and settings.cache_warm_orders:
         background.append(WarmUp(cache, warm_link, settings.cache_warm_orders).run)
     options = WorkerOptions(

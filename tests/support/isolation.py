@@ -7,7 +7,6 @@ from secrets import token_hex
 
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
-from redis.asyncio import Redis
 
 from orderflow.commands.topics import create_topics
 from orderflow.connections import kafka_options, postgres_options, redis_client
@@ -95,15 +94,16 @@ async def own_redis_db(environment: Mapping[str, str]) -> AsyncIterator[str]:
     for number in range(_FIRST_REDIS_DB, _LAST_REDIS_DB + 1):
         if (address, number) in _redis_dbs_in_use:
             continue
-        client: Redis = redis_client(parse_settings({**environment, "REDIS_DB": str(number)}), timeout_s=10)
-        async with client:
+        settings = parse_settings({**environment, "REDIS_DB": str(number)})
+        async with redis_client(settings, timeout_s=10) as client:
             if await client.dbsize():
                 continue
-            _redis_dbs_in_use.add((address, number))
-            try:
-                yield str(number)
-            finally:
+        _redis_dbs_in_use.add((address, number))
+        try:
+            yield str(number)
+        finally:
+            async with redis_client(settings, timeout_s=10) as client:  # the test may have restarted the server
                 await client.flushdb()
-                _redis_dbs_in_use.discard((address, number))
+            _redis_dbs_in_use.discard((address, number))
         return
     raise AssertionError("no Redis database from 1 to 15 is empty: empty one, or unset TEST_REDIS_URL")

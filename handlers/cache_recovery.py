@@ -1,0 +1,70 @@
+"""Finds out when Redis is not the server it was, and takes old answers out of it.
+
+A Redis that restarts from a snapshot, or a replica that takes over, has lost its last writes: it may hold an order as
+it was before its last change, although that change was cached. What it holds was written within the time to live, so
+only orders that were changed since then can be old.
+"""
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Any
+
+import structlog
+from asyncpg import Connection
+from redis.exceptions import NoPermissionError
+
+from engine.postgres import Link
+from handlers.body import version_of
+from handlers.cache import OrderCache
+
+PAGE_ORDERS = 1000
+MARGIN_S = 60
+CACHE_RECOVERED = "cache_recovered"
+CACHE_SERVER_HIDDEN = "cache_server_hidden"
+# SKIP LOCKED: another worker is at it.
+_OTHER_SERVER = "SELECT true FROM cache_servers WHERE run_id <> $1 FOR UPDATE SKIP LOCKED"
+_CHANGED = """
+SELECT order_uid, updated_at FROM orders
+WHERE updated_at > created_at AND (updated_at, order_uid) > ($1::timestamptz, $2::text COLLATE "C")
+ORDER BY updated_at, order_uid LIMIT $3
+"""
+_SINCE = "SELECT clock_timestamp() - make_interval(secs => $1)"
+_RECOVERED = "UPDATE cache_servers SET run_id = $1, recovered_at = clock_timestamp()"
+
+
+class CacheRecovery:
+    """Compares the server's run id with the last one that was made right. `ttl_s`: how long an answer lives there."""
+
+    def __init__(self, cache: OrderCache, link: Link, ttl_s: int) -> None:
+        self._cache = cache
+        self._link = link
+        self._ttl_s = ttl_s
+        self._hidden = False
+        self._log = structlog.get_logger()
+
+    async def recover(self) -> None:
+        """Drop old answers if Redis is another server. Raises errors of Redis and PostgreSQL; call it again then."""
+        if self._hidden:
+            return
+        try:
+            run_id = await self._cache.run_id()
+        except NoPermissionError:
+            self._hidden = True
+            self._log.warning(CACHE_SERVER_HIDDEN, fix="allow REDIS_USERNAME the command INFO")
+            return
+        async with self._link.use() as connection, connection.transaction():
+            if await self._within_deadline(connection.fetchval(_OTHER_SERVER, run_id)):
+                await self._drop_older(connection, run_id)
+
+    async def _drop_older(self, connection: Connection, run_id: str) -> None:
+        after: tuple[datetime, str] = (await connection.fetchval(_SINCE, self._ttl_s + MARGIN_S), "")
+        orders = dropped = 0
+        while rows := await self._within_deadline(connection.fetch(_CHANGED, *after, PAGE_ORDERS)):
+            dropped += await self._cache.drop_older([(row["order_uid"], version_of(row["updated_at"])) for row in rows])
+            orders += len(rows)
+            after = (rows[-1]["updated_at"], rows[-1]["order_uid"])
+        await self._within_deadline(connection.execute(_RECOVERED, run_id))
+        self._log.info(CACHE_RECOVERED, changed_orders=orders, dropped=dropped)
+
+    async def _within_deadline(self, work: Awaitable[Any]) -> Any:
+        return await self._link.within_deadline(work)
