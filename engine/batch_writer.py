@@ -24,7 +24,7 @@ from msgspec import json
 from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.blockers import BlockerWatch
-from engine.dead_letters import insert_dead_letters
+from engine.dead_letter_store import insert_dead_letters
 from engine.handler import Handler, RewriteBatch
 from engine.offsets import Advance, Fenced, advance_offsets
 from engine.partitions import PartitionTable

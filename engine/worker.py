@@ -26,7 +26,7 @@ from engine.batch_writer import BatchWriter, Identity
 from engine.blockers import BlockerWatch
 from engine.brake import Brake, BrakeLimits
 from engine.brake_pause import BrakePause
-from engine.dead_letters import DeadLetterPublisher
+from engine.dead_letter_publisher import DeadLetterPublisher
 from engine.handler import Handler
 from engine.heartbeat import (
     HEARTBEAT_FD_VARIABLE,

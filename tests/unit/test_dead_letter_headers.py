@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dead_letters import FIELDS_HEADER_BYTES, decode_headers, letter_headers
+from engine.dead_letter_headers import FIELDS_HEADER_BYTES, decode_headers, letter_headers
 from engine.verdict import Rejected
 from handlers.decode import decode_order
 from handlers.times import parse_time
