@@ -12,11 +12,15 @@ SIDE_SERVICES = frozenset({"redis", "dlq"})
 
 
 class State(StrEnum):
-    """The states a worker declares. All are fine to stay in; `OUTAGE` and `BRAKED` are not well."""
+    """The states a worker declares. All are fine to stay in; `OUTAGE` and `BRAKED` are not well.
+
+    `RETRYING` is an outage in its first tries: most are over before anybody has to be told.
+    """
 
     STARTING = "starting"
     IDLE = "idle"
     RUNNING = "running"
+    RETRYING = "retrying"
     OUTAGE = "outage"
     BRAKED = "braked"
     DRAINING = "draining"
@@ -51,9 +55,10 @@ class Step:
 
 
 class Status:
-    """The worker's own view of itself."""
+    """The worker's own view of itself. From `max_retries` failed tries on, an outage counts as one for its health."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_retries: int = 5) -> None:
+        self._max_retries = max_retries
         self.counters = Counters()
         self.steps: dict[str, Step] = {}
         self.outages: dict[str, int] = {}
@@ -85,8 +90,8 @@ class Status:
         """The state to declare now."""
         if self.draining:
             return State.DRAINING
-        if self.outages.keys() - SIDE_SERVICES:
-            return State.OUTAGE
+        if tries := max((tries for of, tries in self.outages.items() if of not in SIDE_SERVICES), default=0):
+            return State.OUTAGE if tries >= self._max_retries else State.RETRYING
         if self.braked:
             return State.BRAKED
         if not self.started:

@@ -17,7 +17,7 @@ from lookup.health import Unwell
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
 
-WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE})
+WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING})
 """States in which a worker consumes, or would if there were anything to consume."""
 _STATES = """
 SELECT state, count(*)::int AS workers FROM workers

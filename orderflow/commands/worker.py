@@ -43,7 +43,7 @@ def worker(index: int) -> None:
 async def _run(settings: Settings, index: int, name: str) -> int:
     postgres = postgres_options(settings, f"orderflow {name}")
     redis = redis_client(settings)
-    status = Status()
+    status = Status(settings.kafka_max_retries)
     cache = OrderCache(redis, settings.redis_ttl_s)
     cache_writer = CacheWriter(cache, Link(postgres), status)
     catch_up_link, warm_link = Link(postgres), Link(postgres)

@@ -6,7 +6,7 @@ from engine.status import State, Status, Step
 
 
 def running() -> Status:
-    status = Status()
+    status = Status(max_retries=3)
     status.started = True
     return status
 
@@ -25,7 +25,7 @@ def test_a_worker_starts_then_rests_then_works() -> None:
 @pytest.mark.parametrize("of", ["postgres", "kafka"])
 def test_an_outage_is_a_state_even_before_the_start(of: str) -> None:
     """It ends when what failed works again, and that is news once."""
-    status = Status()
+    status = Status(max_retries=1)
     status.outage(of, 1)
     assert status.state is State.OUTAGE
     assert status.recovered(of)
@@ -40,6 +40,24 @@ def test_an_outage_of_what_ingest_can_do_without_is_not_the_workers(of: str) -> 
     status.outage(of, 1)
     assert status.state is State.IDLE
     assert status.outages == {of: 1}
+    status.outage("kafka", 3)
+    assert status.state is State.OUTAGE
+
+
+def test_an_outage_counts_from_the_set_number_of_tries_on() -> None:
+    """The first failed tries are declared as such, and are no reason to call anybody yet."""
+    status = running()
+    seen = []
+    for attempt in (1, 2, 3, 4):
+        status.outage("postgres", attempt)
+        seen.append(status.state)
+    assert seen == [State.RETRYING, State.RETRYING, State.OUTAGE, State.OUTAGE]
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_without_retries_an_outage_counts_from_its_first_failure(max_retries: int) -> None:
+    """Nought and one say the same: there is no outage without a failed try."""
+    status = Status(max_retries)
     status.outage("kafka", 1)
     assert status.state is State.OUTAGE
 
@@ -58,7 +76,7 @@ def test_one_outage_with_many_tries_counts_once() -> None:
 def test_one_recovery_does_not_end_another_outage() -> None:
     """Each is declared by its own name."""
     status = running()
-    status.outage("postgres", 1)
+    status.outage("postgres", 3)
     status.outage("kafka", 1)
     assert status.recovered("kafka")
     assert status.state is State.OUTAGE
