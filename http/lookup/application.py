@@ -6,7 +6,7 @@ import asyncpg
 from aiohttp import web
 
 from handlers.cache import OrderCache
-from lookup.checks import BrokerCheck, CacheCheck, EngineCheck, StoreCheck
+from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
 from lookup.guarded_cache import GuardedCache
 from lookup.health import Health
 from lookup.middleware import add_headers, answer_errors
@@ -59,6 +59,13 @@ class _Stores:
                 "redis": CacheCheck(self._redis),
                 "kafka": self._broker,
                 "engine": EngineCheck(self._pool, options.health_deadline_s, options.heartbeat_max_age_s),
+                "dead_letters": DeadLetterCheck(
+                    self._pool,
+                    options.health_deadline_s,
+                    connections.kafka_topic,
+                    connections.kafka_group,
+                    options.dead_letter_max_wait_s,
+                ),
             },
             deadline_s=options.health_deadline_s,
         )

@@ -1,6 +1,7 @@
 """How each part of the system is asked whether it is well."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
+from msgspec import json
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
@@ -19,10 +21,19 @@ if TYPE_CHECKING:
 
 WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING})
 """States in which a worker consumes, or would if there were anything to consume."""
-_STATES = """
-SELECT state, count(*)::int AS workers FROM workers
-WHERE heartbeat_at > now() - make_interval(secs => $1) GROUP BY state ORDER BY state
+_WORKERS = """
+SELECT state, (details -> 'refused')::text AS refused FROM workers
+WHERE heartbeat_at > now() - make_interval(secs => $1) ORDER BY state
 """
+# Those that the topic cannot take for their size are marked, and do not wait.
+_WAITING = """
+SELECT count(*)::int AS letters, min(failed_at) AS since,
+       coalesce(min(failed_at) < now() - make_interval(secs => $3), false) AS overdue
+FROM (SELECT failed_at FROM dead_letters
+      WHERE published_at IS NULL AND publish_error IS NULL AND topic = $1 AND consumer_group = $2
+      ORDER BY failed_at LIMIT $4) AS waiting
+"""
+MAX_LETTERS_COUNTED = 10_000
 
 
 class StoreCheck:
@@ -39,7 +50,7 @@ class StoreCheck:
 
 
 class EngineCheck:
-    """At least one worker, on any machine, has lately said that it works."""
+    """At least one worker, on any machine, has lately said that it works, and none has had to refuse a partition."""
 
     def __init__(self, pool: "Pool", deadline_s: float, heartbeat_max_age_s: float) -> None:
         self._pool = pool
@@ -47,14 +58,40 @@ class EngineCheck:
         self._heartbeat_max_age_s = heartbeat_max_age_s
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Return the number of living workers by state. Raises `Unwell` when none of them works."""
-        rows = await _fetch(self._pool, _STATES, self._heartbeat_max_age_s, deadline_s=self._deadline_s)
-        states = {row["state"]: row["workers"] for row in rows}
-        if not states:
+        """Return the number of living workers by state. Raises `Unwell`."""
+        rows = await _fetch(self._pool, _WORKERS, self._heartbeat_max_age_s, deadline_s=self._deadline_s)
+        workers = Counter(row["state"] for row in rows)
+        if not workers:
             raise Unwell(f"no worker was heard within {self._heartbeat_max_age_s:g} s")
-        if WORKING_STATES.isdisjoint(states):
-            raise Unwell("no worker works: " + ", ".join(f"{count} {state}" for state, count in states.items()))
-        return {"workers": states}
+        if WORKING_STATES.isdisjoint(workers):
+            told = ", ".join(f"{count} {state}" for state, count in workers.items())
+            raise Unwell(f"no worker works: {told}", workers=workers)
+        refused = {partition: why for row in rows for partition, why in json.decode(row["refused"] or "{}").items()}
+        if refused:
+            raise Unwell("partitions are refused: see `orderflow offsets reset`", workers=workers, refused=refused)
+        return {"workers": workers}
+
+
+class DeadLetterCheck:
+    """No dead letter has waited longer than `max_wait_s` seconds to reach the dead-letter topic."""
+
+    def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str, max_wait_s: float) -> None:
+        self._pool = pool
+        self._deadline_s = deadline_s
+        self._consumer = (topic, group)
+        self._max_wait_s = max_wait_s
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Return how many wait (at most `MAX_LETTERS_COUNTED` are counted), and since when. Raises `Unwell`."""
+        [found] = await _fetch(
+            self._pool, _WAITING, *self._consumer, self._max_wait_s, MAX_LETTERS_COUNTED, deadline_s=self._deadline_s
+        )
+        waiting = {"waiting": found["letters"]}
+        if found["since"] is not None:
+            waiting["since"] = found["since"].isoformat().replace("+00:00", "Z")
+        if found["overdue"]:
+            raise Unwell("dead letters do not reach their topic", **waiting)
+        return waiting
 
 
 class CacheCheck:

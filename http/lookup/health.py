@@ -1,4 +1,4 @@
-"""Whether the system is well: PostgreSQL, Redis, Kafka and the engine, asked at the same time and within a deadline."""
+"""Whether the system is well: each part of it is asked, all at the same time and within a deadline."""
 
 import asyncio
 import time
@@ -12,7 +12,11 @@ Check = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Unwell(Exception):
-    """A part answers, but is not well. The message is shown to the caller."""
+    """A part answers, but is not well. The message is shown to the caller, and so are the details."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 @attrs.frozen
@@ -51,7 +55,8 @@ class Health:
             async with asyncio.timeout(self._deadline_s):
                 details = dict(await self._checks[name]())
         except Exception as error:
-            return Part(name, well=False, details={"error": _describe(error, self._deadline_s)})
+            details = error.details if isinstance(error, Unwell) else {}
+            return Part(name, well=False, details={"error": _describe(error, self._deadline_s), **details})
         return Part(name, well=True, details={**details, "duration_ms": round((time.perf_counter() - began) * 1000, 3)})
 
     async def stop(self) -> None:

@@ -19,6 +19,8 @@ class Connections:
     kafka: Mapping[str, Any] = attrs.field(repr=False)
     """Keyword arguments of `aiokafka.client.AIOKafkaClient`."""
     kafka_topic: str
+    kafka_group: str
+    """The engine's consumer group: whose dead letters are looked at."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +52,8 @@ class LookupOptions:
     health_deadline_s: float = 2.0
     heartbeat_max_age_s: float = 5.0
     """A worker whose last heartbeat is older than this does not count as alive."""
+    dead_letter_max_wait_s: float = 10.0
+    """How long a dead letter may wait for the dead-letter topic before that is a failure of health."""
 
     head_deadline_s: float = 30.0
     """A connection on which no whole request head arrives within this time is cut off."""

@@ -30,19 +30,26 @@ async def get_order(request: web.Request) -> web.Response:
 
 
 async def get_health(request: web.Request) -> web.Response:
-    """Answer `GET /healthz`: 200 when every part of the system is well, else 503; the body says which."""
+    """Answer `GET /healthz`, for people and alarms: 200 when every part of the system is well, else 503.
+
+    The body says which is not: PostgreSQL, Redis, Kafka, the engine (no worker works, or a partition is refused), or
+    the dead letters (they wait for their topic).
+    """
     parts = await request.app[HEALTH].examine()
     return json_answer(render_health(parts), 200 if all(part.well for part in parts) else 503)
 
 
 async def get_liveness(request: web.Request) -> web.Response:
-    """Answer `GET /livez`: this process takes requests, and what answers lookups runs."""
+    """Answer `GET /livez`, for whoever restarts processes: this one takes requests, and what answers lookups runs."""
     alive = request.app[LOOKUP].alive
     return json_answer({"status": "ok" if alive else "unavailable"}, 200 if alive else 503)
 
 
 async def get_readiness(request: web.Request) -> web.Response:
-    """Answer `GET /readyz`: 200 when lookups can be answered, from either store."""
+    """Answer `GET /readyz`, for whoever balances load: 200 when lookups can be answered, from either store.
+
+    The engine, Kafka and dead letters have no say in it: without them, all that is stored can still be looked up.
+    """
     parts = await request.app[HEALTH].examine("postgresql", "redis")
     ready = request.app[LOOKUP].alive and any(part.well for part in parts)
     return json_answer({**render_health(parts), "status": "ok" if ready else "unavailable"}, 200 if ready else 503)

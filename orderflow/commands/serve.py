@@ -110,6 +110,7 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
         redis=lambda: redis_client(settings),
         kafka=kafka_options(settings),
         kafka_topic=settings.kafka_topic,
+        kafka_group=settings.kafka_group_id,
     )
     listener = Listener(host=settings.http_address.host, port=settings.http_address.port, shared=shared)
     try:

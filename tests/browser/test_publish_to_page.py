@@ -28,6 +28,6 @@ async def test_a_published_order_reaches_the_page(orderflow: Programs, page: Pag
     async with asyncio.timeout(20):
         while (health := await page.request.get(f"{url}/healthz")).status != 200:
             await page.wait_for_timeout(100)
-    assert set((await health.json())["checks"]) == {"postgresql", "redis", "kafka", "engine"}
+    assert set((await health.json())["checks"]) == {"postgresql", "redis", "kafka", "engine", "dead_letters"}
     assert await server.stop() == 0
     assert await engine.stop() == 0

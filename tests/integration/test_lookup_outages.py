@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from time import perf_counter
+from typing import Any
 
 import asyncpg
 import pytest
@@ -175,7 +177,7 @@ async def test_nobody_gets_the_order_of_a_caller_who_left(server: LookupServer, 
 
 
 async def test_health_says_which_part_is_not_well(server: LookupServer, database: asyncpg.Connection) -> None:
-    """200 needs all four parts; a heartbeat that is too old, or of a worker in an outage, does not count."""
+    """200 needs all parts; a heartbeat that is too old, or of a worker in an outage, does not count."""
 
     async def health() -> tuple[int, dict[str, str]]:
         async with server.client.get("/healthz") as answer:
@@ -184,7 +186,7 @@ async def test_health_says_which_part_is_not_well(server: LookupServer, database
             checks = (await answer.json())["checks"]
             return answer.status, {name: check["status"] for name, check in checks.items()}
 
-    well = dict.fromkeys(("postgresql", "redis", "kafka", "engine"), "ok")
+    well = dict.fromkeys(("postgresql", "redis", "kafka", "engine", "dead_letters"), "ok")
     assert await health() == (503, {**well, "engine": "unavailable"})
     await database.execute(
         "INSERT INTO workers VALUES ('w', 'worker-0', 'host', 1, 'running', '{0}', 0, now(), now() - interval '10 s')"
@@ -194,6 +196,8 @@ async def test_health_says_which_part_is_not_well(server: LookupServer, database
     assert await health() == (200, well)
     await database.execute("UPDATE workers SET state = 'outage', heartbeat_at = now()")
     assert (await health())[0] == 503
+    await database.execute("UPDATE workers SET state = 'retrying', heartbeat_at = now()")
+    assert (await health())[0] == 200
     await database.execute("UPDATE workers SET state = 'idle', heartbeat_at = now()")
     await server.redis.shut()
     assert await health() == (503, {**well, "redis": "unavailable"})
@@ -202,6 +206,44 @@ async def test_health_says_which_part_is_not_well(server: LookupServer, database
     status, checks = await health()
     assert (status, checks["postgresql"], checks["kafka"]) == (503, "unavailable", "ok")
     assert perf_counter() - began < 2
+
+
+async def test_health_says_when_a_partition_is_refused_or_dead_letters_wait(
+    server: LookupServer, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Both want an operator, so both are 503, with what is needed to act; the process itself stays ready and alive."""
+
+    async def check(path: str, part: str) -> tuple[int, Any]:
+        async with server.client.get(path) as answer:
+            return answer.status, (await answer.json()).get("checks", {}).get(part)
+
+    await database.execute(
+        "INSERT INTO workers VALUES ('w', 'worker-0', 'host', 1, 'idle', '{0,3}', 0, now(), now(), "
+        """'{"refused": {"3": "it was deleted and created anew"}}')"""
+    )
+    status, engine = await check("/healthz", "engine")
+    assert (status, engine["status"], engine["workers"]) == (503, "unavailable", {"idle": 1})
+    assert engine["refused"] == {"3": "it was deleted and created anew"}
+    assert "orderflow offsets reset" in engine["error"]
+    await database.execute("UPDATE workers SET details = '{}'")
+
+    letter = (
+        "INSERT INTO dead_letters (topic, partition, kafka_offset, reason, produced_at, failed_at, batch_id, "
+        "consumer_group) VALUES ($1, 0, $2, 'invalid_json', now(), now() - $4::interval, gen_random_uuid(), $3)"
+    )
+    own = (settings.kafka_topic, settings.kafka_group_id)
+    await database.execute(letter, own[0], 1, own[1], timedelta(seconds=2))
+    status, letters = await check("/healthz", "dead_letters")
+    assert (status, letters["status"], letters["waiting"]) == (200, "ok", 1)
+    await database.execute(letter, own[0], 2, own[1], timedelta(minutes=2))
+    await database.execute(letter, own[0], 3, "another group", timedelta(minutes=2))
+    status, letters = await check("/healthz", "dead_letters")
+    assert (status, letters["status"], letters["waiting"]) == (503, "unavailable", 2)
+    oldest = await database.fetchval("SELECT failed_at FROM dead_letters WHERE kafka_offset = 2")
+    assert datetime.fromisoformat(letters["since"]) == oldest
+    assert [(await check(path, ""))[0] for path in ("/readyz", "/livez")] == [200, 200]
+    await database.execute("UPDATE dead_letters SET published_at = now()")
+    assert (await check("/healthz", "dead_letters"))[0] == 200
 
 
 async def test_a_frozen_kafka_is_told_in_time_and_found_again(server: LookupServer, services: ServiceSet) -> None:

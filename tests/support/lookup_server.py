@@ -47,6 +47,7 @@ async def lookup_server(settings: Settings, **changes: Any) -> AsyncIterator[Loo
             redis=lambda: redis_client(gated),
             kafka=kafka_options(gated),
             kafka_topic=gated.kafka_topic,
+            kafka_group=gated.kafka_group_id,
         )
         runner = LookupRunner(create_application(options, connections), options, shutdown_timeout_s=5)
         await runner.setup()
