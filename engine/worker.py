@@ -19,7 +19,7 @@ import attrs
 import structlog
 from aiokafka.errors import KafkaError
 
-from engine import events
+from engine import events, failpoints
 from engine.actor import BatchActor
 from engine.backoff import Backoff
 from engine.batch_writer import BatchWriter, Identity
@@ -163,9 +163,10 @@ class Worker(Generic[T]):
     async def run(self) -> int:
         """Work until told to stop. Returns 0 after a clean drain, else 1."""
         loop = asyncio.get_running_loop()
+        self._watch_supervisor(loop)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.request_stop)
-        self._watch_supervisor(loop)
+        failpoints.reach(failpoints.AT_BOOT)
         sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe)
         heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
         try:

@@ -25,6 +25,18 @@ async def send(
     return [(place.partition, place.offset) for place in places]
 
 
+async def length(settings: Settings, topic: str) -> int:
+    """Return how many records partition 0 of `topic` has ever taken."""
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, **kafka_options(settings))
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, 0)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets([place])
+        return ends[place]
+    finally:
+        await consumer.stop()
+
+
 async def receive(settings: Settings, topic: str, count: int, timeout_s: float = 20) -> list[Any]:
     """Return the first `count` records of partition 0 of `topic`, waiting for them."""
     consumer = AIOKafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **kafka_options(settings))
