@@ -1,5 +1,6 @@
 """What travels through a worker: chunks of records from one partition, then batches of what a handler made of them."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -9,6 +10,7 @@ import attrs
 from engine.verdict import Rejected
 
 T = TypeVar("T")
+RECORD_OVERHEAD_BYTES = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 
@@ -105,3 +107,18 @@ def bounded_ms(timestamp_ms: int) -> int:
 def time_of(timestamp_ms: int) -> datetime:
     """Return Kafka's milliseconds as an instant, bounded as `bounded_ms` does."""
     return _EPOCH + timedelta(milliseconds=bounded_ms(timestamp_ms))
+
+
+def slice_records(records: list[Record], max_records: int, max_bytes: int) -> Iterable[tuple[list[Record], int]]:
+    """Cut records into pieces within both limits, with each piece's size in bytes; a larger record stands alone."""
+    piece: list[Record] = []
+    size = 0
+    for record in records:
+        weight = len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES
+        if piece and (len(piece) >= max_records or size + weight > max_bytes):
+            yield piece, size
+            piece, size = [], 0
+        piece.append(record)
+        size += weight
+    if piece:
+        yield piece, size
