@@ -116,3 +116,26 @@ async def group_members(settings: Settings) -> int:
         return len(members)
     finally:
         await admin.close()
+
+
+async def all_open(orderflow: Programs, **extra: str) -> Running:
+    """Start an engine with two workers and wait until all partitions are open. `extra` are environment variables."""
+    engine = await started(orderflow, 2, **extra)
+    await engine.wait_for("partition_opened", count=PARTITIONS)
+    return engine
+
+
+def worker_pids(engine: Running) -> list[int]:
+    """Return the process ids of the engine's workers, sorted: who is restarted has not stood the fault."""
+    return sorted(process.pid for process in workers(engine))
+
+
+async def resumed(engine: Running) -> str:
+    """Wait for the next batch that the engine commits; return in words how long that took.
+
+    For faults that stop the load too: with nothing sent meanwhile, nothing is left to recover.
+    """
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    await consumes(engine, batches=1, timeout_s=60)
+    return f"next batch after {clock() - begun:.1f} s"
