@@ -18,12 +18,19 @@ PAGE_BYTES = 4 * 1024 * 1024
 TOO_LARGE = "too large for the dead-letter topic"
 
 # An offset that is consumed again (after a reset) brings the same letter, which stays as it is; a topic that was
-# created anew may bring another one under the same offset, which replaces it.
+# created anew may bring another one under the same offset, which replaces it. The same letter must not even be tried:
+# a publisher that waits for its topic holds the row's lock.
 _INSERT = """
 INSERT INTO dead_letters AS stored (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject,
                                     produced_at, failed_at, batch_id, consumer_group)
 SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[]::jsonb[], $7::text[],
                      $8::text[]::jsonb[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::uuid[], $13::text[])
+    AS fresh (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject, produced_at)
+WHERE NOT EXISTS (
+    SELECT FROM dead_letters d
+    WHERE (d.topic, d.partition, d.kafka_offset) = (fresh.topic, fresh.partition, fresh.kafka_offset)
+      AND (d.payload, d.produced_at) IS NOT DISTINCT FROM (fresh.payload, fresh.produced_at)
+)
 ON CONFLICT (topic, partition, kafka_offset) DO UPDATE
 SET key = excluded.key, payload = excluded.payload, headers = excluded.headers, reason = excluded.reason,
     errors = excluded.errors, subject = excluded.subject, produced_at = excluded.produced_at,
@@ -87,6 +94,8 @@ async def lock_waiting_letters(connection: Connection, topic: str, group: str) -
 
 async def mark_published(connection: Connection, topic: str, letters: list[Any], error: str | None = None) -> None:
     """Take letters out of the outbox: published, or not to be published because of `error`."""
+    if not letters:
+        return
     partitions = [letter["partition"] for letter in letters]
     await connection.execute(_MARK, topic, partitions, [letter["kafka_offset"] for letter in letters], error)
 
