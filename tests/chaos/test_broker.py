@@ -32,7 +32,7 @@ async def test_consumption_resumes_when_a_killed_broker_is_back(
         await engine.wait_for("outage_ended", of="kafka", count=2)
         assert len(engine.events) - lines < LOG_LINES_A_SECOND * (loop.time() - killed)
 
-    report = await fault_run.under_load(kill_and_start, messages=5000, per_second=500)
+    report = await fault_run.under_load(kill_and_start, messages=3000, per_second=400)
     assert report.violations == []
     assert worker_pids(engine) == workers
     assert await engine.stop(timeout_s=30) == 0
@@ -53,7 +53,7 @@ async def test_consumption_resumes_when_a_frozen_broker_goes_on(
         services.kafka.thaw()
         fault_run.remark = await resumed(engine)
 
-    report = await fault_run.under_load(freeze_and_thaw, messages=5000, per_second=500)
+    report = await fault_run.under_load(freeze_and_thaw, messages=3000, per_second=400)
     assert report.violations == []
     assert worker_pids(engine) == workers
     assert engine.seen("outage_started", of="kafka")
