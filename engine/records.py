@@ -1,6 +1,6 @@
 """What travels through a worker: chunks of records from one partition, then batches of what a handler made of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -59,9 +59,44 @@ class HandledChunk(Generic[T]):
     consumed_at: datetime
 
 
+Place = tuple[int, int]
+"""A record's partition and offset."""
+
+
+@attrs.frozen
+class Origin:
+    """Where a message counts as coming from when the later of two is told. `timestamp` is in milliseconds since 1970.
+
+    `epoch` is the generation of the topic that `offset` counts in.
+    """
+
+    partition: int
+    offset: int
+    timestamp: int
+    epoch: int
+
+
+@attrs.frozen
+class Replay:
+    """What a record is that repeats a dead letter: which letter, for the `count`-th time, and what it competes as.
+
+    `origin` is None when it competes as the new message that it also is: forced, or `edited` (another payload than the
+    letter's). `subject` is what the letter is about.
+    """
+
+    letter: Place
+    count: int
+    origin: Origin | None
+    edited: bool
+    subject: str | None
+
+
 @attrs.frozen
 class Batch(Generic[T]):
-    """What goes into one transaction. `epochs` gives, by partition, the generation of the topic it was read from."""
+    """What goes into one transaction. `epochs` gives, by partition, the generation of the topic it was read from.
+
+    `replays` tells of those records, by their place, that repeat a dead letter.
+    """
 
     batch_id: UUID
     topic: str
@@ -69,6 +104,12 @@ class Batch(Generic[T]):
     validated_at: datetime
     entries: list[Entry[T]]
     epochs: dict[int, int]
+    replays: Mapping[Place, Replay] = attrs.field(factory=dict)
+
+    def origin_of(self, record: Record) -> Origin | None:
+        """Return where a replayed record counts as coming from, or None when that is its own place."""
+        replay = self.replays.get((record.partition, record.offset)) if self.replays else None
+        return None if replay is None else replay.origin
 
     def accepted(self) -> list[tuple[Record, T]]:
         """Return the records that the handler took, with what it made of them."""

@@ -26,6 +26,7 @@ from engine.batch_writer import BatchWriter, Identity
 from engine.blockers import BlockerWatch
 from engine.brake import Brake, BrakeLimits
 from engine.brake_pause import BrakePause
+from engine.dead_letter_headers import read_replay_headers
 from engine.dead_letter_publisher import DeadLetterPublisher
 from engine.handler import Handler
 from engine.heartbeat import (
@@ -152,7 +153,10 @@ class Worker(Generic[T]):
             )
             await self._writer.put(handled, chunk.size_bytes, len(entries))
             for entry in entries:
-                self._brake.saw(isinstance(entry.value, Rejected))
+                rejected = isinstance(entry.value, Rejected)
+                # A dead letter that an operator sends again says nothing of what is upstream.
+                if not (rejected and read_replay_headers(entry.record, self._options.identity.topic)):
+                    self._brake.saw(rejected)
             if self._brake.engaged:
                 await self._brake_pause.hold(self._stopping)
             await asyncio.sleep(0)
