@@ -2,8 +2,10 @@
 
 import logging
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
@@ -18,10 +20,10 @@ _CONFIGURATION = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners={listeners}
+advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,DETOUR:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions=1
@@ -44,6 +46,17 @@ broker.session.timeout.ms=3000
 _JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError")
 
 
+@attrs.frozen
+class Detour:
+    """A second listener on `port`. Clients that come through it are told to come to the port `advertised`.
+
+    Without it a proxy in front of Kafka sees a client's first connection only: the others go where the broker says.
+    """
+
+    port: int
+    advertised: int
+
+
 class Kafka(Service):
     """One Kafka node. Topics are never created by accident, and records are kept for good."""
 
@@ -55,6 +68,7 @@ class Kafka(Service):
         super().__init__(directory, settings.kafka_brokers[0].port, say)
         self._cache = cache
         self._class_path = ""
+        self.detour: Detour | None = None
 
     @property
     def data(self) -> Path:
@@ -76,7 +90,18 @@ class Kafka(Service):
 
     def _configure(self, data: Path, controller_port: int) -> Path:
         configuration = self.directory / "server.properties"
-        text = _CONFIGURATION.format(host=LOOPBACK, port=self.port, controller_port=controller_port, data=data)
+        listeners = {"PLAINTEXT": self.port, "CONTROLLER": controller_port}
+        advertised = {"PLAINTEXT": self.port}
+        if self.detour is not None:
+            listeners["DETOUR"] = self.detour.port
+            advertised["DETOUR"] = self.detour.advertised
+        text = _CONFIGURATION.format(
+            host=LOOPBACK,
+            controller_port=controller_port,
+            listeners=_listeners(listeners),
+            advertised=_listeners(advertised),
+            data=data,
+        )
         configuration.write_text(text)
         return configuration
 
@@ -112,3 +137,7 @@ class Kafka(Service):
         finally:
             await client.close()
             logger.disabled = before
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in ports.items())

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import attrs
 
 from orderflow.services import ServiceSet, free_ports
+from orderflow.services.kafka import Detour
 from orderflow.settings import parse_settings
 from tests.support.containers import engine_answers, run_kafka, run_postgresql, run_redis
 
@@ -105,8 +106,11 @@ async def _embedded(directory: Path, names: list[str]) -> AsyncIterator[tuple[Se
 
 
 def service_set(directory: Path) -> tuple[ServiceSet, dict[str, str]]:
-    """Return embedded services on free ports, not started yet, and the settings that lead to them."""
-    postgres, redis, kafka = free_ports(3)
+    """Return embedded services on free ports, not started yet, and the settings that lead to them.
+
+    Kafka has a detour: a proxy that listens on its advertised port sees all connections of its clients.
+    """
+    postgres, redis, kafka, detour, advertised = free_ports(5)
     environment = {
         "POSTGRES_HOST": "127.0.0.1",
         "POSTGRES_PORT": str(postgres),
@@ -116,4 +120,6 @@ def service_set(directory: Path) -> tuple[ServiceSet, dict[str, str]]:
         "REDIS_ADDR": f"127.0.0.1:{redis}",
         "KAFKA_BROKERS": f"127.0.0.1:{kafka}",
     }
-    return ServiceSet(directory, parse_settings(environment)), environment
+    services = ServiceSet(directory, parse_settings(environment))
+    services.kafka.detour = Detour(detour, advertised)
+    return services, environment

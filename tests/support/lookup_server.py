@@ -1,4 +1,4 @@
-"""The HTTP application in the test's own process, on a free port, with gates in front of its stores."""
+"""The HTTP application in the test's own process, on a free port, with proxies in front of its stores."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,19 +13,19 @@ from lookup.protocol import LookupRunner
 
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.settings import Address, Settings
-from tests.support.gate import Gate, gate
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 UI = Path(__file__).resolve().parents[2] / "ui"
 
 
 @attrs.frozen
 class LookupServer:
-    """A server that listens on `port`, a client whose paths begin at its root, and the gates before its stores."""
+    """A server that listens on `port`, a client whose paths begin at its root, and the proxies before its stores."""
 
     port: int
     client: ClientSession
-    postgres: Gate
-    redis: Gate
+    postgres: TcpProxy
+    redis: TcpProxy
 
 
 @asynccontextmanager
@@ -33,21 +33,21 @@ async def lookup_server(settings: Settings, **changes: Any) -> AsyncIterator[Loo
     """Run the application. `changes` replace fields of `LookupOptions`."""
     options = attrs.evolve(LookupOptions(ui_directory=UI, cache_ttl_s=settings.redis_ttl_s), **changes)
     async with (
-        gate(settings.postgres_host, settings.postgres_port) as postgres,
-        gate(settings.redis_address.host, settings.redis_address.port) as redis,
+        tcp_proxy(settings.postgres_host, settings.postgres_port) as postgres,
+        tcp_proxy(settings.redis_address.host, settings.redis_address.port) as redis,
     ):
-        gated = attrs.evolve(
+        proxied = attrs.evolve(
             settings,
             postgres_host="127.0.0.1",
             postgres_port=postgres.port,
             redis_address=Address("127.0.0.1", redis.port),
         )
         connections = Connections(
-            postgres=postgres_options(gated),
-            redis=lambda: redis_client(gated),
-            kafka=kafka_options(gated),
-            kafka_topic=gated.kafka_topic,
-            kafka_group=gated.kafka_group_id,
+            postgres=postgres_options(proxied),
+            redis=lambda: redis_client(proxied),
+            kafka=kafka_options(proxied),
+            kafka_topic=proxied.kafka_topic,
+            kafka_group=proxied.kafka_group_id,
         )
         runner = LookupRunner(create_application(options, connections), options, shutdown_timeout_s=5)
         await runner.setup()
