@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -11,12 +12,12 @@ from asyncpg import Connection
 
 T = TypeVar("T")
 
-CUT_GRACE_S = 0.5
-"""How long work on a connection that was cut may take to notice."""
 _DATA_CLASSES = frozenset({"22", "23", "54"})
 """SQLSTATE classes that blame the data: data exception, integrity constraint violation, program limit exceeded."""
 _QUICK_RETRY = frozenset({"40001", "40P01"})
 _FATAL = frozenset({"28000", "28P01", "3D000", "42501"})
+RESTED_S = 5.0
+ANSWERS_WITHIN_S = 5.0
 
 
 class Outage(Exception):
@@ -63,20 +64,41 @@ class Link:
         self._options = options
         self._deadline_s = deadline_s
         self._connection: Connection | None = None
+        self._rests_since_s = 0.0
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Connection]:
-        """Lend the connection. It is dropped if an exception leaves it in the middle of something."""
+        """Lend the connection. It is dropped if an exception leaves it in the middle of something.
+
+        A statement that timed out is in the middle of something too: asyncpg would let the next one wait, without end,
+        for the server to confirm that it was cancelled.
+        """
         async with self._lock:
-            if self._connection is None or self._connection.is_closed():
+            if self._connection is None or not await self._is_alive(self._connection):
+                self.drop()
                 self._connection = await asyncpg.connect(**self._options)
             try:
                 yield self._connection
             except (Exception, asyncio.CancelledError) as error:
-                if not isinstance(error, Exception) or not self._is_clean():
+                if isinstance(error, TimeoutError | asyncio.CancelledError) or not self._is_clean():
                     self.drop()
                 raise
+            finally:
+                self._rests_since_s = time.monotonic()
+
+    async def _is_alive(self, connection: Connection) -> bool:
+        """Whether a connection can be used. One that has rested is asked: the network may have forgotten it."""
+        if connection.is_closed() or time.monotonic() - self._rests_since_s < RESTED_S:
+            return not connection.is_closed()
+        try:
+            await connection.execute("SELECT 1", timeout=ANSWERS_WITHIN_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return False
+        except asyncio.CancelledError:
+            self.drop()
+            raise
+        return True
 
     def _is_clean(self) -> bool:
         connection = self._connection
@@ -91,22 +113,16 @@ class Link:
         try:
             done, _ = await asyncio.wait({task}, timeout=self._deadline_s)
         except asyncio.CancelledError:
-            await self._end(task)
+            self.drop()
+            await asyncio.wait({task})
+            task.exception()
             raise
         if done:
             return task.result()
-        await self._end(task)
-        raise TimeoutError("PostgreSQL did not answer in time")
-
-    async def _end(self, task: "asyncio.Future[Any]") -> None:
-        """End work by cutting its connection. Work that waits for something else just then is cancelled."""
         self.drop()
-        done, _ = await asyncio.wait({task}, timeout=CUT_GRACE_S)
-        if not done:
-            task.cancel()
-            await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()
+        await asyncio.wait({task})
+        task.exception()
+        raise TimeoutError("PostgreSQL did not answer in time")
 
     def drop(self) -> None:
         """Cut the connection. Safe at any time."""

@@ -34,7 +34,7 @@ class WarmUp:
             while warmed < self._limit and before is not None:
                 async with self._link.use() as connection:
                     page = min(PAGE_ORDERS, self._limit - warmed)
-                    bodies, before = await fetch_newest(connection, before, page)
+                    bodies, before = await self._link.within_deadline(fetch_newest(connection, before, page))
                 await self._cache.put_many(bodies)
                 warmed += len(bodies)
                 await asyncio.sleep(0)

@@ -12,6 +12,8 @@ from orderflow.preflight import wait_for_postgres
 from orderflow.settings import Settings
 
 T = TypeVar("T")
+COMMAND_TIMEOUT_S = 60.0
+"""The longest that one statement may take: a person waits."""
 
 
 async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -20,10 +22,10 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
     Raises `Failed` when PostgreSQL does not do it.
     """
     await wait_for_postgres(settings)
-    connection = await asyncpg.connect(**postgres_options(settings))
+    connection = await asyncpg.connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
     try:
         return await work(connection)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, OSError) as error:
         raise Failed(f"PostgreSQL did not do it: {type(error).__name__}") from None
     finally:
         await connection.close(timeout=5)
