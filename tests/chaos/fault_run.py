@@ -80,6 +80,19 @@ class FaultRun:
         self._recovering = asyncio.create_task(self._recovery(last_offsets(self._ledger.sent)), name="recovery")
         return self._recovering
 
+    async def load_goes_on(self, messages: int = 200) -> None:
+        """Wait until the broker has acknowledged so many more messages."""
+        assert self._ledger is not None, "there is no load"
+        wanted = len(self._ledger.sent) + messages
+        while len(self._ledger.sent) < wanted:
+            await asyncio.sleep(0.02)
+
+    async def progress(self, messages: int = 200, timeout_s: float = 60) -> None:
+        """Wait until so many more messages are sent, and all of them consumed: the engine works, broken or not."""
+        await self.load_goes_on(messages)
+        assert self._ledger is not None
+        await drained(self.settings, last_offsets(self._ledger.sent), timeout_s)
+
     async def _recovery(self, wanted: dict[int, int]) -> float:
         loop = asyncio.get_running_loop()
         healed = loop.time()

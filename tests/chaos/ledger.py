@@ -1,7 +1,6 @@
 """The book of a fault run: publishes orders under load and notes where the broker acknowledged each."""
 
 import asyncio
-from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -13,8 +12,6 @@ from msgspec import json
 from orderflow.connections import kafka_options
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
-
-STOP_TIMEOUT_S = 10.0
 
 
 @attrs.frozen
@@ -64,9 +61,7 @@ class Ledger:
                 if per_second is not None:
                     await asyncio.sleep(size / per_second)
         finally:
-            # It would flush for ever to a broker that a failed run has left broken.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
+            await producer.stop()
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
         uid, version, value = self._next()
