@@ -24,12 +24,12 @@ from msgspec import json
 from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.blockers import BlockerWatch
-from engine.dead_letter_store import insert_dead_letters
 from engine.handler import Handler, RewriteBatch
 from engine.offsets import Advance, Fenced, advance_offsets
 from engine.partitions import PartitionTable
 from engine.postgres import Link, describe, is_momentary, is_outage, refuses_data
 from engine.records import Batch, Entry, HandledChunk, Record, Written
+from engine.replays import recognise_replays, replay_counts, store_verdicts
 from engine.status import Status
 from engine.verdict import REFUSED_BY_DATABASE, FieldError, Rejected
 
@@ -82,7 +82,7 @@ class BatchWriter(Generic[T]):
         self._status = status
         self._backoff = backoff
         self._dead_letters_stored = dead_letters_stored
-        self._attempted = Written()
+        self._attempted: tuple[Batch[T], Written] | None = None
         self._log = structlog.get_logger()
 
     async def handle_batch(self, chunks: list[HandledChunk[T]]) -> None:
@@ -99,7 +99,7 @@ class BatchWriter(Generic[T]):
         while entries := self._owned(work):
             batch = Batch(uuid4(), self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
             try:
-                written = await self._commit(batch, work.openings)
+                batch, written = await self._commit(batch, work.openings)
             except Fenced as fence:
                 self._status.counters.fenced += 1
                 # A newer opening of the partition, if there is one, is not concerned.
@@ -143,18 +143,18 @@ class BatchWriter(Generic[T]):
         subject = self._handler.subject(entry.value)
         return Entry(record, Rejected(REFUSED_BY_DATABASE, (FieldError("", refusal),), subject))
 
-    async def _commit(self, batch: Batch[T], openings: dict[int, int]) -> Written:
-        """Commit the batch, waiting out any outage. Raises `Fenced` and `_Refused`."""
+    async def _commit(self, batch: Batch[T], openings: dict[int, int]) -> tuple[Batch[T], Written]:
+        """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
         tries = _Tries()
         while True:
             try:
                 with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
-                        written = await self._link.within_deadline(self._transaction(connection, batch, openings))
+                        done = await self._link.within_deadline(self._transaction(connection, batch, openings))
             except RewriteBatch:
                 continue
             except Fenced:
-                if tries.outages and await self._landed(batch):
+                if tries.outages and self._attempted is not None and await self._landed(batch):
                     return self._attempted
                 raise
             except Exception as error:
@@ -162,7 +162,7 @@ class BatchWriter(Generic[T]):
             else:
                 if self._status.recovered("postgres"):
                     self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
-                return written
+                return done
 
     async def _wait_or_raise(self, error: Exception, tries: "_Tries") -> None:
         """Return when it is time to try again; raise what trying again does not mend."""
@@ -184,25 +184,27 @@ class BatchWriter(Generic[T]):
         self._log.warning(event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
-    async def _transaction(self, connection: Connection, batch: Batch[T], openings: dict[int, int]) -> Written:
+    async def _transaction(
+        self, connection: Connection, batch: Batch[T], openings: dict[int, int]
+    ) -> tuple[Batch[T], Written]:
         transaction = connection.transaction()
         await transaction.start()
         try:
             async with self._watch.over(connection):
                 await advance_offsets(connection, self._identity.group, batch.topic, self._advances(batch, openings))
+            async with self._watch.over(connection):
+                batch = await recognise_replays(connection, batch)
             written = await self._handler.handle_batch(connection, batch)
-            rejected = batch.rejected()
-            if rejected:
-                await insert_dead_letters(connection, self._identity.group, batch, rejected)
-            await self._insert_batch(connection, batch, written, len(rejected))
+            await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
+            await self._insert_batch(connection, batch, written)
         except BaseException:
             if not connection.is_closed():
                 await transaction.rollback()
             raise
-        self._attempted = written
+        self._attempted = batch, written
         failpoints.reach(failpoints.AFTER_COPY)
         await transaction.commit()
-        return written
+        return batch, written
 
     def _advances(self, batch: Batch[T], openings: dict[int, int]) -> list[Advance]:
         advances = []
@@ -214,7 +216,7 @@ class BatchWriter(Generic[T]):
             advances.append(Advance(partition, opened.next_offset, record))
         return advances
 
-    async def _insert_batch(self, connection: Connection, batch: Batch[T], written: Written, rejected: int) -> None:
+    async def _insert_batch(self, connection: Connection, batch: Batch[T], written: Written) -> None:
         await connection.execute(
             _INSERT_BATCH,
             batch.batch_id,
@@ -229,7 +231,7 @@ class BatchWriter(Generic[T]):
             written.inserted,
             written.changed,
             written.unchanged,
-            rejected,
+            len(batch.rejected()),
             written.changed_keys,
         )
 
@@ -265,6 +267,8 @@ class BatchWriter(Generic[T]):
         counters.rejected += rejected
         if rejected:
             self._dead_letters_stored()
+        if batch.replays:
+            self._log.info(events.DEAD_LETTERS_REPLAYED, batch_id=str(batch.batch_id), **replay_counts(batch))
         await self._handler.batch_committed(batch, written)
 
 

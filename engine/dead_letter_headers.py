@@ -1,13 +1,34 @@
-"""A dead letter's headers: those of the original record as they are stored, and those it carries to its topic."""
+"""A dead letter's headers: the original record's, those it carries to the dead-letter topic, and those of a replay."""
 
 from base64 import b64decode, b64encode
 from typing import Any
 
+import attrs
 from msgspec import json
 
 from engine.records import Record
 
 FIELDS_HEADER_BYTES = 4096
+ORIGINAL_TOPIC = "x-original-topic"
+ORIGINAL_PARTITION = "x-original-partition"
+ORIGINAL_OFFSET = "x-original-offset"
+REPLAY_COUNT = "x-replay-count"
+REPLAY_FORCE = "x-replay-force"
+_REPLAY_HEADERS = frozenset({ORIGINAL_TOPIC, ORIGINAL_PARTITION, ORIGINAL_OFFSET, REPLAY_COUNT, REPLAY_FORCE})
+_HIGHEST_PARTITION, _HIGHEST_OFFSET, _HIGHEST_COUNT = 2**31 - 1, 2**63 - 1, 10**6
+
+
+@attrs.frozen
+class ReplayHeaders:
+    """What a record's headers say of a replay: which letter of the topic it repeats, and for the how-manieth time.
+
+    `count` is 0 when the headers do not say. A `forced` replay competes as a new message.
+    """
+
+    partition: int
+    offset: int
+    count: int = 0
+    forced: bool = False
 
 
 def encode_headers(record: Record) -> str:
@@ -30,11 +51,56 @@ def letter_headers(letter: Any) -> list[tuple[str, bytes]]:
     while len(fields) > FIELDS_HEADER_BYTES:
         paths.pop()
         fields = ",".join([*paths, "…"]).encode()
-    return [
-        ("x-original-topic", letter["topic"].encode()),
-        ("x-original-partition", str(letter["partition"]).encode()),
-        ("x-original-offset", str(letter["kafka_offset"]).encode()),
+    headers = [
+        *_original_headers(letter),
         ("x-failure-reason", letter["reason"].encode()),
         ("x-failure-fields", fields),
         ("x-failed-at", letter["failed_at"].isoformat().replace("+00:00", "Z").encode()),
     ]
+    if letter["settled_count"]:
+        headers.append((REPLAY_COUNT, str(letter["settled_count"]).encode()))
+    return headers
+
+
+def _original_headers(letter: Any) -> list[tuple[str, bytes]]:
+    return [
+        (ORIGINAL_TOPIC, letter["topic"].encode()),
+        (ORIGINAL_PARTITION, str(letter["partition"]).encode()),
+        (ORIGINAL_OFFSET, str(letter["kafka_offset"]).encode()),
+    ]
+
+
+def replay_headers(letter: Any, *, forced: bool) -> list[tuple[str, bytes]]:
+    """Return the headers of a letter's next replay: the original record's own, and what makes it a replay."""
+    own = [(name, value) for name, value in decode_headers(letter["headers"]) if name not in _REPLAY_HEADERS]
+    count = (REPLAY_COUNT, str(letter["replay_count"] + 1).encode())
+    return [*own, *_original_headers(letter), count, *([(REPLAY_FORCE, b"true")] if forced else [])]
+
+
+def read_replay_headers(record: Record, topic: str) -> ReplayHeaders | None:
+    """Return what the headers of a record in `topic` say of a replay, or None: it is an ordinary message.
+
+    Anybody may send any headers. What is twice there, or not what `replay_headers` writes, makes it an ordinary one.
+    """
+    found: dict[str, bytes] = {}
+    for name, value in record.headers or ():
+        if name in _REPLAY_HEADERS:
+            if name in found or value is None:
+                return None
+            found[name] = value
+    if found.get(ORIGINAL_TOPIC) != topic.encode():
+        return None
+    partition = _number(found.get(ORIGINAL_PARTITION), _HIGHEST_PARTITION)
+    offset = _number(found.get(ORIGINAL_OFFSET), _HIGHEST_OFFSET)
+    count = _number(found.get(REPLAY_COUNT, b"0"), _HIGHEST_COUNT)
+    forced = found.get(REPLAY_FORCE, b"false")
+    if partition is None or offset is None or count is None or forced not in {b"true", b"false"}:
+        return None
+    return ReplayHeaders(partition, offset, count, forced == b"true")
+
+
+def _number(digits: bytes | None, highest: int) -> int | None:
+    if digits is None or len(digits) > len(str(highest)) or not digits.isdigit():
+        return None
+    number = int(digits)
+    return number if number <= highest else None

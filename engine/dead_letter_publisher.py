@@ -5,7 +5,7 @@ import random
 from contextlib import suppress
 from typing import Any
 
-import asyncpg
+import attrs
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -20,8 +20,21 @@ from engine.status import Status
 
 POLL_S = 1.0
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
+REQUEST_TIMEOUT_S = 10.0
 SEND_DEADLINE_S = 20.0
+CLOSE_DEADLINE_S = 5.0
 LONGEST_PAUSE_S = 5.0
+SMALL_LETTER_BYTES = 64 * 1024
+"""A topic that finds a letter of this size too large is out of order and is waited for; a larger one is set aside."""
+
+
+@attrs.define
+class _Page:
+    """What became of a page of letters. Those that are in none of the lists still wait, because of `trouble`."""
+
+    taken: list[Any] = attrs.field(factory=list)
+    too_large: list[Any] = attrs.field(factory=list)
+    trouble: Exception | None = None
 
 
 class DeadLetterPublisher:
@@ -45,6 +58,7 @@ class DeadLetterPublisher:
         self._status = status
         self._backoff = backoff
         self._producer: Any = None
+        self._stopping: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._log = structlog.get_logger()
 
@@ -59,84 +73,111 @@ class DeadLetterPublisher:
             try:
                 while await self.publish_page():
                     pass
-                attempt = 0
-                if self._status.recovered("dlq"):
-                    self._log.info(events.OUTAGE_ENDED, of="dlq")
-                delay_s = POLL_S
-            except (KafkaError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:
                 if not isinstance(error, KafkaError) and not is_outage(error):
                     raise
                 attempt += 1
-                self._status.outage("dlq", attempt)
-                delay_s = min(LONGEST_PAUSE_S, self._backoff.delay_s(attempt, random.random()))
-                event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
-                self._log.warning(
-                    event, of="dlq", topic=self._dlq_topic, error=describe(error), next_try_s=round(delay_s, 2)
-                )
-                await self._drop_producer()
+                await self._wait_out(error, attempt)
+                continue
+            attempt = 0
+            if self._status.recovered("dlq"):
+                self._log.info(events.OUTAGE_ENDED, of="dlq")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay_s)
+                await asyncio.wait_for(self._wake.wait(), POLL_S)
             self._wake.clear()
 
+    async def _wait_out(self, error: Exception, attempt: int) -> None:
+        """Wait before the next try, whatever is stored meanwhile: each new letter would be a try of its own."""
+        self._status.outage("dlq", attempt)
+        delay_s = min(LONGEST_PAUSE_S, self._backoff.delay_s(attempt, random.random()))
+        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
+        self._log.warning(
+            event,
+            of="dlq",
+            topic=self._dlq_topic,
+            error=describe(error),
+            tries=attempt,
+            next_try_s=round(delay_s, 2),
+        )
+        self._drop_producer()
+        await asyncio.sleep(delay_s)
+
     async def publish_page(self) -> bool:
-        """Publish one page of the outbox. Returns whether there may be more."""
+        """Publish one page of the outbox. Returns whether there may be more. Raises what kept letters from it."""
         async with self._link.use() as connection:
-            return await self._link.within_deadline(self._publish(connection))
+            page = await self._link.within_deadline(self._publish(connection))
+        if page.trouble is not None:
+            raise page.trouble
+        return bool(page.taken or page.too_large)
 
-    async def _publish(self, connection: Connection) -> bool:
+    async def _publish(self, connection: Connection) -> "_Page":
         async with connection.transaction():
-            letters = await lock_waiting_letters(connection, self._topic, self._group)
-            if not letters:
-                return False
-            refused = await self._send_together(letters)
-            # One letter that is refused takes down those that were sent with it: each is sent again alone.
-            too_large = [letter for letter in refused if not await self._send_alone(letter)]
-            await mark_published(connection, self._topic, letters)
-            await mark_published(connection, self._topic, too_large, TOO_LARGE)
-        return True
+            page = await self._send_page(await lock_waiting_letters(connection, self._topic, self._group))
+            # What was taken is marked whatever became of the others, or each try would send it again.
+            await mark_published(connection, self._topic, page.taken)
+            await mark_published(connection, self._topic, page.too_large, TOO_LARGE)
+        return page
 
-    async def _send_together(self, letters: list[Any]) -> list[Any]:
-        """Send letters at once; return those that the broker refused. Raises what else went wrong."""
-        producer = await self._started_producer()
-        async with asyncio.timeout(SEND_DEADLINE_S):
-            outcomes = await asyncio.gather(*(self._send(producer, one) for one in letters), return_exceptions=True)
+    async def _send_page(self, letters: list[Any]) -> "_Page":
+        page = _Page()
         refused = []
-        for letter, outcome in zip(letters, outcomes, strict=True):
-            if isinstance(outcome, MessageSizeTooLargeError):
+        for letter, error in await self._send_all(letters) if letters else []:
+            if error is None:
+                page.taken.append(letter)
+            elif isinstance(error, MessageSizeTooLargeError):
                 refused.append(letter)
-            elif isinstance(outcome, BaseException):
-                raise outcome
-        return refused
+            else:
+                page.trouble = page.trouble or error
+        # One letter that is refused takes down those that were sent with it: each is sent again alone.
+        while refused and page.trouble is None:
+            [(letter, error)] = await self._send_all([refused.pop(0)])
+            if error is None:
+                page.taken.append(letter)
+            elif isinstance(error, MessageSizeTooLargeError) and _letter_bytes(letter) > SMALL_LETTER_BYTES:
+                self._log.error(events.DEAD_LETTER_TOO_LARGE, **self._place(letter))
+                page.too_large.append(letter)
+            else:
+                page.trouble = error
+        return page
 
-    async def _send_alone(self, letter: Any) -> bool:
-        """Send one letter with a producer of its own: a refusal spoils a producer. Return whether it was taken."""
-        await self._drop_producer()
+    async def _send_all(self, letters: list[Any]) -> list[tuple[Any, Exception | None]]:
+        """Send letters at once; return each with what went wrong."""
         try:
             async with asyncio.timeout(SEND_DEADLINE_S):
-                await self._send(await self._started_producer(), letter)
-        except MessageSizeTooLargeError:
-            place = {"topic": self._topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
-            self._log.error(events.DEAD_LETTER_TOO_LARGE, **place)
-            await self._drop_producer()
-            return False
-        return True
+                producer = await self._started_producer()
+                outcomes = await asyncio.gather(*(self._send(producer, one) for one in letters), return_exceptions=True)
+        except (KafkaError, OSError, TimeoutError) as error:
+            return [(letter, error) for letter in letters]
+        sent: list[tuple[Any, Exception | None]] = []
+        for letter, outcome in zip(letters, outcomes, strict=True):
+            if outcome is not None and not isinstance(outcome, KafkaError | OSError):
+                raise outcome
+            sent.append((letter, outcome))
+        return sent
 
     async def _send(self, producer: Any, letter: Any) -> None:
         await producer.send_and_wait(self._dlq_topic, letter["payload"], letter["key"], headers=letter_headers(letter))
         failpoints.reach(failpoints.AFTER_DEAD_LETTER_SEND)
         self._log.info(
             events.DEAD_LETTER_PUBLISHED,
-            topic=self._topic,
-            partition=letter["partition"],
-            offset=letter["kafka_offset"],
+            **self._place(letter),
             reason=letter["reason"],
             order_uid=letter["subject"],
         )
 
+    def _place(self, letter: Any) -> dict[str, Any]:
+        return {"topic": self._topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
+
     async def _started_producer(self) -> Any:
         if self._producer is None:
             producer = AIOKafkaProducer(
-                acks="all", enable_idempotence=True, max_request_size=MAX_REQUEST_BYTES, **self._options
+                acks="all",
+                # An idempotent one would try for ever, and could not be stopped meanwhile.
+                enable_idempotence=False,
+                request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+                retry_backoff_ms=500,
+                max_request_size=MAX_REQUEST_BYTES,
+                **self._options,
             )
             try:
                 await producer.start()
@@ -146,14 +187,20 @@ class DeadLetterPublisher:
             self._producer = producer
         return self._producer
 
-    async def _drop_producer(self) -> None:
+    def _drop_producer(self) -> None:
+        """Let go of the producer. It ends by itself, at the latest when what it still holds has expired."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            try:
-                await asyncio.wait_for(producer.stop(), 5)
-            except (KafkaError, TimeoutError):
-                return
+            stop = asyncio.create_task(producer.stop(), name="dead-letters-stop")
+            self._stopping.add(stop)
+            stop.add_done_callback(self._stopping.discard)
 
     async def close(self) -> None:
-        """Stop the producer, if it was ever started."""
-        await self._drop_producer()
+        """Stop the producer, if it was ever started, and do not wait for long."""
+        self._drop_producer()
+        if self._stopping:
+            await asyncio.wait(self._stopping, timeout=CLOSE_DEADLINE_S)
+
+
+def _letter_bytes(letter: Any) -> int:
+    return len(letter["payload"] or b"") + len(letter["key"] or b"")

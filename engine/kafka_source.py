@@ -27,7 +27,8 @@ from engine.mailbox import MailboxClosed
 from engine.offsets import StoredOffset, checksum, open_offset
 from engine.partitions import PartitionTable
 from engine.postgres import Link, describe, is_outage
-from engine.records import Chunk, Record
+from engine.records import Chunk, Record, slice_records
+from engine.silence import Silence
 from engine.status import Status
 
 CHUNK_RECORDS = 250
@@ -35,7 +36,6 @@ FETCH_BYTES = 4 * 1024 * 1024
 POLL_S = 0.2
 REOPEN_S = 5.0
 COMMIT_EVERY_S = 1.0
-RECORD_OVERHEAD_BYTES = 100
 TOPIC_CHANGED = "the topic is not the one that was consumed before: it was deleted and created anew"
 
 Emit = Callable[[Chunk], Awaitable[None]]
@@ -71,6 +71,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._max_chunk_bytes = max_chunk_bytes
         self._consumer: Any = None
         self._stopping = asyncio.Event()
+        self._silence = Silence()
         self._recognise: dict[int, StoredOffset] = {}
         self._stored: dict[int, StoredOffset] = {}
         self._refused_offsets: dict[int, StoredOffset] = {}
@@ -119,6 +120,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Note new partitions; they are opened by `run`, between two polls."""
         partitions = {partition.partition for partition in assigned}
+        self._silence.heard(asyncio.get_running_loop().time())
         self._table.assign(partitions)
         self._refused_offsets.clear()
         self._consumer.pause(*assigned)
@@ -136,7 +138,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def run(self) -> None:
         """Fetch and hand on records until `stop_fetching`. Outages of Kafka are waited out."""
         loop = asyncio.get_running_loop()
-        attempt, commit_at = 0, loop.time() + COMMIT_EVERY_S
+        attempt, next_try_at, commit_at = 0, 0.0, loop.time() + COMMIT_EVERY_S
         while not self._stopping.is_set():
             try:
                 await self._open_wanted()
@@ -150,9 +152,13 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 attempt += 1
                 await self._wait_out(error, attempt)
                 continue
-            attempt = 0
-            if self._status.recovered("kafka"):
-                self._log.info(events.OUTAGE_ENDED, of="kafka")
+            if not self._silence_lasts(fetched):
+                attempt = 0
+                if self._status.recovered("kafka"):
+                    self._log.info(events.OUTAGE_ENDED, of="kafka")
+            elif loop.time() >= next_try_at:
+                attempt += 1
+                next_try_at = loop.time() + self._declare_outage("no answer", attempt)
             self._status.started = True
             try:
                 await self._hand_on(fetched)
@@ -162,11 +168,24 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 await self._commit()
                 commit_at = loop.time() + COMMIT_EVERY_S
 
-    async def _wait_out(self, error: BaseException, attempt: int) -> None:
+    def _silence_lasts(self, fetched: dict[TopicPartition, list[Record]]) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        if fetched:
+            self._silence.heard(now_s)
+        fetching = [place for place in self._consumer.assignment() if self._table.present(place.partition)]
+        answers = [self._consumer.last_poll_timestamp(place) or 0 for place in fetching]
+        return self._silence.lasts(max(answers, default=None), now_s)
+
+    def _declare_outage(self, error: str, attempt: int) -> float:
+        """Say that a try has failed. Returns after how many seconds the next one is due."""
         delay_s = self._backoff.delay_s(attempt, random.random())
         self._status.outage("kafka", attempt)
         event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
-        self._log.warning(event, of="kafka", error=type(error).__name__, tries=attempt, next_try_s=round(delay_s, 2))
+        self._log.warning(event, of="kafka", error=error, tries=attempt, next_try_s=round(delay_s, 2))
+        return delay_s
+
+    async def _wait_out(self, error: BaseException, attempt: int) -> None:
+        delay_s = self._declare_outage(type(error).__name__, attempt)
         try:
             await asyncio.wait_for(self._stopping.wait(), delay_s)
         except TimeoutError:
@@ -284,18 +303,3 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._log.debug(events.KAFKA_COMMIT_FAILED, error=type(error).__name__)
             return
         self._committed.update(positions)
-
-
-def slice_records(records: list[Record], max_records: int, max_bytes: int) -> Iterable[tuple[list[Record], int]]:
-    """Cut records into pieces within both limits, with each piece's size in bytes; a larger record stands alone."""
-    piece: list[Record] = []
-    size = 0
-    for record in records:
-        weight = len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES
-        if piece and (len(piece) >= max_records or size + weight > max_bytes):
-            yield piece, size
-            piece, size = [], 0
-        piece.append(record)
-        size += weight
-    if piece:
-        yield piece, size

@@ -12,6 +12,8 @@ from asyncpg import Connection
 
 T = TypeVar("T")
 
+CUT_GRACE_S = 0.5
+"""How long work on a connection that was cut may take to notice."""
 _DATA_CLASSES = frozenset({"22", "23", "54"})
 """SQLSTATE classes that blame the data: data exception, integrity constraint violation, program limit exceeded."""
 _QUICK_RETRY = frozenset({"40001", "40P01"})
@@ -113,16 +115,22 @@ class Link:
         try:
             done, _ = await asyncio.wait({task}, timeout=self._deadline_s)
         except asyncio.CancelledError:
-            self.drop()
-            await asyncio.wait({task})
-            task.exception()
+            await self._end(task)
             raise
         if done:
             return task.result()
-        self.drop()
-        await asyncio.wait({task})
-        task.exception()
+        await self._end(task)
         raise TimeoutError("PostgreSQL did not answer in time")
+
+    async def _end(self, task: "asyncio.Future[Any]") -> None:
+        """End work by cutting its connection. Work that waits for something else just then is cancelled."""
+        self.drop()
+        done, _ = await asyncio.wait({task}, timeout=CUT_GRACE_S)
+        if not done:
+            task.cancel()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
 
     def drop(self) -> None:
         """Cut the connection. Safe at any time."""

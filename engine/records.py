@@ -1,5 +1,6 @@
 """What travels through a worker: chunks of records from one partition, then batches of what a handler made of them."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -9,6 +10,7 @@ import attrs
 from engine.verdict import Rejected
 
 T = TypeVar("T")
+RECORD_OVERHEAD_BYTES = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 
@@ -57,9 +59,44 @@ class HandledChunk(Generic[T]):
     consumed_at: datetime
 
 
+Place = tuple[int, int]
+"""A record's partition and offset."""
+
+
+@attrs.frozen
+class Origin:
+    """Where a message counts as coming from when the later of two is told. `timestamp` is in milliseconds since 1970.
+
+    `epoch` is the generation of the topic that `offset` counts in.
+    """
+
+    partition: int
+    offset: int
+    timestamp: int
+    epoch: int
+
+
+@attrs.frozen
+class Replay:
+    """What a record is that repeats a dead letter: which letter, for the `count`-th time, and what it competes as.
+
+    `origin` is None when it competes as the new message that it also is: forced, or `edited` (another payload than the
+    letter's). `subject` is what the letter is about.
+    """
+
+    letter: Place
+    count: int
+    origin: Origin | None
+    edited: bool
+    subject: str | None
+
+
 @attrs.frozen
 class Batch(Generic[T]):
-    """What goes into one transaction. `epochs` gives, by partition, the generation of the topic it was read from."""
+    """What goes into one transaction. `epochs` gives, by partition, the generation of the topic it was read from.
+
+    `replays` tells of those records, by their place, that repeat a dead letter.
+    """
 
     batch_id: UUID
     topic: str
@@ -67,6 +104,12 @@ class Batch(Generic[T]):
     validated_at: datetime
     entries: list[Entry[T]]
     epochs: dict[int, int]
+    replays: Mapping[Place, Replay] = attrs.field(factory=dict)
+
+    def origin_of(self, record: Record) -> Origin | None:
+        """Return where a replayed record counts as coming from, or None when that is its own place."""
+        replay = self.replays.get((record.partition, record.offset)) if self.replays else None
+        return None if replay is None else replay.origin
 
     def accepted(self) -> list[tuple[Record, T]]:
         """Return the records that the handler took, with what it made of them."""
@@ -105,3 +148,18 @@ def bounded_ms(timestamp_ms: int) -> int:
 def time_of(timestamp_ms: int) -> datetime:
     """Return Kafka's milliseconds as an instant, bounded as `bounded_ms` does."""
     return _EPOCH + timedelta(milliseconds=bounded_ms(timestamp_ms))
+
+
+def slice_records(records: list[Record], max_records: int, max_bytes: int) -> Iterable[tuple[list[Record], int]]:
+    """Cut records into pieces within both limits, with each piece's size in bytes; a larger record stands alone."""
+    piece: list[Record] = []
+    size = 0
+    for record in records:
+        weight = len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES
+        if piece and (len(piece) >= max_records or size + weight > max_bytes):
+            yield piece, size
+            piece, size = [], 0
+        piece.append(record)
+        size += weight
+    if piece:
+        yield piece, size

@@ -19,13 +19,14 @@ import attrs
 import structlog
 from aiokafka.errors import KafkaError
 
-from engine import events
+from engine import events, failpoints
 from engine.actor import BatchActor
 from engine.backoff import Backoff
 from engine.batch_writer import BatchWriter, Identity
 from engine.blockers import BlockerWatch
 from engine.brake import Brake, BrakeLimits
 from engine.brake_pause import BrakePause
+from engine.dead_letter_headers import read_replay_headers
 from engine.dead_letter_publisher import DeadLetterPublisher
 from engine.handler import Handler
 from engine.heartbeat import (
@@ -47,6 +48,7 @@ T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
 MAILBOX_BATCHES = 2
 MAX_REFUSED_TOLD = 20
+LEAVE_S = 5.0
 
 
 @attrs.frozen(kw_only=True)
@@ -151,7 +153,10 @@ class Worker(Generic[T]):
             )
             await self._writer.put(handled, chunk.size_bytes, len(entries))
             for entry in entries:
-                self._brake.saw(isinstance(entry.value, Rejected))
+                rejected = isinstance(entry.value, Rejected)
+                # A dead letter that an operator sends again says nothing of what is upstream.
+                if not (rejected and read_replay_headers(entry.record, self._options.identity.topic)):
+                    self._brake.saw(rejected)
             if self._brake.engaged:
                 await self._brake_pause.hold(self._stopping)
             await asyncio.sleep(0)
@@ -163,9 +168,10 @@ class Worker(Generic[T]):
     async def run(self) -> int:
         """Work until told to stop. Returns 0 after a clean drain, else 1."""
         loop = asyncio.get_running_loop()
+        self._watch_supervisor(loop)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.request_stop)
-        self._watch_supervisor(loop)
+        failpoints.reach(failpoints.AT_BOOT)
         sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe)
         heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
         try:
@@ -271,7 +277,8 @@ class Worker(Generic[T]):
             self._log.error(events.DRAIN_INCOMPLETE, waiting=len(self._processor.mailbox) + len(self._writer.mailbox))
         if self._close_application is not None:
             await self._close_application(_left(deadline))
-        await self._leave(max(1.0, _left(deadline)))
+        # Nothing is lost by not taking leave: the group misses a member that has gone after its session timeout.
+        await self._leave(min(LEAVE_S, max(1.0, _left(deadline))))
         return processed and written
 
     async def _leave(self, timeout_s: float) -> None:

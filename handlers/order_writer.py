@@ -11,7 +11,7 @@ from typing import Any
 from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
-from engine.records import Batch, bounded_ms, time_of
+from engine.records import Batch, Record, bounded_ms, time_of
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
 from handlers.versions import Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
 
@@ -44,7 +44,7 @@ class OrderWriter:
         candidates = [
             Candidate(
                 order.order_uid,
-                Source(record.partition, record.offset, bounded_ms(record.timestamp), batch.epochs[record.partition]),
+                _source(record, batch),
                 order.content_digest,
                 order,
             )
@@ -108,6 +108,13 @@ class OrderWriter:
             columns=ITEM_COLUMNS,
             records=[row for write in writes for row in write.candidate.order.item_rows],
         )
+
+
+def _source(record: Record, batch: Batch[Any]) -> Source:
+    origin = batch.origin_of(record)
+    if origin is None:
+        return Source(record.partition, record.offset, bounded_ms(record.timestamp), batch.epochs[record.partition])
+    return Source(origin.partition, origin.offset, bounded_ms(origin.timestamp), origin.epoch)
 
 
 def _order_row(write: Write[PreparedOrder], batch: Batch[Any]) -> tuple[Any, ...]:

@@ -29,6 +29,17 @@ async def list_topics(settings: Settings) -> set[str]:
             await admin.close()
 
 
+async def list_partitions(settings: Settings, topic: str) -> list[int]:
+    """Return the partitions of a topic that exists, sorted. Raises `KafkaError` or `OSError`."""
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
+    try:
+        await admin.start()
+        [described] = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    return sorted(partition["partition"] for partition in described["partitions"])
+
+
 async def wait_for_topic(settings: Settings, topic: str) -> None:
     """Return when Kafka answers and has the topic, waiting `START_TIMEOUT_S` at most.
 

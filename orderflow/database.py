@@ -25,7 +25,7 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
     connection = await asyncpg.connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
     try:
         return await work(connection)
-    except (asyncpg.PostgresError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise Failed(f"PostgreSQL did not do it: {type(error).__name__}") from None
     finally:
         await connection.close(timeout=5)

@@ -2,6 +2,9 @@
 
 import logging
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -10,6 +13,8 @@ from msgspec import json
 from orderflow.settings import Settings
 
 _json = json.Encoder(enc_hook=str)
+QUIET_S = 10.0
+MAX_KINDS = 500
 _FIRST = ("time", "level", "event", "component", "worker")
 
 
@@ -50,16 +55,39 @@ def configure_logging(settings: Settings, **context: str) -> None:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**context)
     root = logging.getLogger()
-    root.handlers = [_LibraryHandler()]
+    root.handlers = [LibraryHandler()]
     root.setLevel(max(level, logging.WARNING))
 
 
-class _LibraryHandler(logging.Handler):
-    """Hands the libraries' own log records to structlog, without their tracebacks: those may quote data."""
+class LibraryHandler(logging.Handler):
+    """Hands the libraries' own log records to structlog, without their tracebacks: those may quote data.
+
+    In an outage some of them say the same a hundred times a second: one of a kind in `QUIET_S` seconds is written, with
+    the number of those that were left out before it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._quiet_until: dict[tuple[str, str], float] = {}
+        self._left_out: Counter[tuple[str, str]] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as `library_message`."""
+        kind, now_s = (record.name, str(record.msg)), self._clock()
+        if now_s < self._quiet_until.get(kind, now_s):
+            self._left_out[kind] += 1
+            return
+        if len(self._quiet_until) >= MAX_KINDS:
+            self._quiet_until.clear()
+            self._left_out.clear()
+        self._quiet_until[kind] = now_s + QUIET_S
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         structlog.get_logger().log(
-            record.levelno, "library_message", library=record.name, message=record.getMessage(), error=error
+            record.levelno,
+            "library_message",
+            library=record.name,
+            message=record.getMessage(),
+            error=error,
+            left_out=self._left_out.pop(kind, 0),
         )

@@ -20,11 +20,16 @@ _READ_BYTES = 1 << 18
 
 @attrs.frozen
 class Message:
-    """One message to send. `order_uid` is None when the value holds no valid order."""
+    """One message to send. `order_uid` is None when the value holds no valid order.
+
+    Without a `partition` the key decides.
+    """
 
     key: bytes | None
     value: bytes | None
     order_uid: str | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
 
 
 def generate_messages(

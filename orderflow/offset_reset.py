@@ -5,10 +5,10 @@ from typing import Any
 
 import attrs
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from asyncpg import Connection
 
 from engine.offsets import checksum
+from orderflow.brokers import list_partitions
 from orderflow.connections import kafka_options
 from orderflow.exits import CannotStart
 from orderflow.settings import Settings
@@ -75,13 +75,7 @@ async def reset_offsets(
 
 
 async def _places(settings: Settings, partition: int | None) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(**kafka_options(settings))
-    try:
-        await admin.start()
-        [topic] = await admin.describe_topics([settings.kafka_topic])
-    finally:
-        await admin.close()
-    partitions = sorted(one["partition"] for one in topic["partitions"])
+    partitions = await list_partitions(settings, settings.kafka_topic)
     if partition is not None and partition not in partitions:
         raise CannotStart(f"the topic {settings.kafka_topic!r} has no partition {partition}: it has {partitions}")
     return [TopicPartition(settings.kafka_topic, one) for one in partitions if partition in {None, one}]

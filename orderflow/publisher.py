@@ -73,7 +73,9 @@ class Publisher:
     async def _hand_over(self, message: Message) -> "asyncio.Future[Any]":
         """Give a message to the producer; the future is the broker's answer, or the producer's own refusal."""
         try:
-            answer: asyncio.Future[Any] = await self._producer.send(self._topic, message.value, message.key)
+            answer: asyncio.Future[Any] = await self._producer.send(
+                self._topic, message.value, message.key, message.partition, headers=list(message.headers)
+            )
         except KafkaError as error:
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(error)

@@ -1,6 +1,7 @@
 """The book of a fault run: publishes orders under load and notes where the broker acknowledged each."""
 
 import asyncio
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -12,6 +13,8 @@ from msgspec import json
 from orderflow.connections import kafka_options
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
+
+STOP_TIMEOUT_S = 10.0
 
 
 @attrs.frozen
@@ -61,7 +64,9 @@ class Ledger:
                 if per_second is not None:
                     await asyncio.sleep(size / per_second)
         finally:
-            await producer.stop()
+            # It would flush for ever to a broker that a failed run has left broken.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
         uid, version, value = self._next()

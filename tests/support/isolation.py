@@ -58,7 +58,7 @@ async def own_topics(environment: Mapping[str, str], partitions: int = PARTITION
     admin = AIOKafkaAdminClient(**kafka_options(settings))
     await admin.start()
     try:
-        await _wait_for_leaders(admin, wanted)
+        await wait_for_leaders(admin, wanted)
     finally:
         await admin.close()
     try:
@@ -67,7 +67,8 @@ async def own_topics(environment: Mapping[str, str], partitions: int = PARTITION
         await delete_topics(settings, list(wanted))
 
 
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
+async def wait_for_leaders(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
+    """Wait until each topic has a leader for each of so many partitions."""
     async with asyncio.timeout(_TOPIC_TIMEOUT_S):
         while True:
             described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(wanted))}

@@ -8,16 +8,21 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from orderflow.connections import kafka_options
 from orderflow.settings import Settings
 
+Headers = list[tuple[str, bytes]]
+
 
 async def send(
-    settings: Settings, *messages: tuple[bytes | None, bytes | None], partition: int | None = None
+    settings: Settings,
+    *messages: tuple[bytes | None, bytes | None],
+    partition: int | None = None,
+    headers: Headers | None = None,
 ) -> list[tuple[int, int]]:
-    """Send (key, value) pairs in order; return the (partition, offset) of each, once acknowledged."""
+    """Send (key, value) pairs in order, all with `headers`; return the (partition, offset) of each, acknowledged."""
     producer = AIOKafkaProducer(acks="all", max_request_size=32 * 1024 * 1024, **kafka_options(settings))
     await producer.start()
     try:
         places = [
-            await producer.send_and_wait(settings.kafka_topic, value, key, partition=partition)
+            await producer.send_and_wait(settings.kafka_topic, value, key, partition=partition, headers=headers)
             for key, value in messages
         ]
     finally:
@@ -25,12 +30,24 @@ async def send(
     return [(place.partition, place.offset) for place in places]
 
 
-async def receive(settings: Settings, topic: str, count: int, timeout_s: float = 20) -> list[Any]:
-    """Return the first `count` records of partition 0 of `topic`, waiting for them."""
-    consumer = AIOKafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **kafka_options(settings))
+async def length(settings: Settings, topic: str) -> int:
+    """Return how many records partition 0 of `topic` has ever taken."""
+    consumer = AIOKafkaConsumer(enable_auto_commit=False, **kafka_options(settings))
     await consumer.start()
     try:
         place = TopicPartition(topic, 0)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets([place])
+        return ends[place]
+    finally:
+        await consumer.stop()
+
+
+async def receive(settings: Settings, topic: str, count: int, timeout_s: float = 20, partition: int = 0) -> list[Any]:
+    """Return the first `count` records of a partition of `topic`, waiting for them."""
+    consumer = AIOKafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **kafka_options(settings))
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, partition)
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
         records: list[Any] = []

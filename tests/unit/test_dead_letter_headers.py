@@ -35,6 +35,9 @@ def letter(errors: list[dict[str, str]], **changes: Any) -> dict[str, Any]:
         "reason": "invalid_order",
         "errors": json.dumps(errors),
         "failed_at": FAILED_AT,
+        "replay_count": 0,
+        "settled_count": 0,
+        "headers": "[]",
         **changes,
     }
 
@@ -59,6 +62,13 @@ def test_the_headers_are_those_of_the_contract() -> None:
         ("x-failed-at", b"2026-01-31T12:00:00.123456Z"),
     ]
     assert [name for name, _ in headers] == NAMES
+
+
+def test_a_letter_that_a_replay_brought_back_says_which_one() -> None:
+    """One more header than the contract's; a replay that is still on its way does not count."""
+    again = letter_headers(letter([], settled_count=1, replay_count=2))
+    assert [name for name, _ in again] == [*NAMES, "x-replay-count"]
+    assert again[-1] == ("x-replay-count", b"1")
 
 
 @pytest.mark.parametrize("failed_at", [FAILED_AT, FAILED_AT.replace(microsecond=0)])

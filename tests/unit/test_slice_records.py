@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.kafka_source import RECORD_OVERHEAD_BYTES, slice_records
-from engine.records import record_time
+from engine.records import RECORD_OVERHEAD_BYTES, record_time, slice_records
 
 
 @attrs.frozen

@@ -1,0 +1,158 @@
+"""Finds dead letters in PostgreSQL and tells of them, without what a message held unless that is asked for."""
+
+import re
+from base64 import b64encode
+from datetime import datetime
+from typing import Any
+
+import attrs
+from asyncpg import Connection
+from msgspec import json
+
+from engine.dead_letter_headers import decode_headers
+from engine.dead_letter_store import TOO_LARGE
+
+Place = tuple[int, int]
+"""A letter's partition and offset in the topic of orders."""
+
+_PLACE = re.compile(r"(\d{1,10}):(\d{1,19})", re.ASCII)
+_HIGHEST_PARTITION, _HIGHEST_OFFSET = 2**31 - 1, 2**63 - 1
+MATCHING = """
+topic = $1 AND ($2::text[] IS NULL OR reason = ANY($2)) AND ($3::text[] IS NULL OR subject = ANY($3))
+AND ($4::timestamptz IS NULL OR failed_at >= $4) AND ($5::timestamptz IS NULL OR failed_at < $5)
+AND ($6::int[] IS NULL OR (partition, kafka_offset) IN (SELECT * FROM unnest($6::int[], $7::bigint[])))
+AND ($8::boolean OR resolved_at IS NULL)
+"""
+"""A condition on rows of `dead_letters`; its parameters are those of `Selection.parameters`."""
+
+_LIST = f"""
+SELECT topic, partition, kafka_offset, failed_at, reason, subject, jsonb_array_length(errors) AS error_count,
+       replay_count, replayed_at, published_at, publish_error, resolved_at
+FROM dead_letters WHERE {MATCHING} ORDER BY failed_at DESC, partition DESC, kafka_offset DESC LIMIT $9
+"""
+_COUNT = f"SELECT reason, count(*) FROM dead_letters WHERE {MATCHING} GROUP BY reason ORDER BY 2 DESC, 1"
+_FIND = "SELECT * FROM dead_letters WHERE topic = $1 AND partition = $2 AND kafka_offset = $3"
+
+
+@attrs.frozen
+class Selection:
+    """Which dead letters are meant. What is empty or None does not narrow it.
+
+    `since` (inclusive) and `until` (exclusive) bound the last failure. Resolved letters count only with `resolved_too`.
+    """
+
+    reasons: tuple[str, ...] = ()
+    uids: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    places: tuple[Place, ...] = ()
+    resolved_too: bool = False
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it leaves any unresolved letter out."""
+        return bool(self.reasons or self.uids or self.since or self.until or self.places)
+
+    def parameters(self, topic: str) -> tuple[Any, ...]:
+        """Return the parameters of `MATCHING`."""
+        partitions, offsets = [place[0] for place in self.places], [place[1] for place in self.places]
+        return (
+            topic,
+            list(self.reasons) or None,
+            list(self.uids) or None,
+            self.since,
+            self.until,
+            partitions or None,
+            offsets or None,
+            self.resolved_too,
+        )
+
+
+def parse_place(text: str) -> Place:
+    """Return the place that `PARTITION:OFFSET` names. Raises `ValueError` with what is allowed."""
+    found = _PLACE.fullmatch(text)
+    place = (int(found[1]), int(found[2])) if found else None
+    if place is None or place[0] > _HIGHEST_PARTITION or place[1] > _HIGHEST_OFFSET:
+        raise ValueError("is no place such as 2:57, a partition and an offset")
+    return place
+
+
+async def list_letters(connection: Connection, topic: str, selection: Selection, limit: int) -> list[Any]:
+    """Return rows of the letters, those that failed last first."""
+    return await connection.fetch(_LIST, *selection.parameters(topic), limit)
+
+
+async def count_letters(connection: Connection, topic: str, selection: Selection) -> dict[str, int]:
+    """Return the number of letters by reason, the most frequent first."""
+    rows = await connection.fetch(_COUNT, *selection.parameters(topic))
+    return {row["reason"]: row["count"] for row in rows}
+
+
+async def find_letter(connection: Connection, topic: str, place: Place) -> Any:
+    """Return a letter's row, or None where there is no such letter."""
+    return await connection.fetchrow(_FIND, topic, *place)
+
+
+def state_of(letter: Any) -> str:
+    """Return what became of a letter: waiting (for the dead-letter topic), published, too large, given up, resolved."""
+    if letter["resolved_at"] is not None:
+        return "resolved"
+    if letter["publish_error"] is not None:
+        return "too large" if letter["publish_error"] == TOO_LARGE else "given up"
+    return "waiting" if letter["published_at"] is None else "published"
+
+
+def summarise(letter: Any) -> dict[str, Any]:
+    """Return what a list tells of a letter, ready for JSON. `letter` is a row of `list_letters`."""
+    return {
+        "topic": letter["topic"],
+        "partition": letter["partition"],
+        "offset": letter["kafka_offset"],
+        "failed_at": letter["failed_at"],
+        "reason": letter["reason"],
+        "order_uid": letter["subject"],
+        "error_count": letter["error_count"],
+        "replay_count": letter["replay_count"],
+        "replayed_at": letter["replayed_at"],
+        "state": state_of(letter),
+    }
+
+
+def describe_letter(letter: Any, *, payload: bool) -> dict[str, Any]:
+    """Return all of a letter, ready for JSON; its key and value, which may hold personal data, only with `payload`.
+
+    Bytes that are no UTF-8 stand in base64 under a name that says so, such as `payload_base64`.
+    """
+    headers = [{"name": name, **_readable("value", value)} for name, value in decode_headers(letter["headers"])]
+    told = {
+        "topic": letter["topic"],
+        "partition": letter["partition"],
+        "offset": letter["kafka_offset"],
+        "state": state_of(letter),
+        "reason": letter["reason"],
+        "order_uid": letter["subject"],
+        "errors": json.decode(letter["errors"]),
+        "produced_at": letter["produced_at"],
+        "failed_at": letter["failed_at"],
+        "published_at": letter["published_at"],
+        "publish_error": letter["publish_error"],
+        "replay_count": letter["replay_count"],
+        "replayed_at": letter["replayed_at"],
+        "resolved_at": letter["resolved_at"],
+        "batch_id": str(letter["batch_id"]),
+        "consumer_group": letter["consumer_group"],
+        "headers": headers,
+        "payload_bytes": len(letter["payload"] or b""),
+    }
+    if payload:
+        told |= {**_readable("key", letter["key"]), **_readable("payload", letter["payload"])}
+    return told
+
+
+def _readable(name: str, value: bytes | None) -> dict[str, str | None]:
+    if value is None:
+        return {name: None}
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": b64encode(value).decode()}

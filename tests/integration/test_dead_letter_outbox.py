@@ -1,0 +1,51 @@
+"""The outbox of dead letters: what its topic takes goes there, what it never will is kept, and nobody waits for it."""
+
+import asyncpg
+
+from orderflow.settings import Settings
+from tests.support.eventually import eventually
+from tests.support.isolation import connect
+from tests.support.programs import Programs
+from tests.support.topic import receive, send
+from tests.support.topic_admin import configure_topic
+
+LIMIT_BYTES = 100_000
+
+
+async def test_a_letter_too_large_for_its_topic_is_set_aside_alone(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """It is marked and kept in the table; the letters around it are published."""
+    await configure_topic(settings, settings.kafka_dlq_topic, max_message_bytes=str(LIMIT_BYTES))
+    await send(settings, (None, b"bad"), (None, b"bad" * LIMIT_BYTES), (None, b"worse"), partition=0)
+    engine = await orderflow.start("engine", "--workers", "1")
+    line = await engine.wait_for("dead_letter_too_large")
+    assert (line["partition"], line["offset"]) == (0, 1)
+    letters = await receive(settings, settings.kafka_dlq_topic, 2)
+    assert sorted(letter.value for letter in letters) == [b"bad", b"worse"]
+    kept = "SELECT octet_length(payload), publish_error FROM dead_letters WHERE published_at IS NULL"
+    found = await eventually(lambda: database.fetch(kept), lambda rows: len(rows) == 1)
+    assert tuple(found[0]) == (3 * LIMIT_BYTES, "too large for the dead-letter topic")
+    assert engine.seen("outage_started", of="dlq") == []
+    assert await engine.stop() == 0
+
+
+async def test_a_letter_that_comes_again_does_not_wait_for_its_publisher(
+    orderflow: Programs, environment: dict[str, str], settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Whoever publishes a letter locks its row, for as long as the topic is away; a replay must not stand behind it."""
+    await send(settings, (None, b"bad"), partition=0)
+    first = await orderflow.start("engine", "--workers", "1")
+    await first.wait_for("dead_letter_published")
+    assert await first.stop() == 0
+    assert (await orderflow.run("offsets", "reset")).returncode == 0
+    other = await connect(environment)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT FROM dead_letters FOR UPDATE")
+            second = await orderflow.start("engine", "--workers", "1")
+            await second.wait_for("batch_committed")
+    finally:
+        await other.close()
+    assert second.seen("outage_started") == []
+    assert await second.stop() == 0
