@@ -197,9 +197,14 @@ class Supervisor:
 
     async def _watch(self) -> None:
         """Kill children that fell silent, or that say themselves that a step is overdue."""
+        looked_s = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_S)
+            now_s = time.monotonic()
+            deaf_s, looked_s = max(0.0, now_s - looked_s - CHECK_S), now_s
             for child in self.children:
+                # A supervisor that was frozen (a paused machine) could not hear: that silence was not the child's.
+                child.heard_s = min(now_s, child.heard_s + deaf_s)
                 reason = self._stuck(child)
                 if reason is not None and child.pid:
                     self._log.error(events.WORKER_STUCK, worker=child.spec.name, pid=child.pid, reason=reason)

@@ -1,27 +1,167 @@
-"""A worker that is frozen in the middle of its transaction while others take over."""
+"""Workers that are frozen while others take over, and that wake up late."""
 
+import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
+import psutil
 import pytest
 
+from engine.supervisor import HEARTBEAT_TIMEOUT_S
+from tests.chaos.engines import armed, consumes, drain, freeze, shared_out, started, thaw, workers
 from tests.chaos.fault_run import FaultRun
-from tests.support.programs import Programs
+from tests.support.eventually import eventually
+from tests.support.programs import Programs, Running
+
+ALL_PARTITIONS = [0, 1, 2, 3]
 
 
-@pytest.mark.fault("3", "a worker frozen while it holds an offset's lock", short=True)
-async def test_a_frozen_worker_blocks_nobody_for_long(orderflow: Programs, fault_run: FaultRun, tmp_path: Path) -> None:
-    """A zombie holds its offset's row lock: the next owner cuts it off, and nothing is lost, repeated or stale."""
-    zombie = await orderflow.start(
-        "engine", "--workers", "1", ORDERFLOW_FAILPOINTS="after-copy=freeze@5", ORDERFLOW_FAILPOINTS_FIRED=str(tmp_path)
-    )
-    await zombie.wait_for("worker_started")
-    heir = await orderflow.start("engine", "--workers", "1")
+async def takes_over(heir: Running) -> None:
+    """Wait until the heir has been given all partitions and has opened them."""
+    assigned = await heir.wait_for("partitions_assigned", partitions=ALL_PARTITIONS, timeout_s=40)
+    before = [line["event"] for line in heir.events[: heir.events.index(assigned)]]
+    opened = before.count("partition_opened") + len(ALL_PARTITIONS)
+    await heir.wait_for("partition_opened", count=opened, timeout_s=40)
+
+
+class Sleep:
+    """The time from when an engine's worker was frozen until it, or its replacement, is in the group again."""
+
+    def __init__(self, zombie: Running, database: asyncpg.Connection) -> None:
+        self._zombie = zombie
+        self._database = database
+        self._since = datetime.now(UTC)
+        self._asleep = len(zombie.events)
+        self._joins = len(zombie.seen("partitions_assigned"))
+
+    async def ends(self) -> None:
+        """Wait until the worker or its replacement has joined the group again, and consumes."""
+        await self._zombie.wait_for("partitions_assigned", count=self._joins + 1, timeout_s=60)
+        await shared_out(self._database, among=2)
+        await consumes(self._zombie)
+
+    async def written(self) -> list[str]:
+        """Return the batches that the zombie has written although others had taken over."""
+        awake = self._zombie.events[self._asleep :]
+        joined = next(index for index, line in enumerate(awake) if line["event"] == "partitions_assigned")
+        logged = [line["batch_id"] for line in awake[:joined] if line["event"] == "batch_committed"]
+        # A batch that was committed before the freeze may be logged after it.
+        late = "SELECT batch_id::text FROM batches WHERE batch_id = ANY($1::uuid[]) AND committed_at > $2"
+        return [row[0] for row in await self._database.fetch(late, logged, self._since)]
+
+
+async def frozen(process: psutil.Process) -> None:
+    """Wait until the process has been stopped by a signal."""
+
+    async def status() -> str:
+        return process.status()
+
+    await eventually(status, lambda found: found == psutil.STATUS_STOPPED, timeout_s=60)
+
+
+@pytest.mark.fault("3", "a worker frozen past its session, then thawed")
+async def test_a_zombie_that_wakes_up_writes_nothing_and_rejoins(
+    orderflow: Programs, fault_run: FaultRun, database: asyncpg.Connection
+) -> None:
+    """Its supervisor's patience is longer than the group's: the same process comes back, and is fenced until then."""
+    zombie, heir = await started(orderflow, 1), await started(orderflow, 1)
+    written = []
+
+    async def freeze_until_the_heir_has_taken_over() -> None:
+        await consumes(zombie)
+        [worker] = workers(zombie)
+        sleep = Sleep(zombie, database)
+        freeze(worker)
+        await takes_over(heir)
+        thaw(worker)
+        fault_run.healed()
+        await sleep.ends()
+        written.extend(await sleep.written())
+        assert workers(zombie) == [worker]
+
+    report = await fault_run.under_load(freeze_until_the_heir_has_taken_over, messages=8000, per_second=500)
+    assert report.violations == []
+    assert written == []
+    await drain(zombie)
+    await drain(heir)
+
+
+@pytest.mark.fault("3", "a worker frozen past its supervisor's patience")
+async def test_a_worker_that_stays_frozen_is_replaced(
+    orderflow: Programs, fault_run: FaultRun, database: asyncpg.Connection
+) -> None:
+    """The supervisor kills it, frozen as it is, and the replacement joins the group."""
+    engine = await started(orderflow, 2)
+
+    async def freeze_until_it_is_replaced() -> None:
+        await consumes(engine)
+        victim = fault_run.random.choice(workers(engine))
+        freeze(victim)
+        stuck = await engine.wait_for("worker_stuck", timeout_s=60)
+        fault_run.healed()
+        assert stuck["pid"] == victim.pid
+        await shared_out(database, among=2)
+        assert victim.pid not in [worker.pid for worker in workers(engine)]
+
+    report = await fault_run.under_load(freeze_until_it_is_replaced, messages=10000, per_second=500)
+    assert report.violations == []
+    await drain(engine)
+
+
+@pytest.mark.fault("3", "a whole engine frozen past every limit, then thawed")
+async def test_a_paused_machine_goes_on_with_the_workers_it_had(
+    orderflow: Programs, fault_run: FaultRun, database: asyncpg.Connection
+) -> None:
+    """A supervisor that was frozen too could not hear its workers: it does not blame them for the silence."""
+    zombie, heir = await started(orderflow, 1), await started(orderflow, 1)
+    written = []
+
+    async def freeze_both_for_long() -> None:
+        await consumes(zombie)
+        machine = [psutil.Process(zombie.pid), *workers(zombie)]
+        sleep = Sleep(zombie, database)
+        freeze(*machine)
+        await asyncio.gather(takes_over(heir), asyncio.sleep(HEARTBEAT_TIMEOUT_S + 3))
+        thaw(*machine)
+        fault_run.healed()
+        await sleep.ends()
+        written.extend(await sleep.written())
+        assert workers(zombie) == machine[1:]
+
+    report = await fault_run.under_load(freeze_both_for_long, messages=12000, per_second=500)
+    assert report.violations == []
+    assert written == []
+    assert zombie.seen("worker_stuck") == []
+    await drain(zombie)
+    await drain(heir)
+
+
+@pytest.mark.fault("3", "a worker frozen while it holds an offset's lock, then thawed", short=True)
+async def test_a_zombie_that_holds_a_lock_blocks_nobody_for_long_and_writes_nothing(
+    orderflow: Programs, fault_run: FaultRun, tmp_path: Path, database: asyncpg.Connection
+) -> None:
+    """The next owner cuts it off; when it wakes up, what it had in hand is fenced, and it joins the group again."""
+    zombie = await started(orderflow, 1, **armed("after-copy=freeze@5", tmp_path))
+    heir = await started(orderflow, 1)
     await heir.wait_for("partition_opened", count=2)
+    [worker] = workers(zombie)
+    written = []
 
     async def until_the_heir_has_cut_it_off() -> None:
+        await frozen(worker)
+        sleep = Sleep(zombie, database)
+        freeze(psutil.Process(zombie.pid))  # or it might replace its worker before that can wake up
         await heir.wait_for("blocker_terminated", timeout_s=40)
-        await heir.wait_for("partition_opened", count=4)
+        await takes_over(heir)
+        thaw(psutil.Process(zombie.pid), worker)
+        fault_run.healed()
+        await sleep.ends()
+        written.extend(await sleep.written())
+        assert workers(zombie) == [worker]
 
-    report = await fault_run.under_load(until_the_heir_has_cut_it_off, messages=3000, per_second=300)
+    report = await fault_run.under_load(until_the_heir_has_cut_it_off, messages=5000, per_second=300)
     assert report.violations == []
-    assert await heir.stop() == 0
+    assert written == []
+    await drain(zombie)
+    await drain(heir)
