@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from engine import events
 from engine.backoff import Backoff
 from engine.blockers import BlockerWatch
+from engine.kafka_records import take_any_header_name
 from engine.mailbox import MailboxClosed
 from engine.offsets import StoredOffset, checksum, open_offset
 from engine.partitions import PartitionTable
@@ -81,6 +82,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def start(self) -> None:
         """Join the group. Raises aiokafka's errors when the brokers cannot be reached."""
+        take_any_header_name()
         self._consumer = AIOKafkaConsumer(
             group_id=self._group,
             enable_auto_commit=False,

@@ -7,6 +7,7 @@ import attrs
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from asyncpg import Connection
 
+from engine.kafka_records import take_any_header_name
 from engine.offsets import checksum
 from orderflow.brokers import list_partitions
 from orderflow.connections import kafka_options
@@ -52,6 +53,7 @@ async def reset_offsets(
     """
     rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
     places = await _places(settings, partition)
+    take_any_header_name()
     consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="none", **kafka_options(settings))
     await consumer.start()
     try:

@@ -13,6 +13,7 @@ from handlers.reader import fetch_bodies
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.eventually import eventually
+from tests.support.odd_headers import send_odd
 from tests.support.programs import Programs, Running
 from tests.support.topic import receive, send
 
@@ -247,3 +248,18 @@ async def test_an_engine_that_is_stopped_while_its_workers_boot_ends_cleanly(ord
     running = await orderflow.start("engine", "--workers", "2")
     await running.wait_for("supervisor_started")
     assert await running.stop() == 0
+
+
+async def test_headers_of_any_name_stop_nothing(
+    engine: Running, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """A header's name that is no text: its order lands, its reject is a dead letter, and so do their neighbours."""
+    first, second = orders.order(), orders.order()
+    odd = [(b"\xff\xfe", b"1"), (b"x-original-\xff", None)]
+    await send_odd(settings, [(*message(first), odd), (b"key", b"no order", odd), (*message(second), [])], partition=2)
+    await settled(engine, first["order_uid"], second["order_uid"])
+    [letter] = await database.fetch("SELECT * FROM dead_letters")
+    assert (letter["kafka_offset"], letter["payload"]) == (1, b"no order")
+    await send(settings, message(orders.order()), partition=2)
+    await consumed(database, 4)
+    assert await engine.stop() == 0
