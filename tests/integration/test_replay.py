@@ -1,17 +1,24 @@
 """Dead letters that are sent again: they become orders or stay the letters they were, and replace nothing newer."""
 
-import json
 from typing import Any
 
 import asyncpg
 import pytest
 
-from orderflow.connections import postgres_options
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.eventually import eventually
-from tests.support.letters import FAILED_AT, letters, store_letter
-from tests.support.programs import Finished, Programs, Running
+from tests.support.letters import (
+    consumed,
+    letters,
+    listed,
+    message,
+    originally,
+    replayed,
+    store_letter,
+    stored_version,
+)
+from tests.support.programs import Programs, Running
 from tests.support.topic import receive, send
 
 POISON = "ALTER TABLE orders ADD CONSTRAINT no_poison CHECK (shardkey <> 'poison')"
@@ -24,7 +31,6 @@ CONTRACT_HEADERS = [
     "x-failure-fields",
     "x-failed-at",
 ]
-Order = dict[str, Any]
 
 
 @pytest.fixture
@@ -39,42 +45,6 @@ async def engine(orderflow: Programs) -> Running:
 def orders() -> OrderGenerator:
     """Make valid orders."""
     return OrderGenerator(seed=5)
-
-
-def message(order: Order, **changes: Any) -> tuple[bytes, bytes]:
-    return order["order_uid"].encode(), json.dumps({**order, **changes}).encode()
-
-
-def originally(settings: Settings, partition: int, offset: int, **others: str) -> list[tuple[str, bytes]]:
-    """Return headers that name a message as the original; `others` with underscores for hyphens."""
-    named = {
-        "x-original-topic": settings.kafka_topic,
-        "x-original-partition": partition,
-        "x-original-offset": offset,
-        **{name.replace("_", "-"): value for name, value in others.items()},
-    }
-    return [(name, str(value).encode()) for name, value in named.items()]
-
-
-async def consumed(database: asyncpg.Connection, messages: int) -> None:
-    """Wait until the batches hold so many messages."""
-    total = "SELECT coalesce(sum(messages), 0) FROM batches"
-    await eventually(lambda: database.fetchval(total), lambda found: found == messages)
-
-
-async def version(database: asyncpg.Connection, order: Order) -> Any:
-    return await database.fetchval("SELECT sm_id FROM orders WHERE order_uid = $1", order["order_uid"])
-
-
-async def replayed(orderflow: Programs, *arguments: str) -> Finished:
-    finished = await orderflow.run("dlq", "replay", *arguments)
-    assert finished.returncode == 0, finished.stderr
-    return finished
-
-
-async def listed(orderflow: Programs, *arguments: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((await orderflow.run("dlq", "list", "--json", *arguments)).stdout)
-    return found
 
 
 def headers_of(record: Any) -> dict[str, str]:
@@ -131,11 +101,11 @@ async def test_a_replay_replaces_a_newer_order_only_by_force(
 
     await replayed(orderflow, "--uid", kept["order_uid"])
     await engine.wait_for("dead_letters_replayed", accepted=1)
-    assert await version(database, kept) == 2
+    assert await stored_version(database, kept) == 2
     await replayed(orderflow, "--uid", forced["order_uid"], "--force")
     await engine.wait_for("dead_letters_replayed", count=2, accepted=1)
-    assert await version(database, forced) == 1
-    assert await version(database, kept) == 2
+    assert await stored_version(database, forced) == 1
+    assert await stored_version(database, kept) == 2
     assert await listed(orderflow) == []
 
 
@@ -150,14 +120,14 @@ async def test_an_edited_replay_is_a_new_message(
     await consumed(database, 3)
     await send(settings, message(order, sm_id=3), partition=1, headers=originally(settings, *places[0]))
     await engine.wait_for("dead_letters_replayed", accepted=1)
-    assert await version(database, order) == 3
+    assert await stored_version(database, order) == 3
     assert [letter["order_uid"] for letter in await listed(orderflow)] == [other["order_uid"]]
 
     # Another order's place, taken by mistake or by malice, resolves nothing.
     await send(settings, message(order, sm_id=4), partition=1, headers=originally(settings, *places[2]))
     await send(settings, message(other, locale=""), partition=1, headers=originally(settings, *places[2]))
     await consumed(database, 6)
-    assert await version(database, order) == 4
+    assert await stored_version(database, order) == 4
     left = [letter for letter in await letters(database) if letter["resolved_at"] is None]
     assert [(letter["kafka_offset"], letter["replay_count"]) for letter in left] == [(2, 0), (5, 1)]
 
@@ -204,68 +174,6 @@ async def test_a_letter_that_is_rejected_again_stays_one_letter(
     assert await again.stop() == 0
 
 
-async def test_whoever_sends_dead_letters_back_automatically_comes_to_an_end(
-    engine: Running, orderflow: Programs, settings: Settings, database: asyncpg.Connection
-) -> None:
-    """As they are, counting up, or edited each time: the dead-letter topic does not hear of them for ever."""
-    await send(settings, (None, b"rejected"), partition=3)
-    [record] = await receive(settings, settings.kafka_dlq_topic, 1)
-    await send(settings, (record.key, record.value), partition=3, headers=list(record.headers))
-    await engine.wait_for("dead_letters_replayed", rejected=1)
-    [letter] = await letters(database)
-    assert (letter["replay_count"], letter["publish_error"]) == (0, None)
-    assert letter["published_at"] is not None
-
-    for count in range(1, 7):
-        headers = originally(settings, 3, 0, x_replay_count=str(count))
-        await send(settings, (record.key, record.value), partition=3, headers=headers)
-    await consumed(database, 8)
-    [letter] = await letters(database)
-    assert (letter["replay_count"], letter["publish_error"]) == (6, "replayed more than 5 times")
-    assert [letter["state"] for letter in await listed(orderflow)] == ["given up"]
-    assert (await replayed(orderflow, "--everything")).lines == [
-        "Skipped 1 letter: replayed 5 times already",
-        "Replayed 0 letters",
-    ]
-
-    place = (3, 0)
-    for attempt in range(3):
-        headers = originally(settings, *place)
-        [place] = await send(settings, (None, f"edited {attempt}".encode()), partition=3, headers=headers)
-        await consumed(database, 9 + attempt)
-    edited = (await letters(database))[1:]
-    assert [letter["replay_count"] for letter in edited] == [7, 8, 9]
-    assert {letter["publish_error"] for letter in edited} == {"replayed more than 5 times"}
-
-
-async def test_hostile_headers_make_an_ordinary_message(
-    engine: Running, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
-) -> None:
-    """Garbage, repeats, places that no letter has: the order lands, the reject is a letter of its own, all go on."""
-    [(partition, offset)] = await send(settings, (None, b"rejected"), partition=0)
-    await consumed(database, 1)
-    real = originally(settings, partition, offset)
-    hostile: list[list[tuple[str, bytes]]] = [
-        originally(settings, 2**31 - 1, 2**63 - 1, x_replay_count="1000000"),
-        originally(settings, 2**31, 2**63),
-        [*real, ("x-replay-count", b"-1")],
-        [*real, ("x-replay-count", b"9" * 10_000)],
-        [*real, ("x-replay-force", b"\xff\x00")],
-        [*real, ("x-original-offset", b"0")],
-        [(name, value) for name, value in real if name != "x-original-topic"],
-        [("x-original-topic", b"another"), *real[1:]],
-    ]
-    for headers in hostile:
-        await send(settings, message(orders.order()), (None, b"rejected"), partition=0, headers=headers)
-    await consumed(database, 1 + 2 * len(hostile))
-    assert await database.fetchval("SELECT count(*) FROM orders") == len(hostile)
-    found = await letters(database)
-    assert [letter["kafka_offset"] for letter in found] == [0, *(2 * index + 2 for index in range(len(hostile)))]
-    assert {(letter["replay_count"], letter["resolved_at"]) for letter in found} == {(0, None)}
-    assert engine.seen("dead_letters_replayed") == []
-    assert await engine.stop() == 0
-
-
 async def test_a_letter_of_an_older_topic_is_told_by_its_time(
     orderflow: Programs, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
 ) -> None:
@@ -284,45 +192,8 @@ async def test_a_letter_of_an_older_topic_is_told_by_its_time(
     await consumed(database, 2)
     await replayed(orderflow, "0:1000")
     await engine.wait_for("dead_letters_replayed", accepted=1)
-    assert await version(database, order) == 2
+    assert await stored_version(database, order) == 2
     assert [(letter["epoch"], letter["resolved_at"] is None) for letter in await letters(database)] == [
         (1, True),
         (0, False),
     ]
-
-
-async def test_rejected_replays_do_not_engage_the_brake(
-    orderflow: Programs, settings: Settings, database: asyncpg.Connection
-) -> None:
-    """An operator's replay of what is still wrong says nothing of what producers send now."""
-    for offset in range(60):
-        await store_letter(database, settings, partition=1, kafka_offset=offset)
-    engine = await orderflow.start("engine", "--workers", "1", BRAKE_WINDOW="10", BRAKE_PAUSE_S="600")
-    await replayed(orderflow, "--everything")
-    await consumed(database, 60)
-    assert {letter["replay_count"] for letter in await letters(database)} == {1}
-    assert engine.seen("brake_engaged") == []
-    await send(settings, *[(None, b"rejected")] * 30, partition=0)
-    await engine.wait_for("brake_engaged")
-
-
-async def test_a_letter_that_a_frozen_worker_holds_is_freed(
-    engine: Running, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
-) -> None:
-    """A replay does not hold up its batch while another worker, stuck with the dead-letter topic, locks the letter."""
-    order = orders.order()
-    key, value = message(order)
-    await store_letter(database, settings, partition=1, kafka_offset=7, key=key, payload=value, published_at=FAILED_AT)
-    zombie = await asyncpg.connect(
-        **{**postgres_options(settings), "server_settings": {"application_name": "orderflow worker-9"}}
-    )
-    try:
-        await zombie.execute("BEGIN")
-        await zombie.execute("SELECT FROM dead_letters FOR UPDATE")
-        await send(settings, (key, value), partition=1, headers=originally(settings, 1, 7))
-        await engine.wait_for("blocker_terminated")
-        await engine.wait_for("dead_letters_replayed", accepted=1)
-    finally:
-        zombie.terminate()
-    assert await version(database, order) == order["sm_id"]
-    assert engine.seen("outage_started") == []

@@ -1,4 +1,4 @@
-"""Puts dead letters into PostgreSQL without an engine, and looks them up."""
+"""Dead letters for tests: put into PostgreSQL without an engine, looked up, replayed."""
 
 import json
 from datetime import UTC, datetime
@@ -8,6 +8,8 @@ from uuid import UUID
 import asyncpg
 
 from orderflow.settings import Settings
+from tests.support.eventually import eventually
+from tests.support.programs import Finished, Programs
 
 FAILED_AT = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 _COLUMNS = {
@@ -35,3 +37,43 @@ async def store_letter(database: asyncpg.Connection, settings: Settings, **colum
 async def letters(database: asyncpg.Connection) -> list[Any]:
     """Return all letters, by place."""
     return await database.fetch("SELECT * FROM dead_letters ORDER BY partition, kafka_offset")
+
+
+def message(order: dict[str, Any], **changes: Any) -> tuple[bytes, bytes]:
+    """Return the key and the value of an order's message, with some of its fields changed."""
+    return order["order_uid"].encode(), json.dumps({**order, **changes}).encode()
+
+
+def originally(settings: Settings, partition: int, offset: int, **others: str) -> list[tuple[str, bytes]]:
+    """Return headers that name a message as the original; `others` with underscores for hyphens."""
+    named = {
+        "x-original-topic": settings.kafka_topic,
+        "x-original-partition": partition,
+        "x-original-offset": offset,
+        **{name.replace("_", "-"): value for name, value in others.items()},
+    }
+    return [(name, str(value).encode()) for name, value in named.items()]
+
+
+async def consumed(database: asyncpg.Connection, messages: int) -> None:
+    """Wait until the batches hold so many messages."""
+    total = "SELECT coalesce(sum(messages), 0) FROM batches"
+    await eventually(lambda: database.fetchval(total), lambda found: found == messages, timeout_s=60)
+
+
+async def stored_version(database: asyncpg.Connection, order: dict[str, Any]) -> Any:
+    """Return the order's `sm_id`, by which tests tell its versions; None when it is not stored."""
+    return await database.fetchval("SELECT sm_id FROM orders WHERE order_uid = $1", order["order_uid"])
+
+
+async def replayed(orderflow: Programs, *arguments: str) -> Finished:
+    """Run `orderflow dlq replay`, which must succeed."""
+    finished = await orderflow.run("dlq", "replay", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    return finished
+
+
+async def listed(orderflow: Programs, *arguments: str) -> list[dict[str, Any]]:
+    """Return what `orderflow dlq list` tells."""
+    found: list[dict[str, Any]] = json.loads((await orderflow.run("dlq", "list", "--json", *arguments)).stdout)
+    return found
