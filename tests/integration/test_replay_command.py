@@ -5,15 +5,13 @@ from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from orderflow.connections import kafka_options
 from orderflow.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.letters import FAILED_AT, letters, store_letter
 from tests.support.programs import Programs
 from tests.support.topic import receive
+from tests.support.topic_admin import configure_topic
 
 
 async def test_what_is_sent_is_the_original_message_to_its_original_partition(
@@ -115,7 +113,7 @@ async def test_only_what_the_broker_acknowledged_is_counted(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection
 ) -> None:
     """A letter that the topic no longer takes does not count as replayed, its neighbours do, and the exit code is 1."""
-    await limit_messages(settings, settings.kafka_topic, 2000)
+    await configure_topic(settings, settings.kafka_topic, max_message_bytes="2000")
     for offset, size in enumerate([10, 5000, 10]):
         await store_letter(database, settings, kafka_offset=offset, payload=b"x" * size)
     ran = await orderflow.run("dlq", "replay", "--everything", timeout_s=60)
@@ -136,8 +134,8 @@ async def test_a_letter_too_large_for_its_topic_is_kept_and_can_be_replayed(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection
 ) -> None:
     """It is listed as such, holds up nobody, and a replay that is rejected again ends there too."""
-    await limit_messages(settings, settings.kafka_dlq_topic, 2000)
-    await store_letter(database, settings, kafka_offset=1000, payload=b"x" * 5000)
+    await configure_topic(settings, settings.kafka_dlq_topic, max_message_bytes="100000")
+    await store_letter(database, settings, kafka_offset=1000, payload=b"x" * 200_000)
     await store_letter(database, settings, kafka_offset=1001, payload=b"small")
     engine = await orderflow.start("engine", "--workers", "1")
     await engine.wait_for("dead_letter_too_large")
@@ -154,14 +152,3 @@ async def test_a_letter_too_large_for_its_topic_is_kept_and_can_be_replayed(
     await eventually(states, lambda found: found == ["too large", "published"])
     assert [letter["replay_count"] for letter in await letters(database)] == [1, 0]
     assert await engine.stop() == 0
-
-
-async def limit_messages(settings: Settings, topic: str, max_bytes: int) -> None:
-    """Let a topic take messages of at most so many bytes."""
-    admin = AIOKafkaAdminClient(**kafka_options(settings))
-    await admin.start()
-    try:
-        limit = {"max.message.bytes": str(max_bytes)}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, limit)])
-    finally:
-        await admin.close()
