@@ -28,13 +28,15 @@ class GiveUp:
 class RestartPolicy:
     """At most `restart_max` restarts within `window_s` seconds, with backoff between restarts that follow closely.
 
-    The intensity and its period are those of Erlang/OTP's supervisors; the backoff is ours.
+    The intensity and its period are those of Erlang/OTP's supervisors; the backoff is ours. Its delays take no more
+    than half of the window together: a child that dies at every start must not outlast the policy by being waited for.
     """
 
     def __init__(self, restart_max: int, window_s: float, backoff: Backoff | None = None) -> None:
         self._restart_max = restart_max
         self._window_s = window_s
-        self._backoff = backoff or Backoff(initial_s=0.2, maximum_s=10.0)
+        share_s = window_s / 2 / max(1, restart_max)
+        self._backoff = backoff or Backoff(initial_s=0.2, maximum_s=min(10.0, max(1.0, share_s)))
         self._deaths: deque[float] = deque()
 
     def child_died(self, exit_code: int, now_s: float, chance: float = 1.0) -> Restart | GiveUp:

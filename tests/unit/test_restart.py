@@ -51,6 +51,23 @@ def test_restarts_that_follow_closely_wait_longer_and_longer() -> None:
     assert policy.child_died(1, 1000, 1.0) == Restart(0.5)
 
 
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_a_child_that_dies_at_every_start_is_given_up(chance: float) -> None:
+    """With the default limits, and although each start takes seconds: backoff does not stretch it past the window."""
+    policy, now_s, restarts = RestartPolicy(10, 60), 0.0, 0
+    while isinstance(decision := policy.child_died(1, now_s, chance), Restart):
+        restarts += 1
+        assert restarts <= 10, "it is restarted for ever"
+        now_s += decision.delay_s + 3.5
+    assert (restarts, decision.exit_code) == (10, 1)
+
+
+def test_who_wants_restarts_without_end_gets_them_with_pauses() -> None:
+    """However many are allowed, a child that dies at every start does not take the machine with it."""
+    policy = RestartPolicy(1_000_000, 60)
+    assert [policy.child_died(1, float(now_s)) for now_s in range(10)][-1] == Restart(1.0)
+
+
 def test_chance_spreads_the_restarts() -> None:
     """Children that died together do not come back together."""
     assert RestartPolicy(10, 60).child_died(1, 0, 0.0) == Restart(0.1)
