@@ -50,7 +50,7 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._flowing = {way: asyncio.Event() for way in Way}
-        self._cuts: dict[Way, asyncio.Event] = {}
+        self._cuts: dict[Way, tuple[bytes, asyncio.Event]] = {}
         self._delay: tuple[float, float, Random] | None = None
         self._slicing: Random | None = None
         self._swallowing = False
@@ -111,9 +111,11 @@ class TcpProxy:
             connection.reset()
         return len(found)
 
-    def cut(self, way: Way) -> asyncio.Event:
-        """Hang up in the middle of the next frame that goes this `way`. The event is set when that has happened."""
-        return self._cuts.setdefault(way, asyncio.Event())
+    async def cut(self, way: Way, text: bytes = b"") -> None:
+        """Hang up within the next frame that goes this `way` and holds `text`. Returns when that has happened."""
+        happened = asyncio.Event()
+        self._cuts[way] = (text, happened)
+        await happened.wait()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -170,12 +172,11 @@ class TcpProxy:
             await asyncio.sleep(random.uniform(low_s, high_s))
         if connection.swallowed:
             return
-        happened = self._cuts.pop(way, None)
-        if happened is not None:
+        if way in self._cuts and self._cuts[way][0] in chunk:
             # The last byte belongs to some frame, wherever the chunk begins and ends.
             writer.write(chunk[:-1])
             connection.close()
-            happened.set()
+            self._cuts.pop(way)[1].set()
             return
         while self._slicing and chunk:
             size = self._slicing.randint(2, _LONG_SLICE_BYTES) if self._slicing.random() < _LONG_SLICES else 1
