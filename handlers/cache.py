@@ -38,13 +38,16 @@ class OrderCache:
             for uid, body in zip(uids, bodies, strict=True)
         ]
 
-    async def put_many(self, bodies: Sequence[tuple[str, bytes]]) -> None:
-        """Store `(uid, body)` pairs for the time to live; a newer body that is already there stays."""
+    async def put_many(self, bodies: Sequence[tuple[str, bytes]]) -> int:
+        """Store `(uid, body)` pairs for the time to live; a newer body that is already there stays.
+
+        Returns how many found no room: of those nothing older is left in the cache either.
+        """
         if not bodies:
-            return
+            return 0
         keys = [KEY_PREFIX + uid.encode() for uid, _ in bodies]
         values = [body for _, body in bodies]
-        await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, BEFORE_VERSION, *values])
+        return int(await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, BEFORE_VERSION, *values]))
 
     async def drop_older(self, versions: Sequence[tuple[str, bytes]]) -> int:
         """Delete what is cached in an older version than `(uid, version)` says; return how many that were."""

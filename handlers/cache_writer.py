@@ -23,6 +23,7 @@ MAX_ORDERS_A_ROUND = 2000
 MAX_ORDERS_WAITING = 8000
 MAX_BYTES_WAITING = 32 * 1024 * 1024
 RETRY_S = 1.0
+CACHE_FULL = "cache_full"
 MARK_CACHED = "UPDATE batches SET cached_at = clock_timestamp(), changed_keys = '{}' WHERE batch_id = ANY($1::uuid[])"
 
 
@@ -42,6 +43,7 @@ class CacheWriter:
         self._link = link
         self._status = status
         self._retry_at = 0.0
+        self._full = False
         self._log = structlog.get_logger()
         self._actor: BatchActor[CacheBatch] = BatchActor(
             "cache-writer",
@@ -77,7 +79,7 @@ class CacheWriter:
         if time.monotonic() < self._retry_at:
             return
         try:
-            await self._cache.put_many([pair for batch in batches for pair in batch.bodies])
+            refused = await self._cache.put_many([pair for batch in batches for pair in batch.bodies])
         except (RedisError, OSError, TimeoutError) as error:
             self._retry_at = time.monotonic() + RETRY_S
             if "redis" not in self._status.outages:
@@ -87,7 +89,12 @@ class CacheWriter:
         failpoints.reach(failpoints.AFTER_CACHE_WRITE)
         if self._status.recovered("redis"):
             self._log.info(events.OUTAGE_ENDED, of="redis")
-        self._status.counters.cached += sum(len(batch.bodies) for batch in batches)
+        if refused and not self._full:
+            self._log.warning(
+                CACHE_FULL, orders=refused, fix="give Redis more memory, or a maxmemory-policy that evicts"
+            )
+        self._full = refused > 0
+        self._status.counters.cached += sum(len(batch.bodies) for batch in batches) - refused
         try:
             async with self._link.use() as connection:
                 await connection.execute(MARK_CACHED, [batch.batch_id for batch in batches], timeout=10)

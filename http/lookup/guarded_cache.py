@@ -51,14 +51,13 @@ class GuardedCache:
             return
         try:
             async with asyncio.timeout(self._deadline_s):
-                await self._cache.put_many(bodies)
+                trouble = "full" if await self._cache.put_many(bodies) else None
         except Exception as error:
             # A Redis that refuses writes still answers reads: the circuit stays closed.
-            if not self._fills_refused:
-                log.warning(events.CACHE_FILL_FAILED, error=type(error).__name__)
-            self._fills_refused = True
-        else:
-            self._fills_refused = False
+            trouble = type(error).__name__
+        if trouble and not self._fills_refused:
+            log.warning(events.CACHE_FILL_FAILED, error=trouble)
+        self._fills_refused = trouble is not None
 
     def _open_circuit(self, error: BaseException) -> None:
         if self._probe is None:

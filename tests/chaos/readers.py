@@ -1,0 +1,91 @@
+"""Readers who look orders up over HTTP all through a fault run, and note every answer that is not as it should be."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import asyncpg
+import attrs
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from msgspec import json
+
+from orderflow.connections import postgres_options
+from orderflow.settings import Settings
+from tests.support.programs import Running
+
+READERS = 8
+PAUSE_S = 0.01
+NEWS_S = 0.5
+LONGEST_S = 5.0
+"""The server gives up a lookup after 3 s; the rest is for a machine that is busy."""
+
+
+@attrs.define
+class Readers:
+    """What the readers have seen. Each asks for one stored order after the other; `wrong` holds all complaints."""
+
+    session: ClientSession
+    random: Random
+    answers: int = 0
+    slowest_s: float = 0.0
+    wrong: list[str] = attrs.field(factory=list)
+    known: list[str] = attrs.field(factory=list)
+
+    async def learn(self, settings: Settings) -> None:
+        """Learn again and again which orders are stored: only those may be asked for."""
+        connection = await asyncpg.connect(**postgres_options(settings))
+        try:
+            while True:
+                self.known = [row["order_uid"] for row in await connection.fetch("SELECT order_uid FROM orders")]
+                await asyncio.sleep(NEWS_S)
+        finally:
+            connection.terminate()
+
+    async def read(self) -> None:
+        """Look up stored orders, for ever."""
+        while True:
+            if self.known:
+                await self._look_up(self.random.choice(self.known))
+            await asyncio.sleep(PAUSE_S)
+
+    async def _look_up(self, uid: str) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with self.session.get(f"/order/{uid}") as answer:
+                status, body = answer.status, await answer.read()
+        except (ClientError, TimeoutError) as error:
+            self.wrong.append(f"{uid}: {type(error).__name__}")
+            return
+        self.answers += 1
+        self.slowest_s = max(self.slowest_s, loop.time() - began)
+        if status != 200:
+            self.wrong.append(f"{uid}: {status}")
+        elif json.decode(body)["order_uid"] != uid:
+            self.wrong.append(f"{uid}: another order")
+
+    def check(self) -> str:
+        """Fail unless every answer was the order that was asked for, and none took long. Return a remark."""
+        assert self.answers > 100, "hardly anybody has asked"
+        assert self.wrong == []
+        assert self.slowest_s < LONGEST_S
+        return f"{self.answers} lookups, the slowest {self.slowest_s * 1000:.0f} ms"
+
+
+@asynccontextmanager
+async def readers(server: Running, settings: Settings, random: Random) -> AsyncIterator[Readers]:
+    """Let readers ask a running `orderflow serve`, until the end of the block."""
+    url = (await server.wait_for("http_listening"))["url"]
+    async with ClientSession(url, timeout=ClientTimeout(total=20)) as session:
+        crowd = Readers(session, random)
+        tasks = [asyncio.create_task(crowd.learn(settings), name="learn")]
+        tasks += [asyncio.create_task(crowd.read(), name="reader") for _ in range(READERS)]
+        try:
+            yield crowd
+        finally:
+            ended = [task for task in tasks if task.done()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert not ended, f"a reader has ended: {ended}"
