@@ -1,11 +1,14 @@
 """What every fault run is given."""
 
+from collections.abc import AsyncIterator
 from zlib import crc32
 
 import pytest
 
+from orderflow.services import ServiceSet
 from orderflow.settings import Settings
 from tests.chaos.fault_run import FaultRun
+from tests.chaos.network import Network, proxied_network
 from tests.chaos.plugin import RUN, SEED
 
 
@@ -16,3 +19,10 @@ def fault_run(request: pytest.FixtureRequest, settings: Settings) -> FaultRun:
     run = FaultRun(settings, seed)
     request.node.stash[RUN] = run
     return run
+
+
+@pytest.fixture
+async def network(settings: Settings, services: ServiceSet) -> AsyncIterator[Network]:
+    """Provide a network between orderflow and its services that a test may disturb."""
+    async with proxied_network(settings, services) as proxies:
+        yield proxies

@@ -30,6 +30,7 @@ class FaultRun:
     remark: str = ""
     random: Random = attrs.field(init=False)
     _ledger: Ledger | None = attrs.field(init=False, default=None)
+    _load: "asyncio.Task[None] | None" = attrs.field(init=False, default=None)
     _recovering: "asyncio.Task[float] | None" = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
@@ -56,7 +57,7 @@ class FaultRun:
         ledger = self._ledger = ledger or self.ledger()
         watch = VersionWatch(self.settings)
         watching = asyncio.create_task(watch.run(), name="version-watch")
-        load = asyncio.create_task(ledger.publish(messages, per_second), name="load")
+        load = self._load = asyncio.create_task(ledger.publish(messages, per_second), name="load")
         try:
             await break_things()
             recovering = self._recovering or self.healed()
@@ -85,6 +86,8 @@ class FaultRun:
         assert self._ledger is not None, "there is no load"
         wanted = len(self._ledger.sent) + messages
         while len(self._ledger.sent) < wanted:
+            assert self._load is not None, "there is no load"
+            assert not self._load.done(), "the load has ended already: send more messages"
             await asyncio.sleep(0.02)
 
     async def progress(self, messages: int = 200, timeout_s: float = 60) -> None:

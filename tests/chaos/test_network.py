@@ -1,18 +1,17 @@
 """The network between the engine and its services misbehaves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from msgspec import json
 from redis.asyncio import Redis
 
 from orderflow.orders import OrderGenerator
-from orderflow.services import ServiceSet
 from orderflow.settings import Settings
 from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun
-from tests.chaos.network import Network, proxied_network
+from tests.chaos.network import Network
 from tests.support.eventually import eventually
 from tests.support.programs import Programs, Running
 from tests.support.tcp_proxy import TcpProxy, Way
@@ -21,13 +20,6 @@ from tests.support.topic import send
 CUT_TIMEOUT_S = 20
 DEADLINES_S = 100
 """Within this time every wait of the engine has met its deadline: a batch may take 60 s, a request to Kafka 20 s."""
-
-
-@pytest.fixture
-async def network(settings: Settings, services: ServiceSet) -> AsyncIterator[Network]:
-    """Provide a network that a test may disturb."""
-    async with proxied_network(settings, services) as proxies:
-        yield proxies
 
 
 @pytest.fixture
