@@ -6,7 +6,7 @@ dead letters, the batch's own row) → the handler's follow-up. What can go wron
 * somebody else moved an offset (`Fenced`): drop that partition, write the rest;
 * PostgreSQL refuses the data: bisect, so that the culprits alone become dead letters;
 * an outage: wait and try the same batch again, for as long as it takes;
-* a connection lost during COMMIT: the next try is fenced by our own commit, and finds the batch's row.
+* a connection lost during COMMIT: wait until the server is done with it, and look for the batch's row.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.blockers import BlockerWatch
 from engine.handler import Handler, RewriteBatch
-from engine.offsets import Advance, Fenced, advance_offsets
+from engine.offsets import Advance, Fenced, advance_offsets, await_offset
 from engine.partitions import PartitionTable
 from engine.postgres import Link, describe, is_momentary, is_outage, refuses_data
 from engine.records import Batch, Entry, HandledChunk, Record, Written
@@ -146,23 +146,20 @@ class BatchWriter(Generic[T]):
     async def _commit(self, batch: Batch[T], openings: dict[int, int]) -> tuple[Batch[T], Written]:
         """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
         tries = _Tries()
-        while True:
+        done: tuple[Batch[T], Written] | None = None
+        while done is None:
             try:
                 with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
                         done = await self._link.within_deadline(self._transaction(connection, batch, openings))
             except RewriteBatch:
                 continue
-            except Fenced:
-                if tries.outages and self._attempted is not None and await self._landed(batch):
-                    return self._attempted
-                raise
             except Exception as error:
                 await self._wait_or_raise(error, tries)
-            else:
-                if self._status.recovered("postgres"):
-                    self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
-                return done
+                done = await self._landed(batch)
+        if self._status.recovered("postgres"):
+            self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
+        return done
 
     async def _wait_or_raise(self, error: Exception, tries: "_Tries") -> None:
         """Return when it is time to try again; raise what trying again does not mend."""
@@ -235,23 +232,31 @@ class BatchWriter(Generic[T]):
             written.changed_keys,
         )
 
-    async def _landed(self, batch: Batch[T]) -> bool:
-        """Whether an earlier try of this batch was committed although its connection was lost."""
-        attempt = 0
-        while True:
+    async def _landed(self, batch: Batch[T]) -> tuple[Batch[T], Written] | None:
+        """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
+        attempted, attempt, found = self._attempted, 0, None
+        if attempted is None or attempted[0].batch_id != batch.batch_id:
+            return None
+        while found is None:
             try:
                 with self._status.step("settle", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
-                        row = await self._link.within_deadline(connection.fetchrow(_FIND_BATCH, batch.batch_id))
-                break
+                        found = await self._link.within_deadline(self._find(connection, batch))
             except Exception as error:
                 if not is_outage(error):
                     raise
                 attempt += 1
                 await self._wait_out(error, attempt)
-        if row is not None:
-            self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
-        return row is not None
+        if not found:
+            return None
+        self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
+        return attempted
+
+    async def _find(self, connection: Connection, batch: Batch[T]) -> bool:
+        # While the COMMIT is still on its way, its transaction holds the locks of all its offsets.
+        async with self._watch.over(connection):
+            await await_offset(connection, self._identity.group, batch.topic, batch.entries[0].record.partition)
+        return await connection.fetchrow(_FIND_BATCH, batch.batch_id) is not None
 
     async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
         failpoints.reach(failpoints.AFTER_COMMIT)

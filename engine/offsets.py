@@ -66,6 +66,11 @@ async def open_offset(connection: Connection, group: str, topic: str, partition:
     return StoredOffset(**dict(row))
 
 
+async def await_offset(connection: Connection, group: str, topic: str, partition: int) -> None:
+    """Wait until whatever transaction is at work on a partition's offset has ended."""
+    await connection.execute(_OPEN_SELECT, group, topic, partition)
+
+
 async def advance_offsets(connection: Connection, group: str, topic: str, advances: list[Advance]) -> None:
     """Move each partition's offset within the open transaction, in the partitions' order. Raises `Fenced`."""
     for step in sorted(advances, key=lambda advance: advance.partition):

@@ -1,0 +1,173 @@
+"""A client's end of `MemoryPostgres`: as much of an asyncpg connection as a worker uses."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import asyncpg
+import attrs
+
+from tests.support.memory_postgres import Backend, MemoryPostgres, Transaction
+
+
+class Killed(BaseException):
+    """What a process meets that was killed, wherever it is."""
+
+
+class Client:
+    """A process that uses the services. While it is frozen nothing leaves it and nothing reaches it."""
+
+    def __init__(self) -> None:
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._killed = False
+        self._postponed: list[Callable[[], None]] = []
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the process is stopped."""
+        return not self._awake.is_set()
+
+    def freeze(self) -> None:
+        """Stop it, as SIGSTOP does."""
+        self._awake.clear()
+
+    def wake(self) -> None:
+        """Let it go on, as SIGCONT does."""
+        self._awake.set()
+        while self._postponed:
+            self._postponed.pop(0)()
+
+    def kill(self) -> None:
+        """End it, as SIGKILL does."""
+        self._killed = True
+        self._awake.set()
+
+    async def passes(self) -> None:
+        """Return when something may pass between the process and a service."""
+        await self._awake.wait()
+        if self._killed:
+            raise Killed
+
+    def when_awake(self, act: Callable[[], None]) -> None:
+        """Do something now, or as soon as the process is awake, or never when it was killed."""
+        if self.frozen:
+            self._postponed.append(act)
+        elif not self._killed:
+            act()
+
+
+async def connect(
+    server: MemoryPostgres, client: Client, server_settings: dict[str, str] | None = None
+) -> "MemoryConnection":
+    """Connect, as `asyncpg.connect` does."""
+    await client.passes()
+    lock_timeout_ms = float((server_settings or {}).get("lock_timeout", 0))
+    return MemoryConnection(server, server.start(client, lock_timeout_ms / 1000), client)
+
+
+class MemoryConnection:
+    """A connection. Its errors are those of asyncpg."""
+
+    def __init__(self, server: MemoryPostgres, backend: Backend, client: Client) -> None:
+        self._server = server
+        self._client = client
+        self.backend = backend
+
+    def get_server_pid(self) -> int:
+        """Return the number of the server's end."""
+        return self.backend.pid
+
+    def is_closed(self) -> bool:
+        """Whether the connection is gone."""
+        return self.backend.lost
+
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self.backend.transaction is not None
+
+    def terminate(self) -> None:
+        """Cut the connection. What the server is doing when it is lost already, it goes on doing."""
+        self._client.when_awake(lambda: None if self.backend.lost else self._server.end(self.backend))
+
+    async def close(self, **_: Any) -> None:
+        """Close the connection."""
+        await self._client.passes()
+        self._server.end(self.backend)
+
+    async def send(self) -> None:
+        """Let a message travel to the server. Raises asyncpg's errors when there is no way."""
+        await self._client.passes()
+        if self.backend.lost:
+            raise asyncpg.InterfaceError("connection is closed")
+        await asyncio.sleep(self._server.latency_s)
+        if self.backend.lost:
+            raise asyncpg.ConnectionDoesNotExistError
+
+    async def reply(self) -> None:
+        """Let the answer travel back."""
+        await self._client.passes()
+
+    async def execute(self, sql: str, *args: Any, **_: Any) -> Any:
+        """Run a statement; return its command tag."""
+        try:
+            await self.send()
+            return await self._server.run(self.backend, sql, args)
+        finally:
+            await self.reply()
+
+    async def fetch(self, sql: str, *args: Any, **_: Any) -> list[Any]:
+        """Run a statement; return its rows."""
+        rows: list[Any] = await self.execute(sql, *args)
+        return rows
+
+    async def fetchrow(self, sql: str, *args: Any) -> Any:
+        """Run a statement; return its first row, or None."""
+        rows = await self.fetch(sql, *args)
+        return rows[0] if rows else None
+
+    async def copy_records_to_table(self, table: str, *, records: Iterable[tuple[Any, ...]]) -> None:
+        """Copy orders into the open transaction."""
+        assert table == "orders"
+        await self.send()
+        self._server.copy(self.backend, records)
+        await self.reply()
+
+    def transaction(self) -> "MemoryTransaction":
+        """Return a transaction that has not begun yet."""
+        return MemoryTransaction(self, self._server)
+
+
+@attrs.frozen
+class MemoryTransaction:
+    """A transaction, as asyncpg has it."""
+
+    _connection: MemoryConnection
+    _server: MemoryPostgres
+
+    async def start(self) -> None:
+        """Begin."""
+        await self._connection.send()
+        backend = self._connection.backend
+        backend.transaction = Transaction(backend.client)
+        await self._connection.reply()
+
+    async def commit(self) -> None:
+        """Commit."""
+        await self._connection.send()
+        try:
+            self._server.commit(self._connection.backend)
+        finally:
+            await self._connection.reply()
+
+    async def rollback(self) -> None:
+        """Roll back."""
+        await self._connection.send()
+        self._server.rollback(self._connection.backend)
+        await self._connection.reply()
+
+    async def __aenter__(self) -> None:
+        await self.start()
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        await (self.commit() if error is None else self.rollback())

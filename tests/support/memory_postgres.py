@@ -1,0 +1,294 @@
+"""A stand-in for the PostgreSQL server, for tests without I/O: transactions, row locks and compare-and-set.
+
+It understands just the statements that a worker sends, and it reads their conditions and assignments, so that a
+condition which is missing in a statement is missing here too. `tests/integration/test_offsets_on_postgres.py` holds it
+to the real server. Clients connect through `tests.support.memory_connection`.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import asyncpg
+import attrs
+
+Key = tuple[str, str, int]
+"""The primary key of `consumed_offsets`: consumer group, topic, partition."""
+Row = dict[str, Any]
+_KEY_COLUMNS = ("consumer_group", "topic", "partition")
+_CONDITION = re.compile(r"(\w+) = \$(\d+)")
+_ASSIGNMENT = re.compile(r"(\w+) = (?:\$(\d+)|(NULL)|stored\.(\w+) \+ \$(\d+))")
+
+
+@attrs.define(eq=False)
+class Transaction:
+    """What a transaction of `client` has written and not yet committed."""
+
+    client: object
+    offsets: dict[Key, Row] = attrs.field(factory=dict)
+    batches: list[Any] = attrs.field(factory=list)
+    orders: list[tuple[Any, ...]] = attrs.field(factory=list)
+    letters: list[tuple[int, int]] = attrs.field(factory=list)
+    lock_timeout_s: float | None = None
+    failed: bool = False
+
+
+@attrs.define(eq=False)
+class Backend:
+    """The server's end of a connection. `lost` says that nothing gets through to the client any more."""
+
+    pid: int
+    client: object
+    lock_timeout_s: float
+    lost: bool = False
+    transaction: Transaction | None = None
+    locks: set[Key] = attrs.field(factory=set)
+    waits_for: Key | None = None
+
+
+@attrs.define(eq=False)
+class _Lock:
+    holder: Backend
+    queue: deque[tuple[Backend, "asyncio.Future[None]"]] = attrs.field(factory=deque)
+
+
+@attrs.define(eq=False)
+class MemoryPostgres:
+    """The server. A statement takes `latency_s` to reach it. `committed` is told of each transaction's commit.
+
+    `refuses` says of an order that its data is refused. `lost_commits` says of a client that its connection is lost in
+    the next COMMIT of a batch, and after how many seconds the server has committed all the same, or None for never.
+    """
+
+    committed: Callable[[Transaction], None] = lambda _: None
+    refuses: Callable[[tuple[Any, ...]], bool] = lambda _: False
+    latency_s: float = 0.0
+    down: bool = False
+    offsets: dict[Key, Row] = attrs.field(factory=dict)
+    lost_commits: dict[object, float | None] = attrs.field(factory=dict)
+    _batches: set[Any] = attrs.field(factory=set)
+    _backends: dict[int, Backend] = attrs.field(factory=dict)
+    _locks: dict[Key, _Lock] = attrs.field(factory=dict)
+    _started: int = 0
+
+    def start(self, client: object, lock_timeout_s: float = 0.0) -> Backend:
+        """Start a backend for a client. Raises `ConnectionRefusedError` while the server is down."""
+        if self.down:
+            raise ConnectionRefusedError
+        self._started += 1
+        backend = self._backends[self._started] = Backend(self._started, client, lock_timeout_s)
+        return backend
+
+    def go_down(self) -> None:
+        """End every backend, and refuse clients until `come_back`."""
+        self.down = True
+        for backend in list(self._backends.values()):
+            self.end(backend)
+
+    def come_back(self) -> None:
+        """Take clients again. What was committed is there."""
+        self.down = False
+
+    def end(self, backend: Backend) -> None:
+        """End a backend and roll back its transaction. Ending it twice is fine."""
+        backend.lost = True
+        self._backends.pop(backend.pid, None)
+        if backend.waits_for is not None:
+            granted = self._leave_queue(backend)
+            if not granted.done():
+                granted.set_exception(asyncpg.ConnectionDoesNotExistError())
+        self._release(backend)
+
+    def end_all(self, client: object) -> None:
+        """End all backends of a client, as its death does; not those whose COMMIT is on its way."""
+        for backend in [one for one in self._backends.values() if one.client is client and not one.lost]:
+            self.end(backend)
+
+    def locked_by(self, client: object) -> bool:
+        """Whether a transaction of the client holds a row's lock."""
+        return any(lock.holder.client is client for lock in self._locks.values())
+
+    async def run(self, backend: Backend, sql: str, args: tuple[Any, ...]) -> Any:
+        """Run one statement, in a transaction of its own if there is none; return a command tag or rows."""
+        own = backend.transaction or Transaction(backend.client)
+        if own.failed:
+            raise asyncpg.InFailedSQLTransactionError
+        try:
+            return await self._execute(backend, own, sql, args)
+        except BaseException:
+            own.failed = True
+            raise
+        finally:
+            if backend.transaction is None and not backend.lost:
+                self._finish(backend, own)
+
+    async def _execute(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Any:
+        words = sql.split()
+        if words[:3] == ["SET", "LOCAL", "lock_timeout"]:
+            own.lock_timeout_s = float(words[4].strip("'s"))
+            return "SET"
+        if "consumed_offsets" not in words:
+            return self._on_other_tables(own, words, args)
+        if words[0] == "INSERT":
+            return await self._insert(backend, own, sql, args)
+        row = await self._locked(backend, own, sql, args)
+        if words[0] == "SELECT":
+            columns = re.findall(r"\w+", sql.split("FROM", maxsplit=1)[0])[1:]
+            return [] if row is None else [{column: row[column] for column in columns}]
+        if row is not None:
+            own.offsets[args[:3]] = _assigned(row, sql, args)
+        return f"UPDATE {int(row is not None)}"
+
+    def _on_other_tables(self, own: Transaction, words: list[str], args: tuple[Any, ...]) -> Any:
+        match words:
+            case ["INSERT", "INTO", "batches", *_]:
+                if args[0] in self._batches:
+                    raise asyncpg.UniqueViolationError
+                own.batches.append(args[0])
+                return "INSERT 0 1"
+            case ["SELECT", "1", "FROM", "batches", *_]:
+                return [{"?column?": 1}] if args[0] in self._batches else []
+            case ["INSERT", "INTO", "dead_letters", *_]:
+                own.letters += zip(args[1], args[2], strict=True)
+                return f"INSERT 0 {len(args[1])}"
+            case ["SELECT", "partition,", "kafka_offset,", *_]:
+                return []  # the outbox: somebody else publishes it
+            case ["SELECT", "pid,", "pg_terminate_backend(pid)", *_]:
+                return [{"pid": one.pid, "done": self.end(one) is None} for one in self.blockers(args[0])]
+        raise AssertionError(f"a statement that this stand-in does not know: {' '.join(words)}")
+
+    def copy(self, backend: Backend, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Add orders within the open transaction. Raises `CheckViolationError` if one of them is refused."""
+        transaction = backend.transaction
+        assert transaction is not None
+        for row in rows:
+            if self.refuses(row):
+                transaction.failed = True
+                raise asyncpg.CheckViolationError
+            transaction.orders.append(row)
+
+    async def _insert(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> str:
+        """Insert an offset's row, or do to the one that is there what ON CONFLICT says."""
+        key = args[:3]
+        if key not in self.offsets:
+            await self._acquire(backend, own, key)  # somebody else may be inserting it
+        if key not in self.offsets:
+            others = dict.fromkeys(("last_offset", "last_timestamp", "last_checksum"))
+            own.offsets[key] = dict(zip(_KEY_COLUMNS, key, strict=True)) | {"next_offset": args[3], "epoch": 0} | others
+            return "INSERT 0 1"
+        if "DO NOTHING" in sql:
+            return "INSERT 0 0"
+        await self._acquire(backend, own, key)
+        own.offsets[key] = _assigned(self.offsets[key], sql, args)
+        return "INSERT 0 1"
+
+    async def _locked(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Row | None:
+        """Return the row that the statement is about, locked, if it fulfils the conditions before and after that."""
+        conditions = _CONDITION.findall(sql.split("WHERE")[1])
+        key = args[:3]
+
+        def found() -> Row | None:
+            row = own.offsets.get(key) or self.offsets.get(key)
+            return row if row and all(row[column] == args[int(n) - 1] for column, n in conditions) else None
+
+        if found() is not None:
+            await self._acquire(backend, own, key)
+        return found()
+
+    async def _acquire(self, backend: Backend, own: Transaction, key: Key) -> None:
+        """Wait in turn for a row's lock. It is held until the transaction ends."""
+        lock = self._locks.get(key)
+        if lock is None:
+            self._locks[key] = _Lock(backend)
+        elif lock.holder is not backend:
+            timeout_s = backend.lock_timeout_s if own.lock_timeout_s is None else own.lock_timeout_s
+            place = (backend, asyncio.get_running_loop().create_future())
+            lock.queue.append(place)
+            backend.waits_for = key
+            try:
+                await asyncio.wait_for(place[1], timeout_s or None)
+            except TimeoutError:
+                raise asyncpg.LockNotAvailableError from None
+            finally:
+                if backend.waits_for is not None:  # else the lock was granted, or the backend has ended
+                    self._leave_queue(backend)
+        backend.locks.add(key)
+
+    def blockers(self, pid: int) -> list[Backend]:
+        """Return who must go before a backend has its lock: the first in the queue before it, else the holder."""
+        backend = self._backends.get(pid)
+        if backend is None or backend.waits_for is None:
+            return []
+        lock = self._locks[backend.waits_for]
+        first = lock.queue[0][0]
+        return [lock.holder if first is backend else first]
+
+    def _release(self, backend: Backend) -> None:
+        backend.transaction = None
+        for key in backend.locks:
+            lock = self._locks[key]
+            next_one = next((waiting for waiting, granted in lock.queue if not granted.done()), None)
+            if next_one is None:
+                for late, _ in lock.queue:
+                    late.waits_for = None
+                del self._locks[key]
+                continue
+            self._leave_queue(next_one).set_result(None)
+            next_one.locks.add(key)
+            lock.holder = next_one
+        backend.locks.clear()
+
+    def _leave_queue(self, backend: Backend) -> "asyncio.Future[None]":
+        assert backend.waits_for is not None
+        queue = self._locks[backend.waits_for].queue
+        place = next(place for place in queue if place[0] is backend)
+        queue.remove(place)
+        backend.waits_for = None
+        return place[1]
+
+    def commit(self, backend: Backend) -> None:
+        """Commit the backend's transaction. Raises `ConnectionResetError` if this COMMIT is to be lost."""
+        transaction = backend.transaction
+        assert transaction is not None
+        if not transaction.batches or backend.client not in self.lost_commits:
+            self._finish(backend, transaction)
+            return
+        after_s = self.lost_commits.pop(backend.client)
+        backend.lost = True
+        if after_s is None:
+            self.end(backend)
+        else:
+            asyncio.get_running_loop().call_later(after_s, self._commit_late, backend, transaction)
+        raise ConnectionResetError
+
+    def _commit_late(self, backend: Backend, transaction: Transaction) -> None:
+        if backend.pid in self._backends:
+            self._finish(backend, transaction)
+            self.end(backend)
+
+    def rollback(self, backend: Backend) -> None:
+        """Roll back the backend's transaction."""
+        self._release(backend)
+
+    def _finish(self, backend: Backend, transaction: Transaction) -> None:
+        if not transaction.failed:
+            self.offsets |= transaction.offsets
+            self._batches.update(transaction.batches)
+            self.committed(transaction)
+        self._release(backend)
+
+
+def _assigned(row: Row, sql: str, args: tuple[Any, ...]) -> Row:
+    """Return the row after the statement's SET clause."""
+    changed = dict(row)
+    assignments = re.split("SET|WHERE", sql)[1]
+    for column, number, null, added_to, addend in _ASSIGNMENT.findall(assignments):
+        if number:
+            changed[column] = args[int(number) - 1]
+        elif null:
+            changed[column] = None
+        else:
+            changed[column] = row[added_to] + args[int(addend) - 1]
+    return changed

@@ -1,0 +1,105 @@
+"""A whole worker on stand-ins for Kafka and PostgreSQL, with a handler that copies what it is given."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import asyncpg
+import attrs
+from structlog.testing import capture_logs
+
+from engine.backoff import Backoff
+from engine.batch_writer import Identity
+from engine.brake import BrakeLimits
+from engine.records import Batch, Record, Written
+from engine.status import Status
+from engine.verdict import Rejected
+from engine.worker import Worker, WorkerOptions
+from tests.support.memory_connection import Client, connect
+from tests.support.memory_kafka import TOPIC, Member, MemoryConsumer, MemoryKafka
+from tests.support.memory_postgres import MemoryPostgres
+
+GROUP = "group"
+GOOD, BAD, POISON = b"good", b"bad", b"poison"
+"""Values of records: one that is written, one that the handler rejects, and one that only PostgreSQL refuses."""
+
+
+@contextmanager
+def stand_ins() -> Iterator[None]:
+    """Let workers connect to the stand-ins, and keep what they log to ourselves."""
+    with (
+        mock.patch.object(asyncpg, "connect", connect),
+        mock.patch("engine.kafka_source.AIOKafkaConsumer", MemoryConsumer),
+        capture_logs(),
+    ):
+        yield
+
+
+class PlainHandler:
+    """Copies what it is given into the table `orders`. `followed` are the batches that it was told of."""
+
+    def __init__(self) -> None:
+        self.followed: list[Any] = []
+
+    def handle_message(self, record: Record) -> bytes | Rejected:
+        assert record.value is not None
+        return Rejected("bad") if record.value == BAD else record.value
+
+    def subject(self, _value: bytes) -> None:
+        return None
+
+    async def handle_batch(self, connection: Any, batch: Batch[bytes]) -> Written:
+        rows = [(record.partition, record.offset, value) for record, value in batch.accepted()]
+        await connection.copy_records_to_table("orders", records=rows)
+        return Written(inserted=len(rows))
+
+    async def batch_committed(self, batch: Batch[bytes], written: Written) -> None:
+        assert written.inserted == len(batch.accepted()), "what is told of a batch is what was written"
+        self.followed.append(batch.batch_id)
+
+
+@attrs.define(eq=False)
+class Process:
+    """A worker process. `batches` are those that PostgreSQL has committed for it; `asked_to_stop` says it may end."""
+
+    client: Client
+    member: Member
+    handler: PlainHandler
+    worker: Worker[bytes]
+    task: "asyncio.Task[int]"
+    asked_to_stop: bool = False
+    batches: list[Any] = attrs.field(factory=list)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is stopped."""
+        return self.client.frozen
+
+    async def hear(self, partitions: set[int]) -> None:
+        """Take a new assignment from the group, if it has joined."""
+        if self.member.consumer is not None:
+            await self.member.consumer.hear(partitions)
+
+
+def start_process(
+    loop: asyncio.AbstractEventLoop, kafka: MemoryKafka, postgres: MemoryPostgres, batch_max: int
+) -> Process:
+    """Start a worker whose batches hold up to `batch_max` records. It joins the group, and waits to be assigned."""
+    client = Client()
+    member = Member(kafka, client)
+    options = WorkerOptions(
+        identity=Identity(GROUP, TOPIC, "worker", "host"),
+        dlq_topic="dead-letters",
+        kafka_options={"member": member},
+        postgres_options={"server": postgres, "client": client, "server_settings": {}},
+        batch_max_records=batch_max,
+        batch_max_bytes=1_000_000,
+        backoff=Backoff(1, 3, 20),
+        shutdown_timeout_s=30,
+        brake=BrakeLimits(1, 1000, 60),
+    )
+    handler = PlainHandler()
+    worker = Worker(options, handler, Status())
+    return Process(client, member, handler, worker, loop.create_task(worker.run()))

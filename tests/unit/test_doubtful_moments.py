@@ -1,0 +1,74 @@
+"""Moments in which a worker cannot know what PostgreSQL has done: each is settled before anything else is decided."""
+
+from collections.abc import Iterator
+
+import attrs
+import pytest
+
+from orderflow.offset_reset import _RESET
+from tests.support.memory_connection import Client, connect
+from tests.support.memory_kafka import TOPIC, MemoryKafka
+from tests.support.memory_postgres import MemoryPostgres, Transaction
+from tests.support.memory_worker import GOOD, GROUP, Process, stand_ins, start_process
+from tests.support.virtual_time import VirtualLoop
+
+
+@attrs.define
+class World:
+    """A topic with one partition, PostgreSQL, and what it has committed."""
+
+    loop: VirtualLoop
+    kafka: MemoryKafka
+    postgres: MemoryPostgres
+    committed: list[Transaction]
+
+    def start(self) -> Process:
+        """Start a worker and give it the partition."""
+        process = start_process(self.loop, self.kafka, self.postgres, batch_max=10)
+        self.loop.pass_time(1)
+        self.loop.run(process.hear({0}))
+        self.loop.pass_time(1)
+        return process
+
+    def lose_the_next_commit(self, process: Process, after_s: float) -> None:
+        """Let a record be written, and the connection be lost in COMMIT, which is done `after_s` later all the same."""
+        self.postgres.lost_commits[process.client] = after_s
+        self.kafka.append(0, GOOD)
+        while self.postgres.lost_commits:
+            self.loop.pass_time(0.05)
+
+    async def reset(self, offset: int) -> None:
+        """Set the stored offset, as an operator does."""
+        await (await connect(self.postgres, Client())).execute(_RESET, GROUP, TOPIC, 0, offset, 0)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    loop, committed = VirtualLoop(), []
+    kafka = MemoryKafka(1, lambda *_: None)
+    with stand_ins():
+        yield World(loop, kafka, MemoryPostgres(committed.append), committed)
+        loop.close()
+
+
+def test_a_commit_that_lands_late_is_followed_up_although_the_partition_went_meanwhile(world: World) -> None:
+    """The connection is lost in COMMIT, the group takes the partition away, and only then the COMMIT is done."""
+    worker = world.start()
+    world.lose_the_next_commit(worker, after_s=2.5)
+    world.loop.run(worker.hear(set()))
+    world.loop.pass_time(30)
+    [written] = [transaction for transaction in world.committed if transaction.batches]
+    assert worker.handler.followed == written.batches
+
+
+def test_a_batch_is_no_dead_letter_when_its_offset_is_reset_while_its_commit_is_in_doubt(world: World) -> None:
+    """The COMMIT was done; an operator then sends the group back to where that batch began."""
+    worker = world.start()
+    world.lose_the_next_commit(worker, after_s=0)
+    world.loop.pass_time()
+    world.loop.run(world.reset(0))
+    world.loop.pass_time(30)
+    world.kafka.append(0, GOOD)
+    world.loop.pass_time(30)
+    written = [(transaction.orders, transaction.letters) for transaction in world.committed if transaction.batches]
+    assert written == [([(0, 0, GOOD)], []), ([(0, 0, GOOD), (0, 1, GOOD)], [])]
