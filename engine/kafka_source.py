@@ -226,6 +226,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._reopen_at[partition] = asyncio.get_running_loop().time() + REOPEN_S
             return  # refused before, and nobody has reset the offset since
         self._stored[partition] = stored
+        if stored.next_offset > end:
+            # Another owner may have gone on since the end was asked for; its last transaction was waited for.
+            end = (await self._consumer.end_offsets([place]))[place]
         if not begin <= stored.next_offset <= end:
             self._refuse(partition, f"stored offset {stored.next_offset} is outside the broker's {begin} to {end}")
             return

@@ -72,3 +72,20 @@ def test_a_batch_is_no_dead_letter_when_its_offset_is_reset_while_its_commit_is_
     world.loop.pass_time(30)
     written = [(transaction.orders, transaction.letters) for transaction in world.committed if transaction.batches]
     assert written == [([(0, 0, GOOD)], []), ([(0, 0, GOOD), (0, 1, GOOD)], [])]
+
+
+def test_a_partition_is_not_refused_because_its_last_owner_went_on_while_it_was_opened(world: World) -> None:
+    """What was the topic's end when the new owner asked is not its end any more when it has the stored offset."""
+    world.start()
+    world.postgres.latency_s = 0.3
+    heir = start_process(world.loop, world.kafka, world.postgres, batch_max=10)
+    world.loop.pass_time(1)
+    world.loop.run(heir.hear({0}))
+    world.loop.pass_time(0.25)
+    world.kafka.append(0, GOOD)
+    refused = []
+    for _ in range(100):
+        world.loop.pass_time(0.1)
+        refused.append(heir.worker._table.refused)
+    assert heir.worker._table.positions() == {0: 1}
+    assert not any(refused)
