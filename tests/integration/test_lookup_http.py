@@ -5,13 +5,11 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import asyncpg
-import lookup.order_store
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from yarl import URL
 
-from handlers.reader import fetch_bodies
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
@@ -107,28 +105,6 @@ async def test_any_uid_can_be_asked_for(server: LookupServer, database: asyncpg.
     encoded = quote(order_uid, safe="").replace(".", "%2E")
     async with server.client.get(URL(f"/order/{encoded}", encoded=True)) as answer:
         assert (answer.status, await answer.read()) == (200, body)
-
-
-async def test_many_lookups_of_one_cold_order_cost_one_query(
-    server: LookupServer, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Five hundred callers at once, one SELECT."""
-    asked: list[list[str]] = []
-
-    async def counting(connection: asyncpg.Connection, uids: list[str], timeout_s: float) -> dict[str, bytes]:
-        asked.append(list(uids))
-        return await fetch_bodies(connection, uids, timeout_s)
-
-    monkeypatch.setattr(lookup.order_store, "fetch_bodies", counting)
-    order = make_order(OrderGenerator(5))
-    body = await store_order(database, order)
-
-    async def look_up() -> bytes:
-        async with server.client.get(path_of(order.order_uid)) as answer:
-            return await answer.read()
-
-    assert set(await asyncio.gather(*(look_up() for _ in range(500)))) == {body}
-    assert asked == [[order.order_uid]]
 
 
 @pytest.mark.parametrize(
