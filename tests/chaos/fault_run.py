@@ -14,6 +14,7 @@ from tests.chaos.checker import Report, VersionWatch, cache_settled, check, drai
 from tests.chaos.ledger import Ledger
 
 RECOVERY_TIMEOUT_S = 120.0
+LOAD_STEP = 200
 
 
 @attrs.define
@@ -49,17 +50,18 @@ class FaultRun:
         ledger: Ledger | None = None,
         drain_timeout_s: float = 90,
     ) -> Report:
-        """Publish `messages` while `break_things` breaks and heals, wait until all is drained, and check everything.
+        """Publish while `break_things` breaks and heals, wait until all is drained, and check everything.
 
-        Recovery is measured from `healed`, or else from the end of `break_things`, until all is consumed that had been
-        sent by then.
+        `messages` are sent, and more while `break_things` lasts: no trouble outlives its load. Recovery is measured
+        from `healed`, or else from the end of `break_things`, until all is consumed that had been sent by then.
         """
         ledger = self._ledger = ledger or self.ledger()
         watch = VersionWatch(self.settings)
         watching = asyncio.create_task(watch.run(), name="version-watch")
-        load = self._load = asyncio.create_task(ledger.publish(messages, per_second), name="load")
+        trouble = asyncio.ensure_future(break_things())
+        load = self._load = asyncio.create_task(_publish(ledger, messages, per_second, trouble), name="load")
         try:
-            await break_things()
+            await trouble
             recovering = self._recovering or self.healed()
             await load
             await drained(self.settings, last_offsets(ledger.sent), drain_timeout_s)
@@ -87,7 +89,7 @@ class FaultRun:
         wanted = len(self._ledger.sent) + messages
         while len(self._ledger.sent) < wanted:
             assert self._load is not None, "there is no load"
-            assert not self._load.done(), "the load has ended already: send more messages"
+            assert not self._load.done(), "the load has ended before the trouble: it failed"
             await asyncio.sleep(0.02)
 
     async def progress(self, messages: int = 200, timeout_s: float = 60) -> None:
@@ -111,3 +113,10 @@ class FaultRun:
                 return await check(connection, redis, self.settings, ledger.sent)
         finally:
             await connection.close(timeout=5)
+
+
+async def _publish(ledger: Ledger, messages: int, per_second: float, trouble: "asyncio.Future[None]") -> None:
+    """Publish `messages`, and more while the trouble lasts."""
+    await ledger.publish(messages, per_second)
+    while not trouble.done():
+        await ledger.publish(LOAD_STEP, per_second)

@@ -45,7 +45,7 @@ async def test_a_supervisor_gives_up_on_workers_that_die_at_boot(orderflow: Prog
         assert strays(orderflow, healthy) == []
         fault_run.remark = f"gave up after {len(delays)} restarts, delays from {delays[0]} to {delays[-1]} s"
 
-    report = await fault_run.under_load(another_engine_cannot_boot, messages=3000, per_second=400)
+    report = await fault_run.under_load(another_engine_cannot_boot, messages=2000, per_second=400)
     assert report.violations == []
     await drain(healthy)
 
@@ -67,6 +67,6 @@ async def test_a_worker_that_cannot_start_is_not_restarted(
         assert "BATCH_MAX_ORDERS" in "\n".join(spoilt.stderr_lines)
         assert strays(orderflow, healthy) == []
 
-    report = await fault_run.under_load(a_setting_is_spoilt, messages=4000, per_second=400)
+    report = await fault_run.under_load(a_setting_is_spoilt, messages=2000, per_second=400)
     assert report.violations == []
     await drain(healthy)

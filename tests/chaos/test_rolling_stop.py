@@ -31,7 +31,7 @@ async def test_an_engine_that_is_stopped_and_started_again_loses_nothing(
             fault_run.healed()
             engine = await started(orderflow, workers=2)
 
-    report = await fault_run.under_load(stop_and_start_again, messages=16000, per_second=2000)
+    report = await fault_run.under_load(stop_and_start_again, messages=8000, per_second=2000)
     fault_run.remark = told(drains)
     assert report.violations == []
     await drain(engine)
@@ -52,7 +52,7 @@ async def test_engines_are_renewed_one_by_one_while_others_go_on(orderflow: Prog
             await consumes(engines[0])
             engines.append(await started(orderflow, workers=1))
 
-    report = await fault_run.under_load(renew_the_older, messages=8000, per_second=500)
+    report = await fault_run.under_load(renew_the_older, messages=2000, per_second=500)
     fault_run.remark = told(drains)
     assert report.violations == []
     for engine in engines:

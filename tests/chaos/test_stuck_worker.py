@@ -44,7 +44,7 @@ async def test_a_worker_whose_event_loop_is_blocked_is_replaced_within_the_limit
     async def one_loop_blocks() -> None:
         reasons.append(await replaced(engine, fault_run, database))
 
-    report = await fault_run.under_load(one_loop_blocks, messages=10000, per_second=500)
+    report = await fault_run.under_load(one_loop_blocks, messages=2000, per_second=500)
     assert report.violations == []
     assert reasons == [f"no heartbeat for {HEARTBEAT_TIMEOUT_S:g} s"]
     blocked_s = seconds_until_stuck(engine, tmp_path)
@@ -64,7 +64,7 @@ async def test_a_worker_that_hangs_in_a_step_is_replaced(
     async def one_write_hangs() -> None:
         reasons.append(await replaced(engine, fault_run, database))
 
-    report = await fault_run.under_load(one_write_hangs, messages=8000, per_second=500)
+    report = await fault_run.under_load(one_write_hangs, messages=2000, per_second=500)
     assert report.violations == []
     assert reasons == ["step write is overdue"]
     fault_run.remark = f"found out after {seconds_until_stuck(engine, tmp_path):.1f} s"

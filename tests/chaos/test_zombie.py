@@ -80,7 +80,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing_and_rejoins(
         written.extend(await sleep.written())
         assert workers(zombie) == [worker]
 
-    report = await fault_run.under_load(freeze_until_the_heir_has_taken_over, messages=8000, per_second=500)
+    report = await fault_run.under_load(freeze_until_the_heir_has_taken_over, messages=2000, per_second=500)
     assert report.violations == []
     assert written == []
     await drain(zombie)
@@ -104,7 +104,7 @@ async def test_a_worker_that_stays_frozen_is_replaced(
         await shared_out(database, among=2)
         assert victim.pid not in [worker.pid for worker in workers(engine)]
 
-    report = await fault_run.under_load(freeze_until_it_is_replaced, messages=10000, per_second=500)
+    report = await fault_run.under_load(freeze_until_it_is_replaced, messages=2000, per_second=500)
     assert report.violations == []
     await drain(engine)
 
@@ -129,7 +129,7 @@ async def test_a_paused_machine_goes_on_with_the_workers_it_had(
         written.extend(await sleep.written())
         assert workers(zombie) == machine[1:]
 
-    report = await fault_run.under_load(freeze_both_for_long, messages=12000, per_second=500)
+    report = await fault_run.under_load(freeze_both_for_long, messages=2000, per_second=500)
     assert report.violations == []
     assert written == []
     assert zombie.seen("worker_stuck") == []
@@ -160,7 +160,7 @@ async def test_a_zombie_that_holds_a_lock_blocks_nobody_for_long_and_writes_noth
         written.extend(await sleep.written())
         assert workers(zombie) == [worker]
 
-    report = await fault_run.under_load(until_the_heir_has_cut_it_off, messages=5000, per_second=300)
+    report = await fault_run.under_load(until_the_heir_has_cut_it_off, messages=2000, per_second=300)
     assert report.violations == []
     assert written == []
     await drain(zombie)
