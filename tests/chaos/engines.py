@@ -60,8 +60,9 @@ async def kill_supervisor(engine: Running) -> list[psutil.Process]:
     """Kill the supervisor with SIGKILL; return the workers that it had at that moment."""
     engine.send_signal(signal.SIGSTOP)  # so that it starts no worker between the look and the shot
     orphans = engine.children
-    engine.send_signal(signal.SIGKILL)
-    await engine.process.wait()
+    supervisor = psutil.Process(engine.pid)
+    supervisor.kill()
+    await all_gone([supervisor], GRACE_S)
     return orphans
 
 
