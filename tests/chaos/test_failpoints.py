@@ -27,6 +27,7 @@ async def run_with_a_death(
 
     async def one_worker_dies_there() -> None:
         died = await engine.wait_for("worker_died", timeout_s=60)
+        await fault_run.load_goes_on()
         fault_run.healed()
         assert died["exit_code"] == -9
         assert os.listdir(fired) == [failpoint.translate(str.maketrans("=@", "--"))]

@@ -19,6 +19,7 @@ async def test_nothing_is_lost_or_repeated_when_workers_are_killed_under_load(
             await consumes(engine)
             started = len(engine.seen("worker_started"))
             fault_run.random.choice(workers(engine)).kill()
+            await fault_run.load_goes_on()
             fault_run.healed()
             await engine.wait_for("worker_restarting", count=kills)
             await engine.wait_for("worker_started", count=started + 1, timeout_s=40)

@@ -36,6 +36,7 @@ async def test_workers_end_by_themselves_when_their_supervisor_is_killed(
     async def kill_it_and_start_another() -> None:
         await consumes(engines[0])
         orphans = await kill_supervisor(engines[0])
+        await fault_run.load_goes_on()
         fault_run.healed()
         assert len(orphans) == 2
         await all_gone(orphans, 2 * DRAIN_S)
@@ -91,6 +92,7 @@ async def test_a_blocked_worker_does_not_outlive_its_supervisor(
         await eventually(lambda: asyncio.to_thread(lambda: list(tmp_path.iterdir())), bool, timeout_s=60)
         [blocked] = workers(engine)
         assert await kill_supervisor(engine) == [blocked]
+        await fault_run.load_goes_on()
         fault_run.healed()
         await all_gone([blocked], BOOT_S)
         assert engine.seen("worker_stopped") == []

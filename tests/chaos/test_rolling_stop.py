@@ -28,6 +28,7 @@ async def test_an_engine_that_is_stopped_and_started_again_loses_nothing(
             await consumes(engine, batches=1)
             drains.append(await drain(engine))
             assert await group_members(settings) == 0
+            await fault_run.load_goes_on()
             fault_run.healed()
             engine = await started(orderflow, workers=2)
 
@@ -48,6 +49,7 @@ async def test_engines_are_renewed_one_by_one_while_others_go_on(orderflow: Prog
             for engine in engines:
                 await consumes(engine)
             drains.append(await drain(engines.pop(0)))
+            await fault_run.load_goes_on()
             fault_run.healed()
             await consumes(engines[0])
             engines.append(await started(orderflow, workers=1))

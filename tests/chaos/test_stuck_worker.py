@@ -19,6 +19,7 @@ NOISE_S = 10.0
 async def replaced(engine: Running, fault_run: FaultRun, database: asyncpg.Connection) -> str:
     """Wait until a stuck worker was killed and its replacement consumes; return what it was killed for."""
     stuck = await engine.wait_for("worker_stuck", timeout_s=60)
+    await fault_run.load_goes_on()
     fault_run.healed()
     died = await engine.wait_for("worker_died")
     assert (died["exit_code"], died["killed_for"]) == (-9, stuck["reason"])
