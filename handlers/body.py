@@ -6,17 +6,24 @@ two bodies without parsing either.
 
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import Any
 
 from msgspec import json
 
-from handlers.model import Delivery, Item, Order, Payment
+from handlers.model import Order, UtcTime
 
 VERSION_WIDTH = len('2026-01-01T00:00:00.000000Z"}')
 """How many bytes at a body's end are its version: `updated_at`, the closing quote and the closing brace."""
 DIGEST_BYTES = 16
 BEFORE_VERSION = b'","updated_at":"'
 
-_encode = json.Encoder().encode
+
+def _short_time(moment: Any) -> str:
+    assert isinstance(moment, UtcTime)
+    return moment.isoformat().removesuffix("+00:00") + "Z"
+
+
+_encode = json.Encoder(enc_hook=_short_time).encode
 
 
 def render_time(moment: datetime) -> str:
@@ -31,24 +38,7 @@ def version_of(updated_at: datetime) -> bytes:
 
 def render_content(order: Order) -> bytes:
     """Return the order as a JSON object in the contract's order of fields: `{...}`."""
-    return _encode(
-        {
-            "order_uid": order.order_uid,
-            "track_number": order.track_number,
-            "entry": order.entry,
-            "delivery": _delivery(order.delivery),
-            "payment": _payment(order.payment),
-            "items": [_item(item) for item in order.items],
-            "locale": order.locale,
-            "internal_signature": order.internal_signature,
-            "customer_id": order.customer_id,
-            "delivery_service": order.delivery_service,
-            "shardkey": order.shardkey,
-            "sm_id": order.sm_id,
-            "date_created": _short_time(order.date_created),
-            "oof_shard": order.oof_shard,
-        }
-    )
+    return _encode(order)
 
 
 def digest(content: bytes) -> bytes:
@@ -73,50 +63,3 @@ def body_belongs_to(body: bytes, order_uid: str) -> bool:
         and body.endswith(b'Z"}')
         and body.endswith(BEFORE_VERSION, 0, -VERSION_WIDTH)
     )
-
-
-def _short_time(moment: datetime) -> str:
-    return moment.replace(tzinfo=None).isoformat() + "Z"
-
-
-def _delivery(part: Delivery) -> dict[str, str]:
-    return {
-        "name": part.name,
-        "phone": part.phone,
-        "zip": part.zip,
-        "city": part.city,
-        "address": part.address,
-        "region": part.region,
-        "email": part.email,
-    }
-
-
-def _payment(part: Payment) -> dict[str, str | int]:
-    return {
-        "transaction": part.transaction,
-        "request_id": part.request_id,
-        "currency": part.currency,
-        "provider": part.provider,
-        "amount": part.amount,
-        "payment_dt": part.payment_dt,
-        "bank": part.bank,
-        "delivery_cost": part.delivery_cost,
-        "goods_total": part.goods_total,
-        "custom_fee": part.custom_fee,
-    }
-
-
-def _item(part: Item) -> dict[str, str | int]:
-    return {
-        "chrt_id": part.chrt_id,
-        "track_number": part.track_number,
-        "price": part.price,
-        "rid": part.rid,
-        "name": part.name,
-        "sale": part.sale,
-        "size": part.size,
-        "total_price": part.total_price,
-        "nm_id": part.nm_id,
-        "brand": part.brand,
-        "status": part.status,
-    }

@@ -1,7 +1,6 @@
 """RFC 3339 times, read strictly."""
 
 import re
-from datetime import datetime
 
 from handlers.model import UtcTime
 
@@ -17,6 +16,6 @@ def parse_time(value: object) -> UtcTime:
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
         raise ValueError(TIME_RULE)
     try:
-        return UtcTime.of(datetime.fromisoformat(value.upper()))
+        return UtcTime.of(UtcTime.fromisoformat(value.upper()))
     except (ValueError, OverflowError):
         raise ValueError(TIME_RULE) from None

@@ -8,10 +8,12 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
+import attrs
 from cattrs import ClassValidationError, Converter
 from cattrs.errors import BaseValidationError
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn_from_attrs
 from msgspec import Meta
+from msgspec.structs import fields
 
 from engine.verdict import FieldError, Rejected
 from handlers.model import Delivery, Item, Key, Order, Payment, UtcTime
@@ -74,7 +76,7 @@ def _object_hook(
     cls: type[Any], rule: Callable[[dict[str, Any]], list[FieldError]] | None = None
 ) -> Callable[[Any, Any], Any]:
     """Structure an object, and apply a rule about several of its fields, whether or not others of them are at fault."""
-    structure = make_dict_structure_fn(cls, _converter)
+    structure = make_dict_structure_fn_from_attrs(_fields(cls), cls, _converter)
 
     def hook(value: Any, kind: Any) -> Any:
         if not isinstance(value, dict):
@@ -89,6 +91,26 @@ def _object_hook(
         return result
 
     return hook
+
+
+def _fields(cls: type[Any]) -> list[Any]:
+    """Describe a struct's fields as cattrs knows fields."""
+    return [
+        attrs.Attribute(  # type: ignore[call-arg]  # its public way of being made is a class definition
+            name=field.encode_name,
+            type=field.type,
+            default=attrs.NOTHING if field.required else field.default,
+            validator=None,
+            repr=True,
+            cmp=None,
+            hash=None,
+            init=True,
+            inherited=False,
+            kw_only=True,
+            alias=field.encode_name,
+        )
+        for field in fields(cls)
+    ]
 
 
 def _amount_adds_up(payment: dict[str, Any]) -> list[FieldError]:

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 import asyncpg
-import attrs
 import pytest
+from msgspec.structs import replace
 from playwright.async_api import Browser, Page, Route, expect
 
 from handlers.model import Order
@@ -75,7 +75,7 @@ async def test_the_json_is_the_answer_itself(page: Page, server: LookupServer, d
     """Integers that JavaScript would round keep their digits, in the JSON and in the table."""
     order = make_order(OrderGenerator(32))
     large = 2**63 - 1
-    order.items[0] = attrs.evolve(order.items[0], nm_id=large, chrt_id=large - 2)
+    order.items[0] = replace(order.items[0], nm_id=large, chrt_id=large - 2)
     await store_order(database, order)
     await page.goto(address(server, f"/?order={order.order_uid}"))
     await page.get_by_text("JSON", exact=False).first.click()
@@ -134,14 +134,14 @@ async def test_an_outage_can_be_tried_again(page: Page, server: LookupServer, da
 async def test_markup_in_an_order_is_only_text(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:
     """Every text of the order holds an attack, the uid included; none of it runs."""
     order = make_order(OrderGenerator(36), order_uid=MARKUP, track_number=MARKUP, customer_id=MARKUP, locale=MARKUP)
-    order = attrs.evolve(
+    order = replace(
         order,
         delivery_service=MARKUP,
-        delivery=attrs.evolve(
+        delivery=replace(
             order.delivery, name=MARKUP, phone=MARKUP, city=MARKUP, address=MARKUP, region=MARKUP, email=MARKUP
         ),
-        payment=attrs.evolve(order.payment, currency=MARKUP, provider=MARKUP, bank=MARKUP, transaction=MARKUP),
-        items=[attrs.evolve(item, name=MARKUP, brand=MARKUP, size=MARKUP) for item in order.items],
+        payment=replace(order.payment, currency=MARKUP, provider=MARKUP, bank=MARKUP, transaction=MARKUP),
+        items=[replace(item, name=MARKUP, brand=MARKUP, size=MARKUP) for item in order.items],
     )
     await store_order(database, order)
     await page.goto(address(server))
@@ -165,7 +165,7 @@ async def test_a_russian_reader_gets_russian(browser: Browser, server: LookupSer
 async def test_the_page_fits_a_phone(browser: Browser, server: LookupServer, database: asyncpg.Connection) -> None:
     """Nothing sticks out of 390 pixels, however long a word is."""
     order = make_order(OrderGenerator(37), order_uid="x" * 300)
-    order.items[0] = attrs.evolve(order.items[0], name="W" * 200, brand="M" * 200)
+    order.items[0] = replace(order.items[0], name="W" * 200, brand="M" * 200)
     await store_order(database, order)
     context = await browser.new_context(viewport={"width": 390, "height": 844}, locale="en-US")
     page = await context.new_page()

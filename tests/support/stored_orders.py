@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import attrs
 from asyncpg import Connection
 from msgspec import json
+from msgspec.structs import asdict, replace
 
 from handlers.body import render_body
 from handlers.decode import decode_order
@@ -19,7 +19,7 @@ def make_order(generator: OrderGenerator, **changes: Any) -> Order:
     """Return a valid order, with some of its own fields changed."""
     order = decode_order(json.encode(generator.order()))
     assert isinstance(order, Order)
-    return attrs.evolve(order, **changes)
+    return replace(order, **changes)
 
 
 async def store_order(connection: Connection, order: Order) -> bytes:
@@ -42,19 +42,14 @@ async def store_order(connection: Connection, order: Order) -> bytes:
                 "oof_shard",
             )
         },
-        **{f"delivery_{name}": value for name, value in attrs.asdict(delivery).items()},
-        **{
-            f"payment_{name}".replace("payment_payment_", "payment_"): value
-            for name, value in attrs.asdict(payment).items()
-        },
+        **{f"delivery_{name}": value for name, value in asdict(delivery).items()},
+        **{f"payment_{name}".replace("payment_payment_", "payment_"): value for name, value in asdict(payment).items()},
         "created_at": STORED_AT,
         "updated_at": STORED_AT,
     }
     await _insert(connection, "orders", row)
     for position, item in enumerate(order.items):
-        await _insert(
-            connection, "order_items", {"order_uid": order.order_uid, "position": position, **attrs.asdict(item)}
-        )
+        await _insert(connection, "order_items", {"order_uid": order.order_uid, "position": position, **asdict(item)})
     return render_body(order, STORED_AT, STORED_AT)
 
 

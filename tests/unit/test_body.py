@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict, replace
 
 from handlers.body import (
     DIGEST_BYTES,
@@ -85,11 +85,11 @@ def test_content_comes_back_as_an_equal_order(
     uid: str, city: str, email: str, size: str, moment: datetime, sm_id: int
 ) -> None:
     """Whatever the texts hold: quotes, backslashes, line separators, any script."""
-    order = attrs.evolve(
+    order = replace(
         ORDER,
         order_uid=uid,
-        delivery=attrs.evolve(ORDER.delivery, city=city, email=email),
-        items=[attrs.evolve(ORDER.items[0], size=size)],
+        delivery=replace(ORDER.delivery, city=city, email=email),
+        items=[replace(ORDER.items[0], size=size)],
         date_created=UtcTime.of(moment),
         sm_id=sm_id,
     )
@@ -108,7 +108,7 @@ def test_content_comes_back_as_an_equal_order(
 )
 def test_date_created_is_answered_in_utc(moment: datetime, expected: str) -> None:
     """Whole seconds have no fraction, and a year has four digits."""
-    content = render_content(attrs.evolve(ORDER, date_created=UtcTime.of(moment)))
+    content = render_content(replace(ORDER, date_created=UtcTime.of(moment)))
     assert json.loads(content)["date_created"] == expected
 
 
@@ -158,7 +158,7 @@ def test_equal_content_has_an_equal_digest() -> None:
     """An instant in another zone is the same instant."""
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     elsewhere = moment.astimezone(timezone(timedelta(hours=3)))
-    one, other = (render_content(attrs.evolve(ORDER, date_created=UtcTime.of(at))) for at in (moment, elsewhere))
+    one, other = (render_content(replace(ORDER, date_created=UtcTime.of(at))) for at in (moment, elsewhere))
     assert digest(one) == digest(other)
     assert len(digest(one)) == DIGEST_BYTES
 
@@ -167,20 +167,18 @@ def changes() -> list[Order]:
     item = ORDER.items[0]
     other = {str: "changed", int: 987_654}
     changed = [
-        attrs.evolve(ORDER, **{name: other[type(value)]})
-        for name, value in attrs.asdict(ORDER, recurse=False).items()
-        if type(value) in other
+        replace(ORDER, **{name: other[type(value)]}) for name, value in asdict(ORDER).items() if type(value) in other
     ]
     for name in ("delivery", "payment"):
         part = getattr(ORDER, name)
-        for field, value in attrs.asdict(part).items():
-            changed.append(attrs.evolve(ORDER, **{name: attrs.evolve(part, **{field: other[type(value)]})}))
-    for field, value in attrs.asdict(item).items():
-        changed.append(attrs.evolve(ORDER, items=[attrs.evolve(item, **{field: other[type(value)]}), *ORDER.items[1:]]))
-    changed.append(attrs.evolve(ORDER, date_created=UtcTime.of(ORDER.date_created + timedelta(microseconds=1))))
-    changed.append(attrs.evolve(ORDER, items=[*ORDER.items, attrs.evolve(item, rid="one more")]))
-    changed.append(attrs.evolve(ORDER, items=[attrs.evolve(item, rid="swapped"), item]))
-    changed.append(attrs.evolve(ORDER, items=[item, attrs.evolve(item, rid="swapped")]))
+        for field, value in asdict(part).items():
+            changed.append(replace(ORDER, **{name: replace(part, **{field: other[type(value)]})}))
+    for field, value in asdict(item).items():
+        changed.append(replace(ORDER, items=[replace(item, **{field: other[type(value)]}), *ORDER.items[1:]]))
+    changed.append(replace(ORDER, date_created=UtcTime.of(ORDER.date_created + timedelta(microseconds=1))))
+    changed.append(replace(ORDER, items=[*ORDER.items, replace(item, rid="one more")]))
+    changed.append(replace(ORDER, items=[replace(item, rid="swapped"), item]))
+    changed.append(replace(ORDER, items=[item, replace(item, rid="swapped")]))
     return changed
 
 
@@ -195,7 +193,7 @@ def test_any_change_of_an_order_changes_its_digest() -> None:
 @pytest.mark.parametrize("uid", ["a", "a b", 'a"b', "a\\", "ж", "a/b", "😀", "\u2028", "a'", "\x7f", "</script>"])
 def test_a_whole_body_belongs_to_its_order_alone(uid: str) -> None:
     """Not to an order whose uid begins alike, ends alike, or looks alike."""
-    body = body_of(attrs.evolve(ORDER, order_uid=uid))
+    body = body_of(replace(ORDER, order_uid=uid))
     assert body_belongs_to(body, uid)
     for other in ("", uid[:-1], f"{uid}x", f"{uid},", f'{uid}"', f"x{uid}", f"{uid} ", uid * 2, uid.upper() + "!"):
         assert not body_belongs_to(body, other)
@@ -203,7 +201,7 @@ def test_a_whole_body_belongs_to_its_order_alone(uid: str) -> None:
 
 def test_a_uid_cannot_be_made_to_look_like_another() -> None:
     """What a uid holds is escaped, so that its end is its end."""
-    body = body_of(attrs.evolve(ORDER, order_uid='a","track_number":"x'))
+    body = body_of(replace(ORDER, order_uid='a","track_number":"x'))
     assert not body_belongs_to(body, "a")
 
 
@@ -217,7 +215,7 @@ def test_a_body_that_was_cut_is_nobodys() -> None:
 
 def test_a_body_that_was_cut_after_an_email_is_nobodys() -> None:
     """An address that ends with a Z makes a part look like the end."""
-    order = attrs.evolve(ORDER, delivery=attrs.evolve(ORDER.delivery, email="someone@example.XYZ"))
+    order = replace(ORDER, delivery=replace(ORDER.delivery, email="someone@example.XYZ"))
     body = body_of(order)
     assert not any(body_belongs_to(body[:at], order.order_uid) for at in range(len(body)))
 
