@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from asyncpg import Connection
 
@@ -15,6 +14,7 @@ from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.dead_letter_headers import letter_headers
 from engine.dead_letter_store import TOO_LARGE, lock_waiting_letters, mark_published
+from engine.kafka_producer import KafkaProducer
 from engine.postgres import Link, describe, is_outage
 from engine.status import Status
 
@@ -170,7 +170,7 @@ class DeadLetterPublisher:
 
     async def _started_producer(self) -> Any:
         if self._producer is None:
-            producer = AIOKafkaProducer(
+            producer = KafkaProducer(
                 acks="all",
                 # An idempotent one would try for ever, and could not be stopped meanwhile.
                 enable_idempotence=False,

@@ -5,9 +5,9 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any, Self
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from engine.kafka_producer import KafkaProducer
 from orderflow.messages import Message
 
 ANSWER_TIMEOUT_S = 60.0
@@ -101,8 +101,8 @@ class Publisher:
         await self._stop()
         self._producer = await self._start()
 
-    async def _start(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
+    async def _start(self) -> KafkaProducer:
+        producer = KafkaProducer(
             **self._options,
             acks="all",
             enable_idempotence=True,

@@ -33,7 +33,7 @@ MEGABYTE = 1_000_000
 FIELDS_HEADER_BYTES = 4096
 
 MAY_BE_ABSENT = {"internal_signature", "delivery_service", "shardkey", "sm_id", "oof_shard"}
-NOTHING: dict[str, bytes | None] = {"no value": None, "an empty value": b""}
+NOTHING: dict[str, bytes | None] = {"no value": None, "neither key nor value": None, "an empty value": b""}
 NO_ORDER: dict[str, tuple[bytes, list[str]]] = {
     "wrong types everywhere": (
         order_with(
@@ -123,7 +123,7 @@ class Saboteur:
         self._random.shuffle(bad)
         for name, value in bad:
             await self._send_good()
-            key, offset = await self._send(value)
+            key, offset = await self._send(value, KEYS[:1] if name == "neither key nor value" else KEYS)
             verdict = decode_order(value)
             assert isinstance(verdict, Rejected)
             self.letters[offset] = Letter(name, key, value, verdict)
@@ -136,12 +136,12 @@ class Saboteur:
         if self._odd:
             _, odd = self._odd.popitem()
             value, version = odd.replace(ORDER["order_uid"].encode(), uid.encode()), ORDER["sm_id"]
-        _, offset = await self._send(value)
+        _, offset = await self._send(value, KEYS)
         self._ledger.sent.append(Sent(uid, version, PARTITION, offset))
 
-    async def _send(self, value: bytes | None) -> tuple[bytes | None, int]:
+    async def _send(self, value: bytes | None, keys: list[bytes | None]) -> tuple[bytes | None, int]:
         small = len(value or b"") < MEGABYTE  # or else key and headers would make it too large for the topic
-        key, headers = (self._random.choice(KEYS), self._random.choice(HEADERS)) if small else (None, [])
+        key, headers = (self._random.choice(keys), self._random.choice(HEADERS)) if small else (None, [])
         record: Record = (key, value, headers)
         return key, await send_odd(self._settings, [record], PARTITION)
 

@@ -5,6 +5,7 @@ import asyncpg
 from orderflow.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import connect
+from tests.support.odd_headers import send_odd
 from tests.support.programs import Programs
 from tests.support.topic import receive, send
 from tests.support.topic_admin import configure_topic
@@ -27,6 +28,20 @@ async def test_a_letter_too_large_for_its_topic_is_set_aside_alone(
     found = await eventually(lambda: database.fetch(kept), lambda rows: len(rows) == 1)
     assert tuple(found[0]) == (3 * LIMIT_BYTES, "too large for the dead-letter topic")
     assert engine.seen("outage_started", of="dlq") == []
+    assert await engine.stop() == 0
+
+
+async def test_a_letter_with_neither_key_nor_value_is_published(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Kafka takes such records, and so does the dead-letter topic."""
+    await send_odd(settings, [(None, None, [])], partition=3)
+    engine = await orderflow.start("engine", "--workers", "1")
+    [letter] = await receive(settings, settings.kafka_dlq_topic, 1)
+    assert (letter.key, letter.value) == (None, None)
+    assert dict(letter.headers)["x-failure-reason"] == b"empty_message"
+    waiting = "SELECT count(*) FROM dead_letters WHERE published_at IS NULL"
+    await eventually(lambda: database.fetchval(waiting), lambda count: count == 0)
     assert await engine.stop() == 0
 
 

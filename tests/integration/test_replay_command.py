@@ -23,10 +23,11 @@ async def test_what_is_sent_is_the_original_message_to_its_original_partition(
     stored = {"partition": 2, "headers": headers, "replay_count": 1, "settled_count": 1}
     await store_letter(database, settings, kafka_offset=57, key=None, payload=b"", **stored)
     await store_letter(database, settings, kafka_offset=58, key=b"\xff", payload=None, partition=2)
+    await store_letter(database, settings, kafka_offset=59, key=None, payload=None, partition=2)
     await store_letter(database, settings, kafka_offset=1, payload=b"resolved", partition=2, resolved_at=FAILED_AT)
-    assert (await orderflow.run("dlq", "replay", "--everything")).lines == ["Replayed 2 letters: invalid_order 2"]
+    assert (await orderflow.run("dlq", "replay", "--everything")).lines == ["Replayed 3 letters: invalid_order 3"]
 
-    first, second = await receive(settings, settings.kafka_topic, 2, partition=2)
+    first, second, third = await receive(settings, settings.kafka_topic, 3, partition=2)
     assert (first.key, first.value) == (None, b"")
     assert list(first.headers) == [
         ("trace", b"\xff\x00"),
@@ -38,10 +39,11 @@ async def test_what_is_sent_is_the_original_message_to_its_original_partition(
     ]
     assert (second.key, second.value) == (b"\xff", None)
     assert dict(second.headers)["x-replay-count"] == b"1"
+    assert (third.key, third.value, dict(third.headers)["x-original-offset"]) == (None, None, b"59")
     counted = {
         letter["kafka_offset"]: (letter["replay_count"], letter["replayed_at"]) for letter in await letters(database)
     }
-    assert [(offset, count) for offset, (count, _) in counted.items()] == [(1, 0), (57, 2), (58, 1)]
+    assert [(offset, count) for offset, (count, _) in counted.items()] == [(1, 0), (57, 2), (58, 1), (59, 1)]
     assert counted[1][1] is None
     assert counted[57][1] is not None
 
