@@ -185,7 +185,7 @@ class MemoryPostgres:
         return "INSERT 0 1"
 
     async def _locked(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Row | None:
-        """Return the row that the statement is about, locked, if it fulfils the conditions before and after that."""
+        """Return the row that the statement is about, if it fulfils the conditions before and after it is locked."""
         conditions = _CONDITION.findall(sql.split("WHERE")[1])
         key = args[:3]
 
@@ -193,7 +193,7 @@ class MemoryPostgres:
             row = own.offsets.get(key) or self.offsets.get(key)
             return row if row and all(row[column] == args[int(n) - 1] for column, n in conditions) else None
 
-        if found() is not None:
+        if found() is not None and "UPDATE" in sql:
             await self._acquire(backend, own, key)
         return found()
 

@@ -46,6 +46,7 @@ class OffsetsMachine(RuleBasedStateMachine):
         self.next_offset = dict.fromkeys(range(PARTITIONS), 0)
         self.highest = dict.fromkeys(range(PARTITIONS), 0)
         self.wrong: list[str] = []
+        self.wakes: list[asyncio.TimerHandle] = []
         self.resets: list[asyncio.Task[None]] = []
         self.processes = [start_process(self.loop, self.kafka, self.postgres, batch_max) for _ in range(PROCESSES)]
         self.load = self.loop.create_task(self.produce_steadily(load_s))
@@ -119,7 +120,7 @@ class OffsetsMachine(RuleBasedStateMachine):
         """Freeze a worker for a while, and give away what it had."""
         client = self.processes[number].client
         client.freeze()
-        self.loop.call_later(frozen_s, client.wake)
+        self.wakes.append(self.loop.call_later(frozen_s, client.wake))
         self.rebalance(owners, set(), seconds)
 
     @rule(number=NUMBERS, owners=OWNERS, frozen_s=PERIODS, seconds=SECONDS)
@@ -196,15 +197,16 @@ class OffsetsMachine(RuleBasedStateMachine):
             self.stack.close()
 
     def settle(self) -> None:
-        """Mend everything: then nothing is left out, and each worker ends well."""
+        """Mend everything: then nothing is left out, whoever stays frozen; and who is awake at last ends well."""
         self.load.cancel()
         self.postgres.latency_s = 0
         self.postgres.come_back()
         self.postgres.lost_commits.clear()
-        for process in self.processes:
-            process.client.wake()
+        for wake in self.wakes:
+            wake.cancel()
+        self.processes[0].client.wake()
         self.loop.pass_time()
-        self.rebalance(tuple(range(PARTITIONS)), set(), 0)
+        self.rebalance((0,) * PARTITIONS, set(), 0)
         for reset in self.resets:
             self.loop.run_until_complete(reset)
         for partition in range(PARTITIONS):
@@ -214,6 +216,7 @@ class OffsetsMachine(RuleBasedStateMachine):
             self.loop.pass_time(1)
         assert self.next_offset == self.kafka.ends, "nothing is skipped or stuck"
         for process in self.processes:
+            process.client.wake()
             process.asked_to_stop = True
             process.worker.request_stop()
         self.loop.pass_time(60)
