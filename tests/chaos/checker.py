@@ -127,9 +127,9 @@ async def check(
     report = Report(len(sent))
     await _check_orders(connection, sent, report)
     await _check_dead_letters(connection, settings, sent, report)
-    await _check_once(connection, settings, sent, report)
+    await check_once(connection, settings, report)
     report.stale += await stale_answers(connection, redis, sent)
-    await _check_committed(connection, settings, report)
+    await check_committed(connection, settings, report)
     return report
 
 
@@ -166,8 +166,8 @@ async def _check_dead_letters(
     report.repeated += [f"(a) the valid message at {place} is a dead letter" for place in sorted(letters & valid)]
 
 
-async def _check_once(connection: asyncpg.Connection, settings: Settings, sent: list[Sent], report: Report) -> None:
-    """No offset may have been committed in two batches: the batches' ranges of a partition must not overlap."""
+async def check_once(connection: asyncpg.Connection, settings: Settings, report: Report) -> None:
+    """Check that the batches hold every message, and none of them twice: their ranges must not overlap."""
     rows = await connection.fetch(
         "SELECT (s->>'partition')::int AS partition, (s->>'first_offset')::bigint AS first, "
         "(s->>'last_offset')::bigint AS last FROM batches, jsonb_array_elements(sources) s "
@@ -180,8 +180,8 @@ async def _check_once(connection: asyncpg.Connection, settings: Settings, sent: 
             report.repeated.append(f"(a) two batches hold offset {row['first']} of partition {row['partition']}")
         previous = row
     total = await connection.fetchval("SELECT sum(messages) FROM batches WHERE topic = $1", settings.kafka_topic)
-    if (total or 0) < len(sent):
-        report.lost.append(f"(a) the batches hold {total} messages of {len(sent)}")
+    if (total or 0) < report.sent:
+        report.lost.append(f"(a) the batches hold {total} messages of {report.sent}")
 
 
 async def cache_settled(connection: asyncpg.Connection, redis: Redis, sent: list[Sent]) -> None:
@@ -206,7 +206,8 @@ async def stale_answers(connection: asyncpg.Connection, redis: Redis, sent: list
     return found
 
 
-async def _check_committed(connection: asyncpg.Connection, settings: Settings, report: Report) -> None:
+async def check_committed(connection: asyncpg.Connection, settings: Settings, report: Report) -> None:
+    """Check that Kafka's committed offsets have not passed PostgreSQL's: (b)."""
     stored = await stored_offsets(connection, settings)
     consumer = AIOKafkaConsumer(group_id=settings.kafka_group_id, enable_auto_commit=False, **kafka_options(settings))
     await consumer.start()
