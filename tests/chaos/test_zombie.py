@@ -31,9 +31,14 @@ class Sleep:
     def __init__(self, zombie: Running, database: asyncpg.Connection) -> None:
         self._zombie = zombie
         self._database = database
-        self._since = datetime.now(UTC)
+        self._taken_over_at = datetime.max.replace(tzinfo=UTC)
         self._asleep = len(zombie.events)
         self._joins = len(zombie.seen("partitions_assigned"))
+
+    async def others_take_over(self, heir: Running) -> None:
+        """Wait until the heir owns all partitions: what the zombie writes from now on is one batch too many."""
+        await takes_over(heir)
+        self._taken_over_at = datetime.now(UTC)
 
     async def ends(self) -> None:
         """Wait until the worker or its replacement has joined the group again, and consumes."""
@@ -46,9 +51,9 @@ class Sleep:
         awake = self._zombie.events[self._asleep :]
         joined = next(index for index, line in enumerate(awake) if line["event"] == "partitions_assigned")
         logged = [line["batch_id"] for line in awake[:joined] if line["event"] == "batch_committed"]
-        # A batch that was committed before the freeze may be logged after it.
+        # A batch whose COMMIT was under way when its worker froze may be logged when that wakes up.
         late = "SELECT batch_id::text FROM batches WHERE batch_id = ANY($1::uuid[]) AND committed_at > $2"
-        return [row[0] for row in await self._database.fetch(late, logged, self._since)]
+        return [row[0] for row in await self._database.fetch(late, logged, self._taken_over_at)]
 
 
 async def frozen(process: psutil.Process) -> None:
@@ -73,7 +78,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing_and_rejoins(
         [worker] = workers(zombie)
         sleep = Sleep(zombie, database)
         freeze(worker)
-        await takes_over(heir)
+        await sleep.others_take_over(heir)
         thaw(worker)
         await fault_run.load_goes_on()
         fault_run.healed()
@@ -124,7 +129,7 @@ async def test_a_paused_machine_goes_on_with_the_workers_it_had(
         machine = [psutil.Process(zombie.pid), *workers(zombie)]
         sleep = Sleep(zombie, database)
         freeze(*machine)
-        await asyncio.gather(takes_over(heir), asyncio.sleep(HEARTBEAT_TIMEOUT_S + 3))
+        await asyncio.gather(sleep.others_take_over(heir), asyncio.sleep(HEARTBEAT_TIMEOUT_S + 3))
         thaw(*machine)
         await fault_run.load_goes_on()
         fault_run.healed()
@@ -156,7 +161,7 @@ async def test_a_zombie_that_holds_a_lock_blocks_nobody_for_long_and_writes_noth
         sleep = Sleep(zombie, database)
         freeze(psutil.Process(zombie.pid))  # or it might replace its worker before that can wake up
         await heir.wait_for("blocker_terminated", timeout_s=40)
-        await takes_over(heir)
+        await sleep.others_take_over(heir)
         thaw(psutil.Process(zombie.pid), worker)
         await fault_run.load_goes_on()
         fault_run.healed()
