@@ -39,6 +39,20 @@ async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool = True) -> bool:
+    """Do as `wait_until_ready` does, and return True; return False as soon as `stop` is set before."""
+    ready = asyncio.create_task(wait_until_ready(settings, kafka=kafka), name="preflight")
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not ready.done():
+        ready.cancel()
+        await asyncio.wait({ready})
+        return False
+    await ready
+    return True
+
+
 async def wait_for_postgres(settings: Settings) -> None:
     """Return when PostgreSQL answers and has the current schema. Raises `Failed` and `CannotStart`."""
     place = f"POSTGRES_HOST, POSTGRES_PORT ({settings.postgres_host}:{settings.postgres_port})"

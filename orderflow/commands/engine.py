@@ -1,6 +1,7 @@
 """`orderflow engine`: the supervisor and its worker processes."""
 
 import asyncio
+import signal
 import sys
 
 import attrs
@@ -9,7 +10,7 @@ import click
 from engine.restart import RestartPolicy
 from engine.supervisor import ChildSpec, Supervisor
 from orderflow.logs import configure_logging
-from orderflow.preflight import wait_until_ready
+from orderflow.preflight import ready_before
 from orderflow.settings import Settings, load_settings
 from orderflow.worker_reports import WorkerReports
 
@@ -30,7 +31,11 @@ def engine(workers: int | None) -> None:
 
 
 async def _supervise(settings: Settings) -> int:
-    await wait_until_ready(settings)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not await ready_before(stop, settings):
+        return 0
     reports = WorkerReports(settings)
     supervisor = Supervisor(
         [

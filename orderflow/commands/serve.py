@@ -28,7 +28,7 @@ from engine.supervisor import ChildSpec, Supervisor
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.exits import CannotStart
 from orderflow.logs import configure_logging
-from orderflow.preflight import wait_until_ready
+from orderflow.preflight import ready_before
 from orderflow.project import project_root
 from orderflow.settings import Settings, load_settings
 
@@ -61,7 +61,7 @@ def serve(processes: int, share: int | None) -> None:
 
 async def _supervise(settings: Settings, processes: int) -> int:
     _check_address(settings)
-    if not await _ready_before(_stop_signal(settings), settings):
+    if not await ready_before(_stop_signal(settings), settings, kafka=False):
         return 0
     supervisor = Supervisor(
         [
@@ -97,7 +97,8 @@ async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
     sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), lambda: Beat(state=State.RUNNING))
     heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
     try:
-        if await _ready_before(stop, settings):
+        # Kafka is not needed: lookups do not touch it, and /healthz says how it is.
+        if await ready_before(stop, settings, kafka=False):
             await _answer_requests(settings, name, stop, shared=shared)
     finally:
         heartbeat.cancel()
@@ -141,18 +142,3 @@ def _stop_signal(settings: Settings) -> asyncio.Event:
 
         watch_lifeline(lifeline, supervisor_is_gone, settings.shutdown_timeout_s)
     return stop
-
-
-async def _ready_before(stop: asyncio.Event, settings: Settings) -> bool:
-    """Wait until the stores are ready. Returns False when told to stop before."""
-    # Kafka is not needed: lookups do not touch it, and /healthz says how it is.
-    ready = asyncio.create_task(wait_until_ready(settings, kafka=False), name="preflight")
-    stopped = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not ready.done():
-        ready.cancel()
-        await asyncio.wait({ready})
-        return False
-    await ready
-    return True

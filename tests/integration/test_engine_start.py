@@ -1,5 +1,8 @@
 """What keeps the engine from starting: one clear line, and the documented exit code."""
 
+import asyncio
+import signal
+
 import asyncpg
 import pytest
 
@@ -72,3 +75,19 @@ async def test_a_bad_setting_is_refused(orderflow: Programs, variable: str, valu
     [line] = ended.stderr.splitlines()
     assert variable in line
     assert "must be" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_while_a_service_is_awaited_is_clean(orderflow: Programs, number: int) -> None:
+    """Nothing is in flight yet: exit 0, at once, and not the death by a signal that looks like a crash."""
+    asked = asyncio.Event()
+
+    async def say_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        asked.set()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        engine = await orderflow.start("engine", POSTGRES_PORT=str(port))
+        async with asyncio.timeout(30):
+            await asked.wait()
+        assert await engine.stop(number) == 0
