@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: a wait moves the clock instead, up to a limit; there it calls `at_limit`."""
+    """Waits for nothing: unless a file is ready, a wait moves the clock, up to a limit; there it calls `at_limit`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,13 +19,15 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.at_limit: Callable[[], None] = lambda: None
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        if ready := super().select(0):
+            return ready
         if timeout is not None and self.now_s + timeout <= self.limit_s:
             self.now_s += timeout
         else:
             assert self.limit_s < math.inf, "nothing will ever happen"
             self.now_s = self.limit_s
             self.at_limit()
-        return super().select(0)
+        return []
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

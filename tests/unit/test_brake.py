@@ -52,9 +52,19 @@ def test_after_its_release_it_counts_anew() -> None:
 
 
 @pytest.mark.parametrize("window", [1, 7])
-@given(verdicts=st.lists(st.booleans(), max_size=40), share=st.sampled_from([0, 0.2, 0.5, 0.99, 1]))
-def test_it_agrees_with_counting_the_last_window(window: int, verdicts: list[bool], share: float) -> None:
+@given(
+    happened=st.lists(st.sampled_from(["rejected"] * 5 + ["accepted"] * 5 + ["released"]), max_size=60),
+    share=st.sampled_from([0, 0.2, 0.5, 0.99, 1]),
+)
+def test_it_agrees_with_counting_the_last_window(window: int, happened: list[str], share: float) -> None:
     """Whatever comes, it is engaged exactly when more than its share of the last whole window was rejected."""
-    brake = seen(verdicts, share, window)
-    recent = deque(verdicts, maxlen=window)
-    assert brake.engaged == (len(recent) == window and sum(recent) > share * window)
+    brake, recent = Brake(BrakeLimits(share, window, pause_s=60)), deque[bool](maxlen=window)
+    for what in happened:
+        if what == "released":
+            brake.release()
+            recent.clear()
+        else:
+            brake.saw(what == "rejected")
+            recent.append(what == "rejected")
+        assert brake.rejected == sum(recent)
+        assert brake.engaged == (len(recent) == window and sum(recent) > share * window)

@@ -76,20 +76,29 @@ def test_chance_spreads_the_restarts() -> None:
 
 @given(
     restart_max=st.integers(0, 6),
-    window_s=st.floats(1, 100),
-    gaps_s=st.lists(st.floats(0, 60), max_size=60),
+    window_s=st.integers(1, 20) | st.floats(1, 100),
+    deaths=st.lists(
+        st.tuples(st.integers(0, 10) | st.floats(0, 60), st.sampled_from([1, 1, 1, 0, -9, CANNOT_START])), max_size=60
+    ),
+    chance=st.floats(0, 1),
 )
-def test_no_window_ever_holds_more_restarts_than_allowed(
-    restart_max: int, window_s: float, gaps_s: list[float]
+def test_it_agrees_with_counting_the_deaths_of_the_last_window(
+    restart_max: int, window_s: float, deaths: list[tuple[float, int]], chance: float
 ) -> None:
-    """Whatever the rhythm of the deaths; and it gives up only when the window is really full."""
-    policy = RestartPolicy(restart_max, window_s)
-    now_s, deaths = 0.0, []
-    for gap_s in gaps_s:
+    """Whatever the rhythm of the deaths, and also when one is exactly a window old."""
+    backoff = Backoff(initial_s=1, factor=3, maximum_s=20)
+    policy = RestartPolicy(restart_max, window_s, backoff)
+    now_s, counted = 0.0, []
+    for gap_s, exit_code in deaths:
         now_s += gap_s
-        deaths.append(now_s)
-        within = sum(1 for death_s in deaths if death_s > now_s - window_s)
-        if isinstance(policy.child_died(1, now_s), GiveUp):
-            assert within == restart_max + 1
-            return
-        assert within <= restart_max
+        decision = policy.child_died(exit_code, now_s, chance)
+        if exit_code == CANNOT_START:
+            assert decision == GiveUp(CANNOT_START, "a worker cannot start, and a restart will not help")
+            continue
+        counted.append(now_s)
+        lately = sum(death_s > now_s - window_s for death_s in counted)
+        if lately > restart_max:
+            assert isinstance(decision, GiveUp)
+            assert decision.exit_code == 1
+        else:
+            assert decision == Restart(min(20, 3 ** (lately - 1)) * (0.5 + chance / 2))

@@ -1,0 +1,102 @@
+"""A stand-in for child processes, for tests of a supervisor in virtual time: they beat, fall silent and die at will."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from engine.heartbeat import BEAT_S, Beat, encode_beat
+
+
+@attrs.define(eq=False)
+class MemoryProcess:
+    """A child process as asyncio shows it. `killed` and `ended` are told of what becomes of it.
+
+    It boots for `boot_s` seconds and then beats until it is `silent`. `obeys_after_s` seconds after a SIGTERM it ends
+    with `last_code`; None stands for one that does not obey.
+    """
+
+    pid: int
+    name: str
+    beats: int
+    boot_s: float
+    killed: Callable[["MemoryProcess"], None]
+    ended: Callable[["MemoryProcess"], None]
+    returncode: int | None = None
+    silent: bool = False
+    overdue: str | None = None
+    obeys_after_s: float | None = 0.0
+    last_code: int = 0
+    last_beat_s: float = attrs.field(init=False)
+    has_beaten: bool = False
+    said_overdue_s: float | None = None
+    _end: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _life: "asyncio.Task[None]" = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.last_beat_s = asyncio.get_running_loop().time()
+        self._life = asyncio.create_task(self._live())
+
+    async def _live(self) -> None:
+        await asyncio.sleep(self.boot_s)
+        while True:
+            if not self.silent:
+                os.write(self.beats, encode_beat(Beat("running", overdue=self.overdue)))
+                self.last_beat_s, self.has_beaten = asyncio.get_running_loop().time(), True
+                if self.overdue is not None and self.said_overdue_s is None:
+                    self.said_overdue_s = self.last_beat_s
+            await asyncio.sleep(BEAT_S)
+
+    def end(self, code: int) -> None:
+        """End it. Ending it twice is fine."""
+        if self.returncode is None:
+            self.returncode = code
+            self._life.cancel()
+            os.close(self.beats)
+            self._end.set()
+            self.ended(self)
+
+    def kill(self) -> None:
+        """End it, as SIGKILL does."""
+        self.killed(self)
+        self.end(-signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask it to end, as SIGTERM does."""
+        if not self.has_beaten:
+            self.end(-signal.SIGTERM)
+        elif self.obeys_after_s is not None:
+            asyncio.get_running_loop().call_later(self.obeys_after_s, self.end, self.last_code)
+
+    async def wait(self) -> int:
+        """Wait for its end; return its exit code."""
+        await self._end.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+
+@attrs.define
+class MemoryProcesses:
+    """Where processes are started. A name in `refuse` fails to start once, and `refused` is told of it."""
+
+    started: Callable[[MemoryProcess], None]
+    refused: Callable[[str], None]
+    killed: Callable[[MemoryProcess], None]
+    ended: Callable[[MemoryProcess], None]
+    boot_s: float = 0.0
+    refuse: set[str] = attrs.field(factory=set)
+    _pids: int = 0
+
+    async def start(self, name: str, *, pass_fds: tuple[int, int], **_: Any) -> MemoryProcess:
+        """Start a process, as `asyncio.create_subprocess_exec` does."""
+        if name in self.refuse:
+            self.refuse.remove(name)
+            self.refused(name)
+            raise BlockingIOError
+        self._pids += 1
+        process = MemoryProcess(self._pids, name, os.dup(pass_fds[0]), self.boot_s, self.killed, self.ended)
+        self.started(process)
+        return process
