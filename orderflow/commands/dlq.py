@@ -134,7 +134,7 @@ def _line(letter: Any) -> str:
 
 @dlq.command()
 @click.argument("place", type=PlaceType())
-@click.option("--payload", is_flag=True, help="Its key and value too: they may hold personal data.")
+@click.option("--payload", is_flag=True, help="Its key, value and headers too: they may hold personal data.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def show(place: Place, payload: bool, as_json: bool) -> None:
     """Show the letter at PARTITION:OFFSET, with all the reasons for its rejection."""
