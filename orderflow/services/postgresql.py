@@ -27,6 +27,9 @@ fsync = on
 synchronous_commit = on
 password_encryption = 'scram-sha-256'
 log_min_duration_statement = 5s
+# The details of an error, and the parameters of a slow statement, quote rows: personal data.
+log_error_verbosity = terse
+log_parameter_max_length = 0
 """
 
 
