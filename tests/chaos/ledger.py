@@ -49,6 +49,8 @@ class Ledger:
         self._newest: dict[str, tuple[int, dict[str, Any]]] = {}
         self._uids: list[str] = []
         self.sent: list[Sent] = []
+        self.recipient: dict[str, str] | None = None
+        """The `delivery` of all orders, where it is to be the same."""
 
     async def publish(self, count: int, per_second: float | None = None) -> None:
         """Send `count` messages, each acknowledged before this returns. A send that fails is sent again.
@@ -93,6 +95,8 @@ class Ledger:
                 order = {**order, "sm_id": version}
         else:
             order = {**self._generator.order(), "sm_id": 1}
+            if self.recipient is not None:
+                order["delivery"] = self.recipient
             uid, version = order["order_uid"], 1
             self._uids.append(uid)
         self._newest[uid] = (version, order)
