@@ -59,12 +59,19 @@ test: lint ## everything that checks the code, then the whole test suite (PYTEST
 chaos: setup ## every fault against real processes, with a table at the end (SEED=number: repeat a run)
 	@$(BIN)/python -m pytest tests/chaos --chaos --quiet --no-header $(if $(SEED),--chaos-seed $(SEED)) $(PYTEST_ARGS)
 
+.PHONY: bench
+bench: setup ## the benchmark table (BENCH_ARGS=--quick: two minutes; PEER='command': beside another program; PLOTS=1)
+	@$(if $(PLOTS),$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.lock)
+	@exec $(BIN)/python -m bench $(if $(PLOTS),--plots) $(BENCH_ARGS)
+
+COMPILE := env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
+	--generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(LOCK_ARGS)
+
 .PHONY: lock
 lock: setup ## resolve the dependencies of pyproject.toml anew into requirements.lock (LOCK_ARGS=--upgrade: newer ones)
-	@env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
-		--generate-hashes --allow-unsafe --strip-extras --all-extras --all-build-deps \
-		--no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--output-file requirements.lock $(LOCK_ARGS) pyproject.toml
+	@$(COMPILE) --all-extras --all-build-deps --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --constraint requirements.lock --output-file bench/requirements.lock bench/requirements.in
 
 .PHONY: up
 up: ## the whole system with docker compose

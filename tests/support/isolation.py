@@ -29,12 +29,17 @@ async def connect(environment: Mapping[str, str]) -> asyncpg.Connection:
 
 
 @asynccontextmanager
-async def own_database(environment: Mapping[str, str], template: str = "template0") -> AsyncIterator[str]:
-    """Provide the name of a new database, a copy of `template`, and drop it afterwards, whoever is connected."""
+async def own_database(
+    environment: Mapping[str, str], template: str = "template0", strategy: str = "WAL_LOG"
+) -> AsyncIterator[str]:
+    """Provide the name of a new database, a copy of `template`, and drop it afterwards, whoever is connected.
+
+    The strategy FILE_COPY is the faster one for gigabytes.
+    """
     name = unique("orderflow_test")
     maintenance = await connect(environment)
     try:
-        await maintenance.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        await maintenance.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY {strategy}')
     finally:
         await maintenance.close()
     try:

@@ -1,0 +1,1 @@
+"""The benchmark: real services, contestants interleaved in rounds, one table. Run it with `make bench`."""

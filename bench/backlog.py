@@ -1,0 +1,131 @@
+"""Fills a topic with orders before anything is measured, and keeps book of what a consumer must make of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import NamedTuple
+
+import attrs
+from aiokafka import AIOKafkaProducer
+from msgspec import json
+
+from bench.orders import encoded_orders
+from orderflow.connections import kafka_options
+from orderflow.settings import parse_settings
+from orderflow.spoiling import spoil
+from tests.support.isolation import PARTITIONS, own_topics
+
+_BATCH_BYTES = 128 << 10
+_REQUEST_BYTES = 16 << 20
+_BATCHES_IN_FLIGHT = 32
+
+
+class Message(NamedTuple):
+    """A message for one partition."""
+
+    partition: int
+    key: bytes
+    value: bytes | None
+
+
+@attrs.define
+class Backlog:
+    """A topic full of orders, as settings, and what its messages must become. A repeat adds nothing but itself."""
+
+    environment: dict[str, str]
+    messages: int = 0
+    items: int = 0
+    rejected: int = 0
+    repeats: int = 0
+    uids: list[str] = attrs.field(factory=list)
+
+    @property
+    def orders(self) -> int:
+        """How many different orders there are."""
+        return len(self.uids)
+
+
+@attrs.frozen(kw_only=True)
+class Mixture:
+    """What a backlog is made of. The shares are of all messages; repeats are equal, and of any earlier order."""
+
+    count: int
+    seed: int
+    random_uids: bool = False
+    invalid_share: float = 0.0
+    repeat_share: float = 0.0
+
+
+def messages(mixture: Mixture, backlog: Backlog) -> Iterator[Message]:
+    """Make the messages, and note in `backlog` what must become of them. A uid keeps to its partition."""
+    random = Random(mixture.seed)
+    orders = encoded_orders(mixture.seed, random_uids=mixture.random_uids)
+    sent: list[Message] = []
+    for position in range(mixture.count):
+        lot = random.random()
+        backlog.messages += 1
+        if lot < mixture.repeat_share and sent:
+            backlog.repeats += 1
+            yield random.choice(sent)
+            continue
+        order = next(orders)
+        if lot >= 1 - mixture.invalid_share:
+            backlog.rejected += 1
+            yield Message(position % PARTITIONS, order.uid, spoil(json.decode(order.value), random))
+            continue
+        backlog.uids.append(order.uid.decode())
+        backlog.items += order.items
+        message = Message(position % PARTITIONS, order.uid, order.value)
+        if mixture.repeat_share:
+            sent.append(message)
+        yield message
+
+
+@asynccontextmanager
+async def backlog(environment: dict[str, str], mixture: Mixture) -> AsyncIterator[Backlog]:
+    """Provide a topic of its own that holds the mixture, every message acknowledged by the broker."""
+    async with own_topics(environment) as topics:
+        filled = Backlog({**environment, **topics})
+        await _publish(filled.environment, messages(mixture, filled))
+        yield filled
+
+
+async def _publish(environment: dict[str, str], stream: Iterator[Message]) -> None:
+    settings = parse_settings(environment)
+    producer = AIOKafkaProducer(
+        acks="all", max_batch_size=_BATCH_BYTES, max_request_size=_REQUEST_BYTES, **kafka_options(settings)
+    )
+    await producer.start()
+    try:
+        await _Batches(producer, settings.kafka_topic).send_all(stream)
+    finally:
+        await producer.stop()
+
+
+class _Batches:
+    """Packs messages into batches, for a message a call costs the producer more than the broker needs for it."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._open = {partition: producer.create_batch() for partition in range(PARTITIONS)}
+        self._answers: set[asyncio.Future[object]] = set()
+
+    async def send_all(self, stream: Iterator[Message]) -> None:
+        """Send the messages and wait until all are acknowledged."""
+        for partition, key, value in stream:
+            while self._open[partition].append(key=key, value=value, timestamp=None) is None:
+                await self._send(partition)
+        for partition in self._open:
+            await self._send(partition)
+        await asyncio.gather(*self._answers)
+
+    async def _send(self, partition: int) -> None:
+        full, self._open[partition] = self._open[partition], self._producer.create_batch()
+        if full.record_count():
+            self._answers.add(await self._producer.send_batch(full, self._topic, partition=partition))
+        if len(self._answers) >= _BATCHES_IN_FLIGHT:
+            done, self._answers = await asyncio.wait(self._answers, return_when=asyncio.FIRST_COMPLETED)
+            for answer in done:
+                answer.result()

@@ -1,0 +1,26 @@
+"""R, the raw COPY limit: rows that were packed in advance, into the reference schema, on one connection."""
+
+from io import BytesIO
+from time import perf_counter
+
+from bench.binary_rows import PackedOrders
+from bench.reference_tables import TABLES
+from bench.testbed import Testbed, connection, settle
+from bench.verification import verify_counts
+
+ORDERS_A_TRANSACTION = 1000
+
+
+async def copy_limit(testbed: Testbed, packed: PackedOrders) -> float:
+    """Return how many orders a second PostgreSQL takes this way. Every transaction is durable when the next begins."""
+    async with testbed.stores(testbed.reference) as environment, connection(environment) as database:
+        await settle(database)
+        began = perf_counter()
+        for rows in packed:
+            async with database.transaction():
+                for table, columns in TABLES.items():
+                    await database.copy_to_table(table, source=BytesIO(rows[table]), columns=columns, format="binary")
+        seconds = perf_counter() - began
+        found = {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in ("orders", "order_items")}
+        await verify_counts(found, {"orders": packed.orders, "order_items": packed.items})
+    return packed.orders / seconds

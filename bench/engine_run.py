@@ -1,0 +1,155 @@
+"""A run of the real engine over a backlog: how fast it was, how soon it was ready, what it took of the machine."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from time import monotonic
+
+import asyncpg
+import attrs
+
+from bench.backlog import Backlog
+from bench.programs import Program, orderflow, program
+from bench.stored_orders import StoredOrders
+from bench.testbed import Testbed, connection, processor_s, redis_of, settle
+from bench.verification import verify_engine
+from engine.events import PARTITION_OPENED
+from tests.support.isolation import PARTITIONS, unique
+
+WORKERS = 2
+CACHE_SETTLES_S = 30.0
+READY_TIMEOUT_S = 60.0
+_SLOWEST_ORDERS_PER_S = 300
+_POLL_S = 0.1
+_CONSUMED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets WHERE consumer_group = $1"
+_UNCACHED = "SELECT count(*) FROM batches WHERE cached_at IS NULL"
+_TIMES = """
+SELECT min(consumed_at) AS first_consumed_at, max(committed_at) AS last_committed_at, max(cached_at) AS last_cached_at
+FROM batches
+"""
+
+
+@attrs.frozen
+class EngineRun:
+    """What a run has shown. Times are in seconds.
+
+    `orders_per_s` counts from the first batch's consumption to the last one's commit, `cached_per_s` until the last
+    batch is in the cache too; `ready_s` is from the start of the process until every partition is open (None when the
+    log level leaves that out), and `processor_us` the processor time an order by who took it, in microseconds.
+    """
+
+    orders_per_s: float
+    cached_per_s: float
+    wall_s: float
+    ready_s: float | None
+    processor_us: dict[str, float]
+
+
+@asynccontextmanager
+async def running_engine(testbed: Testbed, environment: Mapping[str, str]) -> AsyncIterator[Program]:
+    """Run `orderflow engine` with two workers, its log in a file."""
+    command = orderflow("engine", "--workers", str(WORKERS))
+    async with program("engine", command, environment, testbed.folder) as engine:
+        yield engine
+
+
+async def run_engine(
+    testbed: Testbed, backlog: Backlog, *, template: str = "", stored: StoredOrders | None = None, **settings: str
+) -> EngineRun:
+    """Let the engine work off `backlog`, beginning with a copy of the database `template` (an empty one).
+
+    `stored` are the rows that `template` holds; `settings` are environment variables. Raises `OrdersLost` and
+    `ProgramFailed`.
+    """
+    large = stored is not None
+    async with (
+        testbed.stores(template or testbed.orderflow, large=large) as stores,
+        connection(stores) as database,
+    ):
+        group = unique("bench")
+        environment = {**backlog.environment, **stores, "KAFKA_GROUP_ID": group, **settings}
+        await settle(database)
+        async with running_engine(testbed, environment) as engine:
+            done = await consumed(engine, database, group, 1)
+            before = _processor_s(testbed, engine)
+            await consumed(engine, database, group, backlog.messages)
+            await cached(engine, database)
+            spent = {name: seconds - before[name] for name, seconds in _processor_s(testbed, engine).items()}
+            await engine.stop()
+            times = await database.fetchrow(_TIMES)
+            ready_s = seconds_until_ready(engine)
+        async with redis_of(environment) as redis:
+            await verify_engine(database, redis, backlog, stored or StoredOrders(0, 0))
+    assert times is not None
+    first, last = times["first_consumed_at"], times["last_committed_at"]
+    return EngineRun(
+        orders_per_s=backlog.messages / (last - first).total_seconds(),
+        cached_per_s=backlog.messages / (times["last_cached_at"] - first).total_seconds(),
+        wall_s=(last - engine.started_at).total_seconds(),
+        ready_s=ready_s,
+        processor_us={name: seconds / max(1, backlog.messages - done) * 1e6 for name, seconds in spent.items()},
+    )
+
+
+def _processor_s(testbed: Testbed, engine: Program) -> dict[str, float]:
+    return {"engine": processor_s(engine.pid), **testbed.processor_s()}
+
+
+async def consumed(
+    engine: Program,
+    database: asyncpg.Connection,
+    group: str,
+    messages: int,
+    look: Callable[[int], None] = lambda _consumed: None,
+) -> int:
+    """Wait until PostgreSQL's offsets say that at least `messages` are consumed, and return how many are.
+
+    `look` is called with that number several times a second. Raises `ProgramFailed` when the engine is too slow.
+    """
+    deadline = monotonic() + READY_TIMEOUT_S + messages / _SLOWEST_ORDERS_PER_S
+    while (done := int(await database.fetchval(_CONSUMED, group))) < messages:
+        look(done)
+        engine.check()
+        if monotonic() > deadline:
+            raise engine.failure(f"has consumed only {done:,} of {messages:,} messages")
+        await asyncio.sleep(_POLL_S)
+    return done
+
+
+async def cached(engine: Program, database: asyncpg.Connection) -> None:
+    """Wait until every batch is in the cache. Raises `ProgramFailed` after `CACHE_SETTLES_S`."""
+    deadline = monotonic() + CACHE_SETTLES_S
+    while missing := await database.fetchval(_UNCACHED):
+        engine.check()
+        if monotonic() > deadline:
+            raise engine.failure(f"has left {missing:,} batches out of the cache")
+        await asyncio.sleep(_POLL_S)
+
+
+async def ready(engine: Program) -> None:
+    """Wait until every partition is open. Raises `ProgramFailed` after `READY_TIMEOUT_S`."""
+    deadline = monotonic() + READY_TIMEOUT_S
+    while len(_openings(engine)) < PARTITIONS:
+        engine.check()
+        if monotonic() > deadline:
+            raise engine.failure("has not opened its partitions")
+        await asyncio.sleep(_POLL_S)
+
+
+def seconds_until_ready(engine: Program) -> float | None:
+    """Return how many seconds after the process's start every partition had been opened once, if the log tells."""
+    openings = _openings(engine).values()
+    return (max(openings) - engine.started_at).total_seconds() if openings else None
+
+
+def _openings(engine: Program) -> dict[int, datetime]:
+    """Return when each partition was first opened, from the engine's log."""
+    openings: dict[int, datetime] = {}
+    with engine.log.open("rb") as log:
+        for line in log:
+            if PARTITION_OPENED.encode() in line and line.endswith(b"\n"):
+                event = json.loads(line)
+                openings.setdefault(event["partition"], datetime.fromisoformat(event["time"]))
+    return openings

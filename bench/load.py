@@ -1,0 +1,76 @@
+"""Puts a load of lookups on a server: wrk where it is installed and can do it, else a client of our own."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from bench.programs import helper, program
+from bench.testbed import Testbed
+
+CONNECTIONS = 32
+_TIMEOUT_S = 300.0
+_SCRIPT = Path(__file__).with_name("lookups.lua")
+
+
+class WrongAnswers(Exception):
+    """A server has answered with something else than the order that was asked for."""
+
+
+@attrs.frozen
+class Load:
+    """What a load has found. Latencies are in milliseconds."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    wrong: int
+
+    @property
+    def per_s(self) -> float:
+        """Answers a second."""
+        return self.requests / self.seconds
+
+
+async def ask_once(testbed: Testbed, port: int, uids: Sequence[str]) -> Load:
+    """Ask for each uid once, with the client of our own: wrk cannot stop by itself. Raises `WrongAnswers`."""
+    return await _own_client(testbed, port, uids, 0.0)
+
+
+async def ask_for(testbed: Testbed, port: int, uids: Sequence[str], seconds: float) -> Load:
+    """Ask for the uids over and over for so many seconds. Raises `WrongAnswers`."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        return await _own_client(testbed, port, uids, seconds)
+    file = _file(testbed, uids)
+    command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(_SCRIPT)]
+    environment = {**testbed.environment, "BENCH_UIDS": str(file)}
+    return await _run(testbed, [*command, f"http://127.0.0.1:{port}"], environment)
+
+
+def generator() -> str:
+    """Return the name of what asks for cached orders."""
+    return "wrk" if shutil.which("wrk") else "own client"
+
+
+async def _own_client(testbed: Testbed, port: int, uids: Sequence[str], seconds: float) -> Load:
+    command = helper("load_client", str(port), str(CONNECTIONS), str(seconds), str(_file(testbed, uids)))
+    return await _run(testbed, command, testbed.environment)
+
+
+async def _run(testbed: Testbed, command: Sequence[str], environment: dict[str, str]) -> Load:
+    async with program("load", command, environment, testbed.folder) as client:
+        await client.wait(_TIMEOUT_S)
+        load = Load(**json.loads(client.log.read_text().splitlines()[-1]))
+    if load.wrong:
+        raise WrongAnswers(f"{load.wrong:,} of {load.requests:,} answers were wrong")
+    return load
+
+
+def _file(testbed: Testbed, uids: Sequence[str]) -> Path:
+    file = testbed.folder / "uids"
+    file.write_text("\n".join(uids) + "\n", encoding="utf-8")
+    return file

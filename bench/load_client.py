@@ -1,0 +1,115 @@
+"""A load generator: keep-alive connections that each wait for an answer and ask again, as wrk does.
+
+    python -m bench.load_client PORT CONNECTIONS SECONDS FILE
+
+FILE holds a uid a line. With SECONDS above 0 they are asked for over and over for that long; with 0 each is asked for
+once. Prints a JSON object. Every answer is checked: status 200, and the uid is in it. Bare sockets and epoll, because
+the client shares the machine with what it measures.
+"""
+
+import json
+import re
+import select
+import socket
+import sys
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+
+from bench.summary import percentile
+
+_READ_BYTES = 65536
+_ANSWER_TIMEOUT_S = 10.0
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\n(?i:content-length): *(\d+)")
+_REQUEST = b"GET /order/%b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@attrs.define(eq=False)
+class _Connection:
+    socket: socket.socket
+    uid: bytes = b""
+    asked_at: float = 0.0
+    received: bytes = b""
+
+    def ask(self, uid: bytes) -> None:
+        self.uid, self.received = uid, b""
+        self.asked_at = perf_counter()
+        self.socket.sendall(_REQUEST % uid)
+
+
+@attrs.define
+class _Load:
+    """Asks for what `uids` yields until it ends, or until `until` on the performance counter."""
+
+    uids: Iterator[bytes]
+    until: float
+    latencies: list[float] = attrs.field(factory=list)
+    wrong: int = 0
+
+    def run(self, connections: list[_Connection]) -> None:
+        epoll = select.epoll()
+        by_descriptor = {connection.socket.fileno(): connection for connection in connections}
+        for descriptor in by_descriptor:
+            epoll.register(descriptor, select.EPOLLIN)
+        busy = sum(self._ask(connection) for connection in connections)
+        while busy:
+            ready = epoll.poll(_ANSWER_TIMEOUT_S)
+            if not ready:
+                sys.exit(f"load client: no answer within {_ANSWER_TIMEOUT_S:g} s")
+            for descriptor, _ in ready:
+                connection = by_descriptor[descriptor]
+                if self._read(connection) and not self._ask(connection):
+                    busy -= 1
+
+    def _ask(self, connection: _Connection) -> bool:
+        uid = next(self.uids, None) if perf_counter() < self.until else None
+        if uid is None:
+            return False
+        connection.ask(uid)
+        return True
+
+    def _read(self, connection: _Connection) -> bool:
+        """Read what is there; return whether the answer is complete."""
+        data = connection.socket.recv(_READ_BYTES)
+        if not data:
+            sys.exit("load client: the server has closed a connection")
+        if connection.received:
+            data = connection.received + data
+        head_end = data.find(_HEAD_END)
+        length = _LENGTH.search(data, 0, head_end) if head_end >= 0 else None
+        if length is None or len(data) < head_end + len(_HEAD_END) + int(length[1]):
+            connection.received = data
+            return False
+        self.latencies.append(perf_counter() - connection.asked_at)
+        if not data.startswith(b"HTTP/1.1 200 ") or connection.uid not in data:
+            self.wrong += 1
+        return True
+
+
+def main() -> None:
+    """Read the arguments, put the load on, and print what it found."""
+    port, count, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    uids = Path(sys.argv[4]).read_bytes().split()
+    connections = [_Connection(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
+    for connection in connections:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    began = perf_counter()
+    load = _Load(cycle(uids), began + seconds) if seconds else _Load(iter(uids), float("inf"))
+    load.run(connections)
+    elapsed = perf_counter() - began
+    found = {
+        "requests": len(load.latencies),
+        "seconds": elapsed,
+        "p50_ms": percentile(load.latencies, 50) * 1000,
+        "p99_ms": percentile(load.latencies, 99) * 1000,
+        "wrong": load.wrong,
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""What is measured, one group of parts a module. Each records figures; `bench.targets` says what they are to be."""
+
+from collections.abc import Awaitable, Callable
+
+from bench.parts import ingest, latency, lookups, memory, sizes
+from bench.run import Run
+
+PARTS_IN_ORDER: tuple[tuple[frozenset[str], Callable[[Run], Awaitable[None]]], ...] = (
+    (ingest.PARTS, ingest.measure),
+    (latency.PARTS, latency.measure),
+    (lookups.PARTS, lookups.measure),
+    (memory.PARTS, memory.measure),
+    (sizes.PARTS, sizes.measure),
+)
+"""The names of the parts and what measures them, in the order in which that is done."""

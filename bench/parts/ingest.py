@@ -1,0 +1,142 @@
+"""How fast a backlog is worked off: the raw COPY limit, the engine under various conditions, and others beside it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from itertools import islice
+from typing import Any
+
+import attrs
+
+from bench import targets
+from bench.backlog import Backlog, Mixture, backlog
+from bench.binary_rows import PackedOrders, pack_orders
+from bench.copy_limit import ORDERS_A_TRANSACTION, copy_limit
+from bench.engine_run import EngineRun, run_engine
+from bench.measurements import Figure
+from bench.orders import encoded_orders
+from bench.peer import run_peer, run_yardstick
+from bench.run import Contestant, Run
+from bench.stored_orders import StoredOrders, store_orders
+from bench.testbed import connection
+from tests.support.isolation import own_database
+
+PARTS = frozenset({"ingest", "invalid", "repeats", "stored", "observability", "yardstick", "peer"})
+_INVALID_SHARE = 0.01
+_REPEAT_SHARE = 0.05
+
+
+async def measure(run: Run) -> None:
+    """Fill what is needed, then hold the rounds."""
+    async with AsyncExitStack() as stack:
+        contestants = await _Preparation(run, stack).contestants()
+        if run.plan.warm_up:
+            run.say("warm-up (not counted)")
+            for contestant in contestants[:2]:
+                await contestant.measure()
+            run.measurements.details.clear()
+        await run.hold_rounds(contestants, run.plan.rounds)
+
+
+@attrs.frozen
+class _Preparation:
+    """Fills topics and tables, and makes the contestants that work on them."""
+
+    run: Run
+    stack: AsyncExitStack
+
+    async def contestants(self) -> list[Contestant]:
+        parts = self.run.plan.parts
+        clean = await self.backlog("clean")
+        chosen = [Contestant("ingest", self.engine(clean, _of_clean))]
+        if "ingest" in parts:
+            chosen.insert(0, await self.copy_limit())
+        if "peer" in parts:
+            chosen.append(Contestant("peer", self.other(targets.PEER, run_peer, clean, self.run.plan.peer)))
+        if "yardstick" in parts:
+            chosen.append(Contestant("yardstick", self.other(targets.YARDSTICK, run_yardstick, clean)))
+        if "observability" in parts:
+            chosen.append(
+                Contestant("log level warning", self.engine(clean, _rate(targets.INGEST_QUIET), LOG_LEVEL="warning"))
+            )
+        if "invalid" in parts:
+            mixed = await self.backlog("1 % invalid", invalid_share=_INVALID_SHARE)
+            chosen.append(Contestant("1 % invalid", self.engine(mixed, _rate(targets.INGEST_INVALID))))
+        if "repeats" in parts:
+            mixed = await self.backlog("5 % repeats", repeat_share=_REPEAT_SHARE)
+            chosen.append(Contestant("5 % repeats", self.engine(mixed, _rate(targets.INGEST_REPEATS))))
+        if "stored" in parts:
+            chosen.append(await self.large_tables(clean))
+        return chosen
+
+    async def backlog(self, name: str, **shares: float) -> Backlog:
+        plan = self.run.plan
+        self.run.say(f"filling a topic with {plan.orders:,} messages: {name}")
+        mixture = Mixture(count=plan.orders, seed=plan.seed, random_uids=plan.random_uids, **shares)
+        return await self.stack.enter_async_context(backlog(self.run.testbed.environment, mixture))
+
+    async def copy_limit(self) -> Contestant:
+        plan, testbed = self.run.plan, self.run.testbed
+        self.run.say(f"packing {plan.orders:,} orders into binary rows")
+        orders = islice(encoded_orders(plan.seed, random_uids=plan.random_uids), plan.orders)
+        packed: PackedOrders = pack_orders(
+            (order.value for order in orders), testbed.folder / "packed", ORDERS_A_TRANSACTION
+        )
+
+        async def measure() -> Mapping[Figure, float]:
+            return {targets.COPY_LIMIT: await copy_limit(testbed, packed)}
+
+        return Contestant("copy limit", measure)
+
+    async def large_tables(self, clean: Backlog) -> Contestant:
+        plan, testbed = self.run.plan, self.run.testbed
+        self.run.say(f"storing {plan.stored:,} orders")
+        template = await self.stack.enter_async_context(own_database(testbed.environment, testbed.orderflow))
+        async with connection({**testbed.environment, "POSTGRES_DATABASE": template}) as database:
+            stored = await store_orders(database, plan.stored, random_uids=plan.random_uids)
+
+        def figures(run: EngineRun) -> Mapping[Figure, float]:
+            return {targets.INGEST_STORED: run.orders_per_s, **_ready(targets.READY_STORED, run)}
+
+        return Contestant(f"{plan.stored:,} stored", self.engine(clean, figures, template, stored))
+
+    def engine(
+        self,
+        messages: Backlog,
+        figures: Callable[[EngineRun], Mapping[Figure, float]],
+        template: str = "",
+        stored: StoredOrders | None = None,
+        **settings: str,
+    ) -> Callable[[], Awaitable[Mapping[Figure, float]]]:
+        async def measure() -> Mapping[Figure, float]:
+            finished = await run_engine(self.run.testbed, messages, template=template, stored=stored, **settings)
+            found = figures(finished)
+            self.run.measurements.details.append({"figure": next(iter(found)).key, **attrs.asdict(finished)})
+            return found
+
+        return measure
+
+    def other(
+        self, figure: Figure, runs: Callable[..., Awaitable[float]], *arguments: Any
+    ) -> Callable[[], Awaitable[Mapping[Figure, float]]]:
+        async def measure() -> Mapping[Figure, float]:
+            return {figure: await runs(self.run.testbed, *arguments)}
+
+        return measure
+
+
+def _of_clean(run: EngineRun) -> Mapping[Figure, float]:
+    return {
+        targets.INGEST: run.orders_per_s,
+        targets.INGEST_CACHED: run.cached_per_s,
+        targets.INGEST_WALL: run.wall_s,
+        **_ready(targets.READY, run),
+        **{targets.PROCESSOR[name]: spent for name, spent in run.processor_us.items()},
+    }
+
+
+def _ready(figure: Figure, run: EngineRun) -> Mapping[Figure, float]:
+    return {} if run.ready_s is None else {figure: run.ready_s}
+
+
+def _rate(figure: Figure) -> Callable[[EngineRun], Mapping[Figure, float]]:
+    return lambda run: {figure: run.orders_per_s}

@@ -1,0 +1,75 @@
+"""How much memory a worker takes while it works off a long backlog, and whether that grows."""
+
+from collections.abc import Mapping
+from statistics import median
+
+import attrs
+import psutil
+
+from bench import targets
+from bench.backlog import Mixture, backlog
+from bench.engine_run import consumed, running_engine
+from bench.measurements import Figure
+from bench.programs import Program
+from bench.run import Contestant, Run
+from bench.testbed import connection, settle
+
+PARTS = frozenset({"memory"})
+_SETTLED = 0.2
+"""The share of the backlog after which a worker's memory must not grow any more: 200,000 of a million."""
+_WINDOW = 0.1
+_MB = 1_000_000
+
+
+async def measure(run: Run) -> None:
+    """Measure once: memory does not vary as time does."""
+    count = run.plan.memory_orders
+    run.say(f"filling a topic with {count:,} messages")
+    async with backlog(run.testbed.environment, Mixture(count=count, seed=run.plan.seed)) as filled:
+
+        async def measure() -> Mapping[Figure, float]:
+            async with run.testbed.stores(run.testbed.orderflow) as stores, connection(stores) as database:
+                await settle(database)
+                environment = {**filled.environment, **stores}
+                async with running_engine(run.testbed, environment) as engine:
+                    samples = Samples(engine, filled.messages)
+                    await consumed(engine, database, environment["KAFKA_GROUP_ID"], filled.messages, samples.look)
+                    samples.look(filled.messages)
+                    await engine.stop()
+            return {targets.MEMORY_PEAK: samples.peak / _MB, targets.MEMORY_GROWTH: samples.growth / _MB}
+
+        await run.hold_rounds([Contestant(f"memory over {count:,} orders", measure)], 1)
+
+
+@attrs.define
+class Samples:
+    """Each worker's resident memory in bytes, with how many messages had been consumed by then."""
+
+    engine: Program
+    messages: int
+    by_worker: dict[int, list[tuple[int, int]]] = attrs.field(factory=dict)
+
+    def look(self, done: int) -> None:
+        """Take a sample of every worker."""
+        for process in self.engine.family[1:]:
+            try:
+                self.by_worker.setdefault(process.pid, []).append((done, process.memory_info().rss))
+            except psutil.Error:
+                continue
+
+    @property
+    def peak(self) -> float:
+        """The most that any worker took."""
+        return max(size for samples in self.by_worker.values() for _, size in samples)
+
+    @property
+    def growth(self) -> float:
+        """How much the worker that grew most took more at the end than after `_SETTLED`; each a median over a while."""
+        return max(
+            self._typical(samples, 1 - _WINDOW, 1.0) - self._typical(samples, _SETTLED, _SETTLED + _WINDOW)
+            for samples in self.by_worker.values()
+        )
+
+    def _typical(self, samples: list[tuple[int, int]], begin: float, end: float) -> float:
+        sizes = [size for done, size in samples if begin * self.messages <= done <= end * self.messages]
+        return median(sizes or [size for _, size in samples])

@@ -1,0 +1,56 @@
+"""How ingest depends on the size of a batch and of the tables: what the plots show."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+
+from bench import targets
+from bench.backlog import Backlog, Mixture, backlog
+from bench.engine_run import run_engine
+from bench.measurements import Figure
+from bench.run import Contestant, Run
+from bench.stored_orders import StoredOrders, store_orders
+from bench.testbed import connection
+from tests.support.isolation import own_database
+
+PARTS = frozenset({"batch-size", "table-size"})
+_SHARE = 5
+"""The backlog is that part of ingest's: small batches are slow."""
+
+
+async def measure(run: Run) -> None:
+    """Fill a topic and tables of every size, then hold the rounds."""
+    plan, testbed = run.plan, run.testbed
+    mixture = Mixture(count=plan.orders // _SHARE, seed=plan.seed, random_uids=plan.random_uids)
+    async with AsyncExitStack() as stack:
+        messages = await stack.enter_async_context(backlog(testbed.environment, mixture))
+        contestants: list[Contestant] = []
+        if "batch-size" in plan.parts:
+            contestants += [
+                Contestant(f"batches of {size:,}", partial(_by_batch_size, run, messages, size))
+                for size in plan.batch_sizes
+            ]
+        if "table-size" in plan.parts:
+            for size in plan.table_sizes:
+                run.say(f"storing {size:,} orders")
+                template = await stack.enter_async_context(own_database(testbed.environment, testbed.orderflow))
+                stored = await _store(run, template, size)
+                contestants.append(
+                    Contestant(f"{size:,} stored", partial(_by_table_size, run, messages, template, stored))
+                )
+        await run.hold_rounds(contestants, plan.rounds)
+
+
+async def _store(run: Run, template: str, count: int) -> StoredOrders:
+    async with connection({**run.testbed.environment, "POSTGRES_DATABASE": template}) as database:
+        return await store_orders(database, count, random_uids=run.plan.random_uids)
+
+
+async def _by_batch_size(run: Run, messages: Backlog, size: int) -> Mapping[Figure, float]:
+    finished = await run_engine(run.testbed, messages, BATCH_MAX_ORDERS=str(size))
+    return {targets.batch_size(size): finished.orders_per_s}
+
+
+async def _by_table_size(run: Run, messages: Backlog, template: str, stored: StoredOrders) -> Mapping[Figure, float]:
+    finished = await run_engine(run.testbed, messages, template=template, stored=stored)
+    return {targets.table_size(stored.orders): finished.orders_per_s}

@@ -1,0 +1,97 @@
+"""Runs any other program over the same backlog, on the reference schema, side by side with the engine."""
+
+import re
+import shlex
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+
+from bench.backlog import Backlog
+from bench.programs import helper, program
+from bench.testbed import Testbed, connection, redis_of, redis_url, settle
+from bench.verification import verify_cached, verify_reference
+from orderflow.settings import parse_settings
+from tests.support.programs import RUN_MARK
+
+BATCH = 1000
+PEER_WORKERS = 4
+YARDSTICK_PROCESSES = 2
+_SLOWEST_ORDERS_PER_S = 300
+_START_S = 60
+_RATE = re.compile(r"= *([\d.]+) */s")
+PLACES = ("broker", "topic", "total", "batch", "workers", "dsn", "redis", "redis_url")
+
+
+class RedisInUse(Exception):
+    """The Redis database that a peer writes to is not ours alone."""
+
+
+async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> float:
+    """Return the orders a second of a program: what it prints as `= N/s`, else by the time that it took.
+
+    `command` holds places such as `{broker}` (see `PLACES`). `{redis}` is an address alone, so the peer writes to
+    database 0 there: it must be empty, and is emptied afterwards. Raises `OrdersLost` and `ProgramFailed`.
+    """
+    redis_db = 0 if "{redis}" in command else None
+    async with testbed.stores(testbed.reference) as stores, _redis(stores, redis_db) as environment:
+        settings = parse_settings({**backlog.environment, **environment})
+        places = {
+            "broker": settings.kafka_bootstrap[0],
+            "topic": settings.kafka_topic,
+            "total": str(backlog.messages),
+            "batch": str(BATCH),
+            "workers": str(PEER_WORKERS),
+            "dsn": settings.postgres_url(),
+            "redis": str(settings.redis_address),
+            "redis_url": redis_url(settings),
+        }
+        return await _timed(testbed, backlog, _words(command, places), environment)
+
+
+async def run_yardstick(testbed: Testbed, backlog: Backlog) -> float:
+    """Return the orders a second of `bench.yardstick`."""
+    places = ["{broker}", "{topic}", "{total}", "{batch}", str(YARDSTICK_PROCESSES), "{dsn}", "{redis_url}"]
+    return await run_peer(testbed, backlog, shlex.join(helper("yardstick", *places)))
+
+
+async def _timed(testbed: Testbed, backlog: Backlog, command: Sequence[str], environment: dict[str, str]) -> float:
+    async with connection(environment) as database:
+        await settle(database)
+        began = perf_counter()
+        async with program("peer", command, {RUN_MARK: testbed.mark}, testbed.folder) as peer:
+            await peer.wait(_START_S + backlog.messages / _SLOWEST_ORDERS_PER_S)
+            seconds = perf_counter() - began
+        await verify_reference(database, backlog)
+        async with redis_of(environment) as redis:
+            await verify_cached(redis, backlog.uids)
+    return printed_rate(peer.log.read_text(errors="replace")) or backlog.messages / seconds
+
+
+def _words(command: str, places: Mapping[str, str]) -> list[str]:
+    program_name, *arguments = shlex.split(command)
+    if Path(program_name).exists():
+        program_name = str(Path(program_name).absolute())  # it runs in another folder
+    return [program_name, *(word.format(**places) for word in arguments)]
+
+
+def printed_rate(output: str) -> float | None:
+    """Return the number in the last `= N/s` of a program's output, or None."""
+    found = _RATE.findall(output)
+    return float(found[-1]) if found else None
+
+
+@asynccontextmanager
+async def _redis(environment: dict[str, str], database: int | None) -> AsyncIterator[dict[str, str]]:
+    """Provide the environment with the Redis database that is asked for, emptied afterwards. None: the one it has."""
+    if database is None:
+        yield environment
+        return
+    asked_for = {**environment, "REDIS_DB": str(database)}
+    async with redis_of(asked_for) as redis:
+        if await redis.dbsize():
+            raise RedisInUse(f"Redis database {database} is not empty: it would be emptied after the peer's run")
+        try:
+            yield asked_for
+        finally:
+            await redis.flushdb()

@@ -1,0 +1,112 @@
+"""Programs that a run starts. Their output goes to a file: nobody has to read it while something is measured."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+import psutil
+
+from orderflow.project import project_root
+from orderflow.services.process import family, gone, signal_all
+
+_STOP_TIMEOUT_S = 30.0
+_KILL_TIMEOUT_S = 10.0
+_LAST_LINES = 15
+
+
+class ProgramFailed(Exception):
+    """A program ended, or did not end, when it should not. The message holds its last lines."""
+
+
+@attrs.frozen
+class Program:
+    """A program in the background, with all that it writes in `log`. `started_at` is in UTC."""
+
+    title: str
+    process: asyncio.subprocess.Process
+    log: Path
+    started_at: datetime
+
+    @property
+    def pid(self) -> int:
+        """The process id of the program itself."""
+        return self.process.pid
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        """The program's process and all its living descendants."""
+        return family(self.pid)
+
+    def check(self) -> None:
+        """Raise `ProgramFailed` when it has ended."""
+        if self.process.returncode is not None:
+            raise self.failure(f"ended with exit code {self.process.returncode}")
+
+    def failure(self, what: str) -> ProgramFailed:
+        """Return an error that says what happened, with the program's last lines."""
+        lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+        return ProgramFailed("\n    ".join([f"{self.title} {what}; its last lines:", *(line[:300] for line in lines)]))
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait for the program's end. Raises `ProgramFailed` when it fails, or takes longer than `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                code = await self.process.wait()
+        except TimeoutError:
+            raise self.failure(f"had not ended after {timeout_s:g} s") from None
+        if code != 0:
+            raise self.failure(f"ended with exit code {code}")
+
+    async def stop(self) -> None:
+        """Ask it to stop and wait. Raises `ProgramFailed` unless it ends in time and with exit code 0."""
+        self.check()
+        self.process.send_signal(signal.SIGTERM)
+        await self.wait(_STOP_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def program(
+    title: str, command: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> AsyncIterator[Program]:
+    """Start a program in `folder`, with `environment` on top of this process's own. It is gone at the end."""
+    log = folder / f"{title.replace(' ', '-')}.log"
+    started_at = datetime.now(UTC)
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment, "PYTHONPATH": str(project_root())},
+            cwd=folder,
+            start_new_session=True,
+        )
+    started = Program(title, process, log, started_at)
+    try:
+        yield started
+    finally:
+        await _end(started)
+
+
+async def _end(started: Program) -> None:
+    processes = started.family if started.process.returncode is None else []
+    signal_all(processes[:1], signal.SIGTERM)
+    if not await gone(processes, _KILL_TIMEOUT_S):
+        signal_all(processes, signal.SIGKILL)
+    await started.process.wait()
+
+
+def orderflow(*arguments: str) -> list[str]:
+    """Return the command line of `orderflow` with these arguments."""
+    return [sys.executable, "-m", "orderflow", *arguments]
+
+
+def helper(name: str, *arguments: str) -> list[str]:
+    """Return the command line of a module of this package."""
+    return [sys.executable, "-m", f"bench.{name}", *arguments]

@@ -1,0 +1,63 @@
+"""The table of a run. Pure."""
+
+from collections.abc import Sequence
+
+from bench.goals import Goal, Verdict, judge
+from bench.measurements import Figure, Measurements
+from bench.summary import Summary, summarise
+
+COLUMNS = ("figure", "median", "spread", "over", "ratio", "spread", "target", "")
+_RIGHT = {1, 2, 4, 5}
+_PERCENT = 100
+
+
+def render(measurements: Measurements, goals: Sequence[Goal], cores: int) -> str:
+    """Return the table: a line for each goal that can be judged, then the figures that have none."""
+    verdicts = [verdict for goal in goals if (verdict := judge(goal, measurements, cores))]
+    judged = {verdict.goal.figure for verdict in verdicts}
+    rows = [_judged(verdict, measurements) for verdict in verdicts]
+    rows += [_plain(figure, measurements) for figure in measurements.values if figure not in judged]
+    return "\n".join(_lines([COLUMNS, *rows]))
+
+
+def _judged(verdict: Verdict, measurements: Measurements) -> tuple[str, ...]:
+    goal = verdict.goal
+    met = "met" if verdict.met else "MISSED"
+    if goal.over is None:
+        return (goal.figure.title, *_cells(goal.figure, verdict.value), "", "", "", goal.target, met)
+    own = _cells(goal.figure, summarise(measurements.of(goal.figure)))
+    ratio = verdict.value
+    return (goal.figure.title, *own, goal.over.title, f"{ratio.median:.2f} ×", _spread(ratio), goal.target, met)
+
+
+def _plain(figure: Figure, measurements: Measurements) -> tuple[str, ...]:
+    return (figure.title, *_cells(figure, summarise(measurements.of(figure))), "", "", "", "", "")
+
+
+def _cells(figure: Figure, summary: Summary) -> tuple[str, str]:
+    return f"{number(summary.median)} {figure.unit}", _spread(summary)
+
+
+def number(value: float) -> str:
+    """Return a number with as many digits as it deserves."""
+    digits = next((digits for digits, least in ((0, 100), (1, 10)) if abs(value) >= least), 2)
+    return f"{value:,.{digits}f}"
+
+
+def _spread(summary: Summary) -> str:
+    return f"± {summary.spread * _PERCENT:.0f} %" if summary.rounds > 1 else ""
+
+
+def _lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = [
+        "| "
+        + " | ".join(
+            cell.rjust(width) if column in _RIGHT else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in rows
+    ]
+    rule = [f"{'-' * (width + 1)}:" if column in _RIGHT else "-" * (width + 2) for column, width in enumerate(widths)]
+    return [lines[0], f"|{'|'.join(rule)}|", *lines[1:]]

@@ -1,0 +1,133 @@
+"""The services that a run measures on, and fresh databases, topics and Redis databases in them."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+import attrs
+import psutil
+from redis.asyncio import Redis
+
+from bench.reference_tables import SCHEMA
+from orderflow.connections import redis_client
+from orderflow.dbmate import find_dbmate, run_dbmate
+from orderflow.migrations import migrations_directory
+from orderflow.services.process import family
+from orderflow.services.service import silent
+from orderflow.settings import Settings, parse_settings
+from tests.support.endpoints import Endpoints, endpoints
+from tests.support.isolation import connect, own_database, own_redis_db, unique
+from tests.support.programs import RUN_MARK
+
+REDIS_TIMEOUT_S = 30.0
+_DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
+class NotDurable(Exception):
+    """PostgreSQL is not set up to keep what it has committed: what is measured on it says nothing."""
+
+
+@attrs.frozen
+class Testbed:
+    """Where everything is. `orderflow` and `reference` are databases to copy; `folder` is for logs and data files."""
+
+    endpoints: Endpoints
+    folder: Path
+    mark: str
+    orderflow: str
+    reference: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings that lead to the services; every program that a run starts gets them."""
+        return {**self.endpoints.environment, RUN_MARK: self.mark}
+
+    @asynccontextmanager
+    async def stores(self, template: str, *, large: bool = False) -> AsyncIterator[dict[str, str]]:
+        """Provide settings with a new copy of the database `template` and an empty Redis database."""
+        strategy = "FILE_COPY" if large else "WAL_LOG"
+        async with (
+            own_database(self.environment, template, strategy) as database,
+            own_redis_db(self.environment) as redis_db,
+        ):
+            yield {**self.environment, "POSTGRES_DATABASE": database, "REDIS_DB": redis_db}
+
+    def processor_s(self) -> dict[str, float]:
+        """Return how much processor time each embedded service has taken so far, in seconds."""
+        services = self.endpoints.embedded.services if self.endpoints.embedded else ()
+        return {service.name: processor_s(service.pid) for service in services if service.pid is not None}
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time of a process and all its descendants, living or waited for, in seconds."""
+    total = 0.0
+    for process in family(pid):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+@asynccontextmanager
+async def testbed(folder: Path) -> AsyncIterator[Testbed]:
+    """Provide services and databases to copy. What this started is stopped, and what it made is dropped."""
+    async with endpoints(folder / "services") as found:
+        await _check_durable(found.environment)
+        if found.embedded is not None:
+            await _no_snapshots(found.environment)
+        async with own_database(found.environment) as migrated, own_database(found.environment) as reference:
+            settings = parse_settings({**found.environment, "POSTGRES_DATABASE": migrated})
+            await run_dbmate(await find_dbmate(silent), settings.postgres_url(), migrations_directory(), "up")
+            async with connection({**found.environment, "POSTGRES_DATABASE": reference}) as database:
+                await database.execute(SCHEMA.read_text(encoding="utf-8"))
+            mark = f"{os.environ.get(RUN_MARK, '')}.{unique('bench')}"
+            yield Testbed(found, folder, mark, migrated, reference)
+
+
+async def _check_durable(environment: Mapping[str, str]) -> None:
+    async with connection(environment) as database:
+        for name, wanted in _DURABLE.items():
+            found = await database.fetchval(f"SHOW {name}")
+            if found != wanted:
+                raise NotDurable(f"PostgreSQL has {name} = {found}: set it to {wanted}")
+
+
+async def _no_snapshots(environment: Mapping[str, str]) -> None:
+    """Keep our own Valkey from writing a snapshot in the middle of one contestant and not of the other."""
+    async with redis_client(parse_settings(environment)) as redis:
+        await redis.config_set("save", "")
+
+
+@asynccontextmanager
+async def connection(environment: Mapping[str, str]) -> AsyncIterator[asyncpg.Connection]:
+    """Provide a connection to the database that `environment` names."""
+    opened = await connect(environment)
+    try:
+        yield opened
+    finally:
+        opened.terminate()
+
+
+def redis_of(environment: Mapping[str, str]) -> Redis:
+    """Return a patient client of the Redis database that `environment` names."""
+    return redis_client(parse_settings(environment), timeout_s=REDIS_TIMEOUT_S)
+
+
+async def settle(database: asyncpg.Connection) -> None:
+    """Write out what earlier contestants have left in PostgreSQL's memory, so that the next one does not pay for it."""
+    try:
+        await database.execute("CHECKPOINT")
+    except asyncpg.InsufficientPrivilegeError:
+        print("bench: not allowed to CHECKPOINT: contestants may pay for one another", file=sys.stderr)
+
+
+def redis_url(settings: Settings, database: int | None = None) -> str:
+    """Return the Redis database as a URL. It holds the password."""
+    login = ""
+    if settings.redis_password:
+        login = f"{settings.redis_username}:{settings.redis_password}@"
+    number = settings.redis_db if database is None else database
+    return f"redis{'s' if settings.redis_tls else ''}://{login}{settings.redis_address}/{number}"
