@@ -31,7 +31,7 @@ class Sleep:
     def __init__(self, zombie: Running, database: asyncpg.Connection) -> None:
         self._zombie = zombie
         self._database = database
-        self._taken_over_at = datetime.max.replace(tzinfo=UTC)
+        self._taken_over_at: datetime | None = None
         self._asleep = len(zombie.events)
         self._joins = len(zombie.seen("partitions_assigned"))
 
@@ -48,6 +48,7 @@ class Sleep:
 
     async def written(self) -> list[str]:
         """Return the batches that the zombie has written although others had taken over."""
+        assert self._taken_over_at is not None, "nobody has taken over"
         awake = self._zombie.events[self._asleep :]
         joined = next(index for index, line in enumerate(awake) if line["event"] == "partitions_assigned")
         logged = [line["batch_id"] for line in awake[:joined] if line["event"] == "batch_committed"]
