@@ -1,0 +1,109 @@
+"""Writers that meet on the same orders, and somebody else's locks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from msgspec import json
+
+from orderflow.orders import Document, OrderGenerator
+from orderflow.settings import Settings
+from tests.chaos.engines import all_open, drain, started
+from tests.chaos.fault_run import FaultRun
+from tests.support.eventually import eventually
+from tests.support.isolation import connect
+from tests.support.programs import Programs
+from tests.support.topic import send
+
+ORDERS = 100
+ROUNDS = 10
+_DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+_BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE pg_blocking_pids(pid) @> ARRAY[$1::int]"
+
+
+@pytest.fixture
+async def outsider(environment: dict[str, str]) -> AsyncIterator[asyncpg.Connection]:
+    """Provide a connection that is none of orderflow's."""
+    connection = await connect(environment)
+    yield connection
+    await connection.close(timeout=5)
+
+
+def version(orders: list[Document], number: int) -> list[tuple[bytes | None, bytes | None]]:
+    return [(None, json.encode({**order, "sm_id": number})) for order in orders]
+
+
+async def consumed(database: asyncpg.Connection, messages: int) -> None:
+    total = "SELECT coalesce(sum(messages), 0) FROM batches"
+    await eventually(lambda: database.fetchval(total), lambda found: found == messages, timeout_s=60)
+
+
+async def nothing_refused(database: asyncpg.Connection) -> bool:
+    return not await database.fetchval("SELECT count(*) FROM dead_letters")
+
+
+@pytest.mark.fault("13", "two writers, the same orders in opposite order, and somebody else's lock")
+async def test_writers_that_meet_on_the_same_orders_wait_for_each_other(
+    orderflow: Programs,
+    fault_run: FaultRun,
+    settings: Settings,
+    database: asyncpg.Connection,
+    outsider: asyncpg.Connection,
+) -> None:
+    """No deadlock of our own making; a lock from outside is waited for; the last version wins everywhere."""
+    generator = OrderGenerator(fault_run.seed)
+    orders = [generator.order() for _ in range(ORDERS)]
+    engine = await all_open(orderflow)
+    await send(settings, *version(orders, 0), partition=0)
+    await consumed(database, ORDERS)
+    before = await database.fetchval(_DEADLOCKS)
+
+    async with outsider.transaction():
+        await outsider.execute("SELECT 1 FROM orders ORDER BY order_uid LIMIT 5 FOR UPDATE")
+        for number in range(1, ROUNDS + 1):
+            # One worker owns the lower partitions, the other one the higher.
+            await asyncio.gather(
+                send(settings, *version(orders, number), partition=0),
+                send(settings, *version(orders[::-1], number), partition=3),
+            )
+        blocked = outsider.get_server_pid()
+        await eventually(lambda: database.fetchval(_BLOCKED, blocked), lambda waiting: waiting > 0)
+    await consumed(database, ORDERS + 2 * ROUNDS * ORDERS)
+    versions = await database.fetch("SELECT DISTINCT sm_id FROM orders")
+    assert [row["sm_id"] for row in versions] == [ROUNDS]
+    assert await nothing_refused(database)
+    assert await database.fetchval(_DEADLOCKS) == before
+    fault_run.remark = f"{2 * ROUNDS * ORDERS} changes of {ORDERS} orders"
+    await drain(engine)
+
+
+@pytest.mark.fault("13", "a deadlock with somebody else's transaction")
+async def test_the_victim_of_a_deadlock_tries_again_at_once(
+    orderflow: Programs,
+    fault_run: FaultRun,
+    settings: Settings,
+    database: asyncpg.Connection,
+    outsider: asyncpg.Connection,
+) -> None:
+    """PostgreSQL ends the worker's transaction: it is written again, without an outage and without a dead letter."""
+    generator = OrderGenerator(fault_run.seed)
+    orders = [generator.order() for _ in range(ORDERS)]
+    engine = await started(orderflow, 1)
+    await send(settings, *version(orders, 0), partition=0)
+    await consumed(database, ORDERS)
+    before = await database.fetchval(_DEADLOCKS)
+
+    await outsider.execute("SET deadlock_timeout = '1min'")  # whoever looks first is the victim: the worker
+    async with outsider.transaction():
+        await outsider.execute("SELECT 1 FROM orders FOR UPDATE")
+        await send(settings, *version(orders, 1), partition=0)
+        mine = outsider.get_server_pid()
+        await eventually(lambda: database.fetchval(_BLOCKED, mine), lambda waiting: waiting > 0)
+        await outsider.execute("SELECT 1 FROM consumed_offsets FOR UPDATE")
+    await eventually(lambda: database.fetchval(_DEADLOCKS), lambda found: found == before + 1)
+    await consumed(database, 2 * ORDERS)
+    assert [row["sm_id"] for row in await database.fetch("SELECT DISTINCT sm_id FROM orders")] == [1]
+    assert await nothing_refused(database)
+    assert engine.seen("outage_started") == []
+    await drain(engine)
