@@ -1,6 +1,5 @@
 """Writers that meet on the same orders, and somebody else's locks."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -20,6 +19,10 @@ ORDERS = 100
 ROUNDS = 10
 _DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 _BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE pg_blocking_pids(pid) @> ARRAY[$1::int]"
+_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'orderflow worker%' AND wait_event_type = 'Lock'
+"""
 
 
 @pytest.fixture
@@ -54,28 +57,31 @@ async def test_writers_that_meet_on_the_same_orders_wait_for_each_other(
     """No deadlock of our own making; a lock from outside is waited for; the last version wins everywhere."""
     generator = OrderGenerator(fault_run.seed)
     orders = [generator.order() for _ in range(ORDERS)]
-    engine = await all_open(orderflow)
+    first = await started(orderflow, 1)
     await send(settings, *version(orders, 0), partition=0)
     await consumed(database, ORDERS)
+    await drain(first)
     before = await database.fetchval(_DEADLOCKS)
+    for number in range(1, ROUNDS + 1):
+        # Two workers own one of these partitions each.
+        await send(settings, *version(orders, number), partition=0)
+        await send(settings, *version(orders[::-1], number), partition=3)
 
+    # Each writer would lock the orders of its own half, and then want the other's, if it went by the order of arrival.
+    middle = [order["order_uid"] for order in orders[ORDERS // 2 - 2 : ORDERS // 2 + 2]]
     async with outsider.transaction():
-        await outsider.execute("SELECT 1 FROM orders ORDER BY order_uid LIMIT 5 FOR UPDATE")
-        for number in range(1, ROUNDS + 1):
-            # One worker owns the lower partitions, the other one the higher.
-            await asyncio.gather(
-                send(settings, *version(orders, number), partition=0),
-                send(settings, *version(orders[::-1], number), partition=3),
-            )
-        blocked = outsider.get_server_pid()
-        await eventually(lambda: database.fetchval(_BLOCKED, blocked), lambda waiting: waiting > 0)
+        await outsider.execute("SELECT 1 FROM orders WHERE order_uid = ANY($1) FOR UPDATE", middle)
+        engine = await all_open(orderflow)
+        mine = outsider.get_server_pid()
+        await eventually(lambda: database.fetchval(_BLOCKED, mine), lambda waiting: waiting > 0)
+        await eventually(lambda: database.fetchval(_WAITING), lambda waiting: waiting == 2)
     await consumed(database, ORDERS + 2 * ROUNDS * ORDERS)
     versions = await database.fetch("SELECT DISTINCT sm_id FROM orders")
     assert [row["sm_id"] for row in versions] == [ROUNDS]
     assert await nothing_refused(database)
+    await drain(engine)  # a backend reports its deadlocks at its end at the latest
     assert await database.fetchval(_DEADLOCKS) == before
     fault_run.remark = f"{2 * ROUNDS * ORDERS} changes of {ORDERS} orders"
-    await drain(engine)
 
 
 @pytest.mark.fault("13", "a deadlock with somebody else's transaction")
