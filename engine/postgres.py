@@ -71,8 +71,9 @@ class Link:
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Connection]:
-        """Lend the connection. It is dropped if an exception leaves it in the middle of something.
+        """Lend the connection. It is dropped if an exception leaves it in the middle of something, or is an outage.
 
+        A session may stay what an outage made of it, read-only for one, when new ones are well again.
         A statement that timed out is in the middle of something too: asyncpg would let the next one wait, without end,
         for the server to confirm that it was cancelled.
         """
@@ -83,7 +84,8 @@ class Link:
             try:
                 yield self._connection
             except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, TimeoutError | asyncio.CancelledError) or not self._is_clean():
+                lasting = is_outage(error) and not is_momentary(error)
+                if lasting or isinstance(error, asyncio.CancelledError) or not self._is_clean():
                     self.drop()
                 raise
             finally:
