@@ -13,7 +13,7 @@ import attrs
 from bench.backlog import Backlog
 from bench.programs import Program, orderflow, program
 from bench.stored_orders import StoredOrders
-from bench.testbed import Testbed, connection, processor_s, redis_of, settle
+from bench.testbed import Testbed, connection, per_order_us, processor_s, redis_of, settle
 from bench.verification import verify_engine
 from engine.events import PARTITION_OPENED
 from tests.support.isolation import PARTITIONS, unique
@@ -76,7 +76,7 @@ async def run_engine(
             before = _processor_s(testbed, engine)
             await consumed(engine, database, group, backlog.messages)
             await cached(engine, database)
-            spent = {name: seconds - before[name] for name, seconds in _processor_s(testbed, engine).items()}
+            spent = per_order_us(before, _processor_s(testbed, engine), backlog.messages - done)
             await engine.stop()
             times = await database.fetchrow(_TIMES)
             ready_s = seconds_until_ready(engine)
@@ -89,12 +89,12 @@ async def run_engine(
         cached_per_s=backlog.messages / (times["last_cached_at"] - first).total_seconds(),
         wall_s=(last - engine.started_at).total_seconds(),
         ready_s=ready_s,
-        processor_us={name: seconds / max(1, backlog.messages - done) * 1e6 for name, seconds in spent.items()},
+        processor_us=spent,
     )
 
 
 def _processor_s(testbed: Testbed, engine: Program) -> dict[str, float]:
-    return {"engine": processor_s(engine.pid), **testbed.processor_s()}
+    return {**testbed.processor_s(), "program": processor_s(engine.pid)}
 
 
 async def consumed(

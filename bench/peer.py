@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 
+import attrs
+
 from bench.backlog import Backlog
 from bench.programs import helper, program
-from bench.testbed import Testbed, connection, redis_of, redis_url, settle
+from bench.testbed import Testbed, connection, per_order_us, redis_of, redis_url, settle
 from bench.verification import verify_cached, verify_reference
 from orderflow.settings import parse_settings
 from tests.support.programs import RUN_MARK
@@ -27,8 +29,16 @@ class RedisInUse(Exception):
     """The Redis database that a peer writes to is not ours alone."""
 
 
-async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> float:
-    """Return the orders a second of a program: what it prints as `= N/s`, else by the time that it took.
+@attrs.frozen
+class PeerRun:
+    """What a program has shown. `processor_us` is the processor time an order by who took it, in microseconds."""
+
+    orders_per_s: float
+    processor_us: dict[str, float]
+
+
+async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> PeerRun:
+    """Run a program over `backlog`. Its rate is what it prints as `= N/s`, else orders by the time that it took.
 
     `command` holds places such as `{broker}` (see `PLACES`). `{redis}` is an address alone, so the peer writes to
     database 0 there: it must be empty, and is emptied afterwards. Raises `OrdersLost` and `ProgramFailed`.
@@ -49,23 +59,25 @@ async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> float:
         return await _timed(testbed, backlog, _words(command, places), environment)
 
 
-async def run_yardstick(testbed: Testbed, backlog: Backlog) -> float:
-    """Return the orders a second of `bench.yardstick`."""
+async def run_yardstick(testbed: Testbed, backlog: Backlog) -> PeerRun:
+    """Run `bench.yardstick` over `backlog`."""
     places = ["{broker}", "{topic}", "{total}", "{batch}", str(YARDSTICK_PROCESSES), "{dsn}", "{redis_url}"]
     return await run_peer(testbed, backlog, shlex.join(helper("yardstick", *places)))
 
 
-async def _timed(testbed: Testbed, backlog: Backlog, command: Sequence[str], environment: dict[str, str]) -> float:
+async def _timed(testbed: Testbed, backlog: Backlog, command: Sequence[str], environment: dict[str, str]) -> PeerRun:
     async with connection(environment) as database:
         await settle(database)
-        began = perf_counter()
+        before, began = testbed.processor_s(), perf_counter()
         async with program("peer", command, {RUN_MARK: testbed.mark}, testbed.folder) as peer:
             await peer.wait(_START_S + backlog.messages / _SLOWEST_ORDERS_PER_S)
             seconds = perf_counter() - began
+        spent = per_order_us(before, testbed.processor_s(), backlog.messages)
         await verify_reference(database, backlog)
         async with redis_of(environment) as redis:
             await verify_cached(redis, backlog.uids)
-    return printed_rate(peer.log.read_text(errors="replace")) or backlog.messages / seconds
+    rate = printed_rate(peer.log.read_text(errors="replace")) or backlog.messages / seconds
+    return PeerRun(rate, spent)
 
 
 def _words(command: str, places: Mapping[str, str]) -> list[str]:

@@ -49,13 +49,13 @@ class Plan:
 
 QUICK = {
     "rounds": 2,
-    "orders": 20_000,
+    "orders": 15_000,
     "warm_up": False,
     "stored": 100_000,
     "memory_orders": 60_000,
-    "latency_s": 4.0,
-    "lookup_orders": 5_000,
-    "lookup_s": 1.5,
+    "latency_s": 3.0,
+    "lookup_orders": 3_000,
+    "lookup_s": 1.0,
     "processes": (1,),
     "batch_sizes": (100, 1000),
     "table_sizes": (0, 50_000),

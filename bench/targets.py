@@ -32,8 +32,23 @@ MEMORY_PEAK = Figure("memory_peak", "Memory of a worker, peak", MEGABYTES)
 MEMORY_GROWTH = Figure("memory_growth", "Memory of a worker, growth", MEGABYTES)
 
 PROCESSOR = {
-    name: Figure(f"processor_{name}", f"Processor time of ingest: {name}", "µs/order")
-    for name in ("engine", "postgresql", "valkey", "kafka")
+    name: Figure(f"processor_{name}", f"Processor time of ingest: {title}", "µs/order")
+    for name, title in {
+        "program": "engine",
+        "postgresql": "PostgreSQL",
+        "valkey": "Valkey",
+        "kafka": "Kafka",
+    }.items()
+}
+"""What each side spends on an order. It says more than a rate where others use the machine too."""
+PROCESSOR_ALL = {
+    figure: Figure(f"processor_all_{figure.key}", f"Processor time, all sides: {title}", "µs/order")
+    for figure, title in {
+        COPY_LIMIT: "raw COPY",
+        INGEST: "ingest",
+        YARDSTICK: "yardstick",
+        PEER: "peer",
+    }.items()
 }
 
 

@@ -1,6 +1,7 @@
 """The services that a run measures on, and fresh databases, topics and Redis databases in them."""
 
 import os
+import resource
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -56,9 +57,21 @@ class Testbed:
             yield {**self.environment, "POSTGRES_DATABASE": database, "REDIS_DB": redis_db}
 
     def processor_s(self) -> dict[str, float]:
-        """Return how much processor time each embedded service has taken so far, in seconds."""
+        """Return the processor time that the embedded services, and programs that have ended, took so far.
+
+        In seconds, by name.
+        """
         services = self.endpoints.embedded.services if self.endpoints.embedded else ()
-        return {service.name: processor_s(service.pid) for service in services if service.pid is not None}
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            **{service.name: processor_s(service.pid) for service in services if service.pid is not None},
+            "program": ended.ru_utime + ended.ru_stime,
+        }
+
+
+def per_order_us(before: Mapping[str, float], after: Mapping[str, float], orders: int) -> dict[str, float]:
+    """Return the processor time an order in microseconds, by name, from two readings in seconds."""
+    return {name: (seconds - before[name]) / max(1, orders) * 1e6 for name, seconds in after.items()}
 
 
 def processor_s(pid: int) -> float:

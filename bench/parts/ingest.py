@@ -14,7 +14,7 @@ from bench.copy_limit import ORDERS_A_TRANSACTION, copy_limit
 from bench.engine_run import EngineRun, run_engine
 from bench.measurements import Figure
 from bench.orders import encoded_orders
-from bench.peer import run_peer, run_yardstick
+from bench.peer import PeerRun, run_peer, run_yardstick
 from bench.run import Contestant, Run
 from bench.stored_orders import StoredOrders, store_orders
 from bench.testbed import connection
@@ -83,7 +83,8 @@ class _Preparation:
         )
 
         async def measure() -> Mapping[Figure, float]:
-            return {targets.COPY_LIMIT: await copy_limit(testbed, packed)}
+            rate, spent = await copy_limit(testbed, packed)
+            return {targets.COPY_LIMIT: rate, targets.PROCESSOR_ALL[targets.COPY_LIMIT]: spent}
 
         return Contestant("copy limit", measure)
 
@@ -116,10 +117,12 @@ class _Preparation:
         return measure
 
     def other(
-        self, figure: Figure, runs: Callable[..., Awaitable[float]], *arguments: Any
+        self, figure: Figure, runs: Callable[..., Awaitable[PeerRun]], *arguments: Any
     ) -> Callable[[], Awaitable[Mapping[Figure, float]]]:
         async def measure() -> Mapping[Figure, float]:
-            return {figure: await runs(self.run.testbed, *arguments)}
+            finished = await runs(self.run.testbed, *arguments)
+            self.run.measurements.details.append({"figure": figure.key, **attrs.asdict(finished)})
+            return {figure: finished.orders_per_s, targets.PROCESSOR_ALL[figure]: sum(finished.processor_us.values())}
 
         return measure
 
@@ -131,6 +134,7 @@ def _of_clean(run: EngineRun) -> Mapping[Figure, float]:
         targets.INGEST_WALL: run.wall_s,
         **_ready(targets.READY, run),
         **{targets.PROCESSOR[name]: spent for name, spent in run.processor_us.items()},
+        targets.PROCESSOR_ALL[targets.INGEST]: sum(run.processor_us.values()),
     }
 
 
