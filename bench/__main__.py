@@ -1,6 +1,7 @@
 """The command line of the benchmark: `python -m bench`, in the project's folder."""
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import sys
@@ -73,6 +74,8 @@ def main(
     parts = only or default_parts(quick=quick, plots=plots, peer=bool(peer))
     if "peer" in parts and not peer:
         raise click.UsageError("the part 'peer' needs --peer COMMAND")
+    if plots and importlib.util.find_spec("matplotlib") is None:
+        raise click.UsageError("--plots needs matplotlib: pip install --require-hashes -r bench/requirements.lock")
     plan = Plan(parts=parts, peer=peer, **{**(QUICK if quick else {}), **chosen})
     sys.exit(asyncio.run(_main(plan, results, plots=plots, strict=strict)))
 

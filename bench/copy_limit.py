@@ -26,5 +26,5 @@ async def copy_limit(testbed: Testbed, packed: PackedOrders) -> tuple[float, flo
         seconds = perf_counter() - began
         spent = per_order_us(before, testbed.processor_s(), packed.orders)
         found = {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in ("orders", "order_items")}
-        await verify_counts(found, {"orders": packed.orders, "order_items": packed.items})
+        verify_counts(found, {"orders": packed.orders, "order_items": packed.items})
     return packed.orders / seconds, spent.get("postgresql", 0.0)

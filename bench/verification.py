@@ -17,7 +17,7 @@ class OrdersLost(Exception):
     """What a run was to store is not all there."""
 
 
-async def verify_counts(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+def verify_counts(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
     """Raise `OrdersLost` unless every count is what it must be."""
     wrong = [f"{name}: {found[name]:,} of {count:,}" for name, count in wanted.items() if found[name] != count]
     if wrong:
@@ -37,7 +37,7 @@ async def verify_engine(database: asyncpg.Connection, redis: Redis, backlog: Bac
         "order_items": stored.items + backlog.items,
         "dead_letters": backlog.rejected,
     }
-    await verify_counts(dict(row), wanted)
+    verify_counts(dict(row), wanted)
     await verify_cached(redis, backlog.uids)
     sample = backlog.uids[:: max(1, backlog.orders // SAMPLE)]
     bodies = await fetch_bodies(database, sample)
@@ -51,7 +51,7 @@ async def verify_reference(database: asyncpg.Connection, backlog: Backlog) -> No
     tables = {"orders": backlog.orders, "deliveries": backlog.orders, "payments": backlog.orders}
     wanted = {**tables, "order_items": backlog.items}
     found = {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in wanted}
-    await verify_counts(found, wanted)
+    verify_counts(found, wanted)
 
 
 async def verify_cached(redis: Redis, uids: Sequence[str]) -> None:
@@ -59,4 +59,4 @@ async def verify_cached(redis: Redis, uids: Sequence[str]) -> None:
     cached = 0
     for start in range(0, len(uids), PAGE):
         cached += await redis.exists(*(f"order:{uid}" for uid in uids[start : start + PAGE]))
-    await verify_counts({"cached": cached}, {"cached": len(uids)})
+    verify_counts({"cached": cached}, {"cached": len(uids)})

@@ -101,4 +101,4 @@ async def _probe(
 
 async def _verify(environment: Mapping[str, str], orders: int) -> None:
     async with connection(environment) as database:
-        await verify_counts({"orders": await database.fetchval("SELECT count(*) FROM orders")}, {"orders": orders})
+        verify_counts({"orders": await database.fetchval("SELECT count(*) FROM orders")}, {"orders": orders})

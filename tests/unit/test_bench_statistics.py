@@ -1,6 +1,7 @@
 """How the benchmark sums up rounds, holds them against its goals, and shows them."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from bench.goals import Goal, judge
 from bench.measurements import Figure, Measurements
+from bench.parts.memory import Samples
 from bench.peer import printed_rate
 from bench.plan import PARTS, PLOTTED, Plan, default_parts
 from bench.results import document
@@ -110,6 +112,16 @@ def test_a_peer_says_its_rate_or_not() -> None:
     """The last `= N/s` of its output counts."""
     assert printed_rate("begun\nnative: 100 in 0.01s = 9000/s\npeer: 100 in 0.01s = 12500.5/s\n") == 12500.5
     assert printed_rate("done\n") is None
+
+
+def test_a_worker_that_grows_is_found() -> None:
+    """Growth is measured from after a fifth of the backlog, by the worker that grew most; the peak by the largest."""
+    engine: Any = None
+    steady = [(done, 100 + done % 7) for done in range(0, 1001, 10)]
+    growing = [(done, 50 + done // 10) for done in range(0, 1001, 10)]
+    samples = Samples(engine, 1000, {1: steady, 2: growing})
+    assert samples.peak == 150
+    assert samples.growth == pytest.approx(70)
 
 
 def test_a_figure_has_one_goal_of_each_kind() -> None:
