@@ -18,6 +18,8 @@ from tests.support.tcp_proxy import TcpProxy, Way
 from tests.support.topic import send
 
 CUT_TIMEOUT_S = 20
+START_S = 40
+"""A try takes 5 s at most, and another is made while START_TIMEOUT_S lasts; the rest is for a busy machine."""
 DEADLINES_S = 100
 """Within this time every wait of the engine has met its deadline: a batch may take 60 s, a request to Kafka 20 s."""
 
@@ -135,3 +137,17 @@ async def test_every_wait_for_postgresql_and_kafka_has_a_deadline(
     assert report.violations == []
     await new_orders_are_cached(settings, redis)
     assert await engine.stop() == 0
+
+
+@pytest.mark.fault("17", "a black hole before each service in turn, at start")
+async def test_no_start_waits_for_ever(orderflow: Programs, network: Network) -> None:
+    """A service that accepts and never answers is one that is away: exit 1 in time, and its address is named."""
+    variables = ("POSTGRES_PORT", "REDIS_ADDR", "KAFKA_BROKERS")
+    for proxy, variable in zip(network.proxies, variables, strict=True):
+        await network.open()
+        proxy.swallow()
+        ended = await orderflow.run("engine", timeout_s=START_S, START_TIMEOUT_S="1", **network.environment)
+        assert ended.returncode == 1
+        assert variable in ended.stderr.splitlines()[-1]
+    ended = await orderflow.run("publish", "10", timeout_s=START_S, START_TIMEOUT_S="1", **network.environment)
+    assert ended.returncode == 1
