@@ -16,10 +16,12 @@ from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.network import Network
 from tests.chaos.readers import readers
+from tests.support.lookup_server import lookup_server
 from tests.support.programs import Programs, Running
 from tests.support.stored_orders import make_order, store_order
 
 CROWD = 500
+ROUNDS = 5
 UNKNOWN = 10_000
 LONG_UID = "x" * 490
 MEMORY_GROWTH_BYTES = 5 * 1024 * 1024
@@ -31,10 +33,14 @@ async def server(orderflow: Programs, network: Network) -> Running:
     return await orderflow.start("serve", **network.environment)
 
 
+def crowd(url: str) -> ClientSession:
+    """Return a client that is as many as it likes."""
+    return ClientSession(url, connector=TCPConnector(limit=0), timeout=ClientTimeout(total=60))
+
+
 @pytest.fixture
 async def client(server: Running) -> AsyncIterator[ClientSession]:
-    url = (await server.wait_for("http_listening"))["url"]
-    async with ClientSession(url, connector=TCPConnector(limit=0), timeout=ClientTimeout(total=60)) as session:
+    async with crowd((await server.wait_for("http_listening"))["url"]) as session:
         yield session
 
 
@@ -54,17 +60,20 @@ async def look_up_all(client: ClientSession, uids: Sequence[str]) -> set[int]:
 
 @pytest.mark.fault("20", "500 lookups of one cold order at once", short=True)
 async def test_a_crowd_that_wants_one_cold_order_costs_one_query(
-    client: ClientSession, network: Network, database: asyncpg.Connection
+    settings: Settings, database: asyncpg.Connection
 ) -> None:
     """Whatever the moment in which each of them asks: PostgreSQL hears the uid once."""
     generator = OrderGenerator(seed=20)
-    for _ in range(5):
-        order = make_order(generator)
-        body = await store_order(database, order)
-        asked = network.postgres.heard = bytearray()
-        answers = await asyncio.gather(*(look_up(client, order.order_uid) for _ in range(CROWD)))
-        assert set(answers) == {(HTTPStatus.OK, body)}
-        assert asked.count(order.order_uid.encode()) == 1
+    # On a busy machine Redis may take longer than its usual deadline, and then nobody can share an answer.
+    patience = {"cache_deadline_s": 10.0, "store_deadline_s": 10.0, "lookup_deadline_s": 30.0}
+    async with lookup_server(settings, **patience) as server, crowd(f"http://127.0.0.1:{server.port}") as client:
+        for _ in range(ROUNDS):
+            order = make_order(generator)
+            body = await store_order(database, order)
+            asked = server.postgres.heard = bytearray()
+            answers = await asyncio.gather(*(look_up(client, order.order_uid) for _ in range(CROWD)))
+            assert set(answers) == {(HTTPStatus.OK, body)}
+            assert asked.count(order.order_uid.encode()) == 1
 
 
 @pytest.mark.fault("20", "10,000 unknown orders are asked for, and some of them arrive")
@@ -114,8 +123,8 @@ async def test_nobody_gets_the_order_of_a_reader_who_hung_up(
             await fault_run.progress(messages=600)
         await network.redis.open()
 
-    crowd = readers(server, settings, fault_run.random, count=300, pause_s=0.5, impatience=0.5)
-    async with crowd as seen:
+    visitors = readers(server, settings, fault_run.random, count=300, pause_s=0.5, impatience=0.5)
+    async with visitors as seen:
         report = await fault_run.under_load(slow_redis_down, messages=3000, per_second=300)
     fault_run.remark = seen.check()
     assert seen.given_up > CROWD
