@@ -50,14 +50,14 @@ class _Preparation:
         chosen = [Contestant("ingest", self.engine(clean, _of_clean))]
         if "ingest" in parts:
             chosen.insert(0, await self.copy_limit())
-        if "peer" in parts:
-            chosen.append(Contestant("peer", self.other(targets.PEER, run_peer, clean, self.run.plan.peer)))
-        if "yardstick" in parts:
-            chosen.append(Contestant("yardstick", self.other(targets.YARDSTICK, run_yardstick, clean)))
         if "observability" in parts:
             chosen.append(
                 Contestant("log level warning", self.engine(clean, _rate(targets.INGEST_QUIET), LOG_LEVEL="warning"))
             )
+        if "peer" in parts:
+            chosen.append(Contestant("peer", self.other(targets.PEER, run_peer, clean, self.run.plan.peer)))
+        if "yardstick" in parts:
+            chosen.append(Contestant("yardstick", self.other(targets.YARDSTICK, run_yardstick, clean)))
         if "invalid" in parts:
             mixed = await self.backlog("1 % invalid", invalid_share=_INVALID_SHARE)
             chosen.append(Contestant("1 % invalid", self.engine(mixed, _rate(targets.INGEST_INVALID))))
