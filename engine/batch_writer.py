@@ -210,7 +210,7 @@ class BatchWriter(Generic[T]):
             opened = self._table.opened(partition, openings[partition])
             if opened is None:
                 raise Fenced(partition)
-            advances.append(Advance(partition, opened.next_offset, opened.fencing_token, record))
+            advances.append(Advance(partition, opened.next_offset, record))
         return advances
 
     async def _insert_batch(self, connection: Connection, batch: Batch[T], written: Written) -> None:

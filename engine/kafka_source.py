@@ -237,7 +237,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             start, recognisable = stored.last_offset, True
         self._consumer.seek(place, start)
         self._consumer.resume(place)
-        if self._table.open(partition, stored.next_offset, stored.epoch, stored.fencing_token) is None:
+        if self._table.open(partition, stored.next_offset, stored.epoch) is None:
             return
         self._recognise.pop(partition, None)
         if recognisable:

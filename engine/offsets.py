@@ -13,22 +13,18 @@ ON CONFLICT DO NOTHING
 """
 # FOR UPDATE waits for the transaction of a previous owner that is still at work, and then reads what it left.
 _OPEN_SELECT = """
-SELECT next_offset, last_offset, last_timestamp, last_checksum, epoch, fencing_token FROM consumed_offsets
+SELECT next_offset, last_offset, last_timestamp, last_checksum, epoch FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
-"""
-# From now on nobody who opened the partition before can move its offset, even if it has not moved since.
-_OPEN_UPDATE = """
-UPDATE consumed_offsets SET fencing_token = $4 WHERE consumer_group = $1 AND topic = $2 AND partition = $3
 """
 _ADVANCE = """
 UPDATE consumed_offsets
 SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, updated_at = now()
-WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND fencing_token = $9
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
 
 
 class Fenced(Exception):
-    """Another owner opened `partition` or moved its offset: this worker must give it up and read anew."""
+    """Another owner moved the offset of `partition`: this worker must give it up and read anew."""
 
     def __init__(self, partition: int) -> None:
         super().__init__(f"partition {partition} has another owner")
@@ -37,29 +33,21 @@ class Fenced(Exception):
 
 @attrs.frozen
 class StoredOffset:
-    """Where to go on in a partition, and the last record before that, by which the topic is recognised.
-
-    `fencing_token` counts the openings: whoever opened the partition last may move its offset, and nobody else.
-    """
+    """Where to go on in a partition, and the last record before that, by which the topic is recognised."""
 
     next_offset: int
     last_offset: int | None
     last_timestamp: int | None
     last_checksum: int | None
     epoch: int
-    fencing_token: int = attrs.field(eq=False)
 
 
 @attrs.frozen
 class Advance:
-    """One step of one partition: from `expected` to just after `last`, the last record that was consumed.
-
-    `fencing_token` is that of the opening under which it was consumed.
-    """
+    """One step of one partition: from `expected` to just after `last`, the last record that was consumed."""
 
     partition: int
     expected: int
-    fencing_token: int
     last: Record
 
 
@@ -69,19 +57,13 @@ def checksum(record: Record) -> int:
 
 
 async def open_offset(connection: Connection, group: str, topic: str, partition: int, earliest: int) -> StoredOffset:
-    """Make this worker the owner of a partition, and return its stored offset.
-
-    Where the group has none, `earliest` is stored first.
-    """
+    """Return the stored offset of a partition; store `earliest` first where the group has none."""
     async with connection.transaction():
         await connection.execute("SET LOCAL lock_timeout = '10s'")
         await connection.execute(_OPEN_INSERT, group, topic, partition, earliest)
         row = await connection.fetchrow(_OPEN_SELECT, group, topic, partition)
-        assert row is not None
-        stored = StoredOffset(**dict(row))
-        stored = attrs.evolve(stored, fencing_token=stored.fencing_token + 1)
-        await connection.execute(_OPEN_UPDATE, group, topic, partition, stored.fencing_token)
-    return stored
+    assert row is not None
+    return StoredOffset(**dict(row))
 
 
 async def await_offset(connection: Connection, group: str, topic: str, partition: int) -> None:
@@ -103,7 +85,6 @@ async def advance_offsets(connection: Connection, group: str, topic: str, advanc
             last.offset,
             last.timestamp,
             checksum(last),
-            step.fencing_token,
         )
         if tag != "UPDATE 1":
             raise Fenced(step.partition)

@@ -10,15 +10,11 @@ import attrs
 
 @attrs.define
 class OpenPartition:
-    """An open partition: which opening this is, the next offset to write, the topic's generation, and the token.
-
-    `opening` tells it from earlier openings in this worker, `fencing_token` from those in any.
-    """
+    """An open partition: which opening this is, the next offset to write, and the topic's generation."""
 
     opening: int
     next_offset: int
     epoch: int
-    fencing_token: int
 
 
 class PartitionTable:
@@ -59,13 +55,13 @@ class PartitionTable:
             self._open.pop(partition, None)
             self._refused.pop(partition, None)
 
-    def open(self, partition: int, next_offset: int, epoch: int, fencing_token: int) -> OpenPartition | None:
+    def open(self, partition: int, next_offset: int, epoch: int) -> OpenPartition | None:
         """Open an assigned partition at `next_offset`. Returns None if it was revoked meanwhile."""
         if partition not in self._assigned:
             return None
         self._openings += 1
         self._refused.pop(partition, None)
-        self._open[partition] = OpenPartition(self._openings, next_offset, epoch, fencing_token)
+        self._open[partition] = OpenPartition(self._openings, next_offset, epoch)
         return self._open[partition]
 
     def refuse(self, partition: int, reason: str) -> bool:

@@ -176,8 +176,7 @@ class MemoryPostgres:
             await self._acquire(backend, own, key)  # somebody else may be inserting it
         if key not in self.offsets:
             others = dict.fromkeys(("last_offset", "last_timestamp", "last_checksum"))
-            begin = {"next_offset": args[3], "epoch": 0, "fencing_token": 0}
-            own.offsets[key] = dict(zip(_KEY_COLUMNS, key, strict=True)) | begin | others
+            own.offsets[key] = dict(zip(_KEY_COLUMNS, key, strict=True)) | {"next_offset": args[3], "epoch": 0} | others
             return "INSERT 0 1"
         if "DO NOTHING" in sql:
             return "INSERT 0 0"

@@ -43,7 +43,7 @@ async def test_a_batch_of_an_earlier_opening_moves_no_offset() -> None:
     """The partition went to another worker during an outage, and came back further on: the old batch is fenced."""
     table = PartitionTable()
     table.assign({0})
-    first = table.open(0, 100, 0, fencing_token=1)
+    first = table.open(0, 100, 0)
     assert first is not None
     now = datetime.now(UTC)
     entries: list[Entry[PreparedOrder]] = [Entry(Consumed(offset), None) for offset in range(100, 200)]  # type: ignore[arg-type]
@@ -53,6 +53,6 @@ async def test_a_batch_of_an_earlier_opening_moves_no_offset() -> None:
 
     table.revoke({0})
     table.assign({0})
-    table.open(0, 250, 0, fencing_token=1)
+    table.open(0, 250, 0)
     with pytest.raises(Fenced):
         writer(table)._advances(batch, {0: first.opening})

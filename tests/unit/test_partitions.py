@@ -17,7 +17,7 @@ def test_an_assigned_partition_is_wanted_until_it_is_opened() -> None:
     """Opening is what makes its records count."""
     table = table_with(2, 0)
     assert (table.assigned, table.wanted) == ([0, 2], [0, 2])
-    opened = table.open(2, 40, epoch=1, fencing_token=1)
+    opened = table.open(2, 40, epoch=1)
     assert opened is not None
     assert (table.wanted, table.next_offset(2), table.positions()) == ([0], 40, {2: 40})
     assert table.opened(2, opened.opening) is table.present(2) is opened
@@ -28,17 +28,17 @@ def test_a_partition_that_was_revoked_meanwhile_is_not_opened() -> None:
     """Its offset was being read while the group took it away."""
     table = table_with(0)
     table.revoke({0})
-    assert table.open(0, 5, 0, fencing_token=1) is None
+    assert table.open(0, 5, 0) is None
     assert (table.assigned, table.wanted, table.positions()) == ([], [], {})
 
 
 def test_a_chunk_of_an_earlier_opening_is_not_accepted() -> None:
     """A partition that comes back is another opening, even at the same offset."""
     table = table_with(0)
-    first = table.open(0, 5, 0, fencing_token=1)
+    first = table.open(0, 5, 0)
     table.revoke({0})
     table.assign({0})
-    second = table.open(0, 5, 0, fencing_token=1)
+    second = table.open(0, 5, 0)
     assert first is not None
     assert second is not None
     assert table.opened(0, first.opening) is None
@@ -49,7 +49,7 @@ def test_being_assigned_again_closes_a_partition() -> None:
     """Between the two, another worker may have moved the offset."""
     table = table_with(0, 1)
     for partition in (0, 1):
-        table.open(partition, 5, 0, fencing_token=1)
+        table.open(partition, 5, 0)
     table.assign({0})
     assert (table.wanted, table.positions()) == ([0], {1: 5})
 
@@ -57,7 +57,7 @@ def test_being_assigned_again_closes_a_partition() -> None:
 def test_a_fenced_partition_is_wanted_again() -> None:
     """It is still assigned, and has to be read anew."""
     table = table_with(0)
-    table.open(0, 5, 0, fencing_token=1)
+    table.open(0, 5, 0)
     table.close(0)
     assert (table.wanted, table.next_offset(0), table.refused) == ([0], None, {})
 
@@ -65,12 +65,12 @@ def test_a_fenced_partition_is_wanted_again() -> None:
 def test_a_refusal_is_news_once() -> None:
     """The same reason again is no news; another reason is."""
     table = table_with(0)
-    table.open(0, 5, 0, fencing_token=1)
+    table.open(0, 5, 0)
     assert table.refuse(0, "gone")
     assert not table.refuse(0, "gone")
     assert table.refuse(0, "changed")
     assert (table.refused, table.next_offset(0), table.wanted) == ({0: "changed"}, None, [0])
-    table.open(0, 9, 0, fencing_token=1)
+    table.open(0, 9, 0)
     assert table.refused == {}
     assert table.refuse(0, "gone")
 
@@ -85,13 +85,13 @@ def test_a_partition_of_somebody_else_is_not_refused() -> None:
 def test_an_offset_only_moves_forward_and_only_for_its_opening() -> None:
     """A late report of an earlier opening changes nothing."""
     table = table_with(0)
-    first = table.open(0, 5, 0, fencing_token=1)
+    first = table.open(0, 5, 0)
     assert first is not None
     table.advance(0, first.opening, 9)
     table.advance(0, first.opening, 7)
     assert table.next_offset(0) == 9
     table.close(0)
-    second = table.open(0, 6, 0, fencing_token=1)
+    second = table.open(0, 6, 0)
     assert second is not None
     table.advance(0, first.opening, 50)
     assert table.next_offset(0) == 6
@@ -146,7 +146,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(partition=PARTITIONS, offset=OFFSETS, epoch=st.integers(0, 2))
     def open(self, partition: int, offset: int, epoch: int) -> None:
-        opened = self.table.open(partition, offset, epoch, fencing_token=1)
+        opened = self.table.open(partition, offset, epoch)
         assert (opened is not None) == (partition in self.assigned)
         if opened is not None:
             assert (opened.next_offset, opened.epoch) == (offset, epoch)
