@@ -35,9 +35,13 @@ class Sleep:
         self._asleep = len(zombie.events)
         self._joins = len(zombie.seen("partitions_assigned"))
 
-    async def others_take_over(self, heir: Running) -> None:
-        """Wait until the heir owns all partitions: what the zombie writes from now on is one batch too many."""
+    async def others_take_over(self, heir: Running, fault_run: FaultRun) -> None:
+        """Wait until the heir has written to all partitions: what the zombie writes from now on is one batch too many.
+
+        Before that the zombie's batch is still the next one, and either of them may write it, once.
+        """
         await takes_over(heir)
+        await fault_run.progress()
         self._taken_over_at = datetime.now(UTC)
 
     async def ends(self) -> None:
@@ -79,7 +83,7 @@ async def test_a_zombie_that_wakes_up_writes_nothing_and_rejoins(
         [worker] = workers(zombie)
         sleep = Sleep(zombie, database)
         freeze(worker)
-        await sleep.others_take_over(heir)
+        await sleep.others_take_over(heir, fault_run)
         thaw(worker)
         await fault_run.load_goes_on()
         fault_run.healed()
@@ -131,7 +135,7 @@ async def test_a_paused_machine_goes_on_with_the_workers_it_had(
         machine = [psutil.Process(zombie.pid), *workers(zombie)]
         sleep = Sleep(zombie, database)
         freeze(*machine)
-        await asyncio.gather(sleep.others_take_over(heir), asyncio.sleep(HEARTBEAT_TIMEOUT_S + 3))
+        await asyncio.gather(sleep.others_take_over(heir, fault_run), asyncio.sleep(HEARTBEAT_TIMEOUT_S + 3))
         thaw(*machine)
         await fault_run.load_goes_on()
         fault_run.healed()
@@ -163,7 +167,7 @@ async def test_a_zombie_that_holds_a_lock_blocks_nobody_for_long_and_writes_noth
         sleep = Sleep(zombie, database)
         freeze(psutil.Process(zombie.pid))  # or it might replace its worker before that can wake up
         await heir.wait_for("blocker_terminated", timeout_s=40)
-        await sleep.others_take_over(heir)
+        await sleep.others_take_over(heir, fault_run)
         thaw(psutil.Process(zombie.pid), worker)
         await fault_run.load_goes_on()
         fault_run.healed()
