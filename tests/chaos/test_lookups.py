@@ -16,12 +16,15 @@ from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.network import Network
 from tests.chaos.readers import readers
+from tests.support.eventually import eventually
 from tests.support.lookup_server import lookup_server
 from tests.support.programs import Programs, Running
 from tests.support.stored_orders import make_order, store_order
+from tests.support.tcp_proxy import Way
 
 CROWD = 500
 ROUNDS = 5
+HELD_TIMEOUT_S = 10
 UNKNOWN = 10_000
 LONG_UID = "x" * 490
 MEMORY_GROWTH_BYTES = 5 * 1024 * 1024
@@ -62,18 +65,28 @@ async def look_up_all(client: ClientSession, uids: Sequence[str]) -> set[int]:
 async def test_a_crowd_that_wants_one_cold_order_costs_one_query(
     settings: Settings, database: asyncpg.Connection
 ) -> None:
-    """Whatever the moment in which each of them asks: PostgreSQL hears the uid once."""
+    """Those who come while the first one's query runs share its answer: PostgreSQL hears the uid once."""
     generator = OrderGenerator(seed=20)
     # On a busy machine Redis may take longer than its usual deadline, and then nobody can share an answer.
     patience = {"cache_deadline_s": 10.0, "store_deadline_s": 10.0, "lookup_deadline_s": 30.0}
     async with lookup_server(settings, **patience) as server, crowd(f"http://127.0.0.1:{server.port}") as client:
         for _ in range(ROUNDS):
             order = make_order(generator)
-            body = await store_order(database, order)
-            asked = server.postgres.heard = bytearray()
-            answers = await asyncio.gather(*(look_up(client, order.order_uid) for _ in range(CROWD)))
-            assert set(answers) == {(HTTPStatus.OK, body)}
-            assert asked.count(order.order_uid.encode()) == 1
+            uid, body = order.order_uid, await store_order(database, order)
+            queries = server.postgres.heard = bytearray()
+            server.postgres.hold(Way.TO_CLIENT)
+            first = asyncio.create_task(look_up(client, uid))
+            await asyncio.wait_for(server.postgres.holding.wait(), HELD_TIMEOUT_S)
+            reads = server.redis.heard = bytearray()
+            others = [asyncio.create_task(look_up(client, uid)) for _ in range(CROWD - 1)]
+            await eventually(lambda reads=reads, uid=uid: said(reads, uid), bool)  # type: ignore[misc]
+            await server.postgres.open()
+            assert set(await asyncio.gather(first, *others)) == {(HTTPStatus.OK, body)}
+            assert queries.count(uid.encode()) == 1
+
+
+async def said(heard: bytearray, text: str) -> bool:
+    return text.encode() in heard
 
 
 @pytest.mark.fault("20", "10,000 unknown orders are asked for, and some of them arrive")
