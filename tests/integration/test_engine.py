@@ -212,23 +212,6 @@ async def test_the_newest_orders_are_cached_at_start(
     assert {key.decode() for key in await redis.keys("order:*")} == {f"order:{one['order_uid']}" for one in newest}
 
 
-async def test_a_topic_that_was_created_anew_is_refused(
-    orderflow: Programs, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
-) -> None:
-    """Offsets that outlive their topic stop the partition and say so; nothing is consumed from the wrong place."""
-    await send(settings, *(message(orders.order()) for _ in range(5)), partition=0)
-    first = await orderflow.start("engine", "--workers", "1")
-    await first.wait_for("batch_committed")
-    assert await first.stop() == 0
-    await database.execute("UPDATE consumed_offsets SET last_checksum = 1 WHERE partition = 0")
-    second = await orderflow.start("engine", "--workers", "1")
-    await send(settings, message(orders.order()), partition=0)
-    line = await second.wait_for("partition_refused", partition=0)
-    assert "created anew" in line["reason"]
-    assert line["fix"] == "orderflow offsets reset"
-    assert await database.fetchval("SELECT count(*) FROM orders") == 5
-
-
 async def test_a_clean_restart_consumes_nothing_twice(
     orderflow: Programs, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
 ) -> None:

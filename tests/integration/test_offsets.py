@@ -1,5 +1,7 @@
 """`orderflow offsets`: what is shown is what counts, and consuming everything again changes nothing."""
 
+from typing import Any
+
 import asyncpg
 from msgspec import json
 
@@ -7,8 +9,10 @@ from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import PARTITIONS
+from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs
 from tests.support.topic import send
+from tests.support.topic_admin import create_topic, delete_topic
 
 STATE = """
 SELECT md5(string_agg(o::text || i::text, '' ORDER BY o.order_uid, i.position))
@@ -48,20 +52,49 @@ async def test_everything_consumed_again_leaves_the_same_state(
     assert await again.stop() == 0
 
 
-async def test_a_topic_created_anew_counts_as_later(
+async def test_a_topic_created_anew_is_refused_until_a_reset_and_then_counts_as_later(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection
 ) -> None:
-    """After a reset, messages of the new topic replace orders of the old one although their offsets are lower."""
-    [first, *_] = messages(settings, 4)
-    await send(settings, first, first, first, partition=0)
+    """Log and health say so, nothing is consumed; after the reset it replaces old orders, lower offsets or not."""
+    [order, *others] = messages(settings, 3)  # too few to hold a later version of the first
+    changed = (order[0], json.encode({**json.decode(order[1]), "locale": "yy"}))
+    total, locale = "SELECT sum(messages) FROM batches", "SELECT locale FROM orders WHERE order_uid = $1"
+    await send(settings, order, order, order, partition=0)
     engine = await orderflow.start("engine", "--workers", "1")
-    await eventually(lambda: database.fetchval("SELECT sum(messages) FROM batches"), lambda seen: seen == 3)
+    await eventually(lambda: database.fetchval(total), lambda seen: seen == 3)
     assert await engine.stop() == 0
-    await database.execute("UPDATE consumed_offsets SET last_checksum = 1 WHERE partition = 0")
-    reset = await orderflow.run("offsets", "reset", "--partition", "0")
-    assert reset.lines == ["partition 0  next offset 3 → 0 (the topic was created anew)"]
-    shown = json.decode((await orderflow.run("offsets", "show", "--json")).stdout)
-    assert [row["epoch"] for row in shown if row["partition"] == 0] == [1]
+
+    await delete_topic(settings, settings.kafka_topic)
+    await create_topic(settings, settings.kafka_topic, PARTITIONS)
+    await send(settings, changed, *others, partition=0)
+    again = await orderflow.start("engine", "--workers", "1")
+    line = await again.wait_for("partition_refused", partition=0)
+    assert "created anew" in line["reason"]
+    assert line["fix"] == "orderflow offsets reset"
+    async with lookup_server(settings) as server:
+        assert await refused(server, {"0"}) == {"0": line["reason"]}
+        assert await database.fetchval(total) == 3
+
+        reset = await orderflow.run("offsets", "reset", "--partition", "0")
+        assert reset.lines == ["partition 0  next offset 3 → 0 (the topic was created anew)"]
+        await eventually(lambda: database.fetchval(total), lambda seen: seen == 3 + 1 + len(others))
+        assert await database.fetchval(locale, order[0].decode()) == "yy"
+        assert await refused(server, set()) == {}
+    assert await again.stop() == 0
+
+
+async def refused(server: LookupServer, partitions: set[str]) -> dict[str, str]:
+    """Wait until health names exactly `partitions` as refused; return the reasons, by partition."""
+
+    async def look() -> dict[str, Any]:
+        async with server.client.get("/healthz") as answer:
+            check: dict[str, Any] = (await answer.json())["checks"]["engine"]
+            assert (answer.status, check["status"]) in {(200, "ok"), (503, "unavailable")}
+            return check
+
+    check = await eventually(look, lambda seen: set(seen.get("refused", {})) == partitions)
+    assert check["status"] == ("unavailable" if partitions else "ok")
+    return dict(check.get("refused", {}))
 
 
 async def test_what_the_topic_does_not_have_is_refused(orderflow: Programs) -> None:
