@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from orderflow.services import ServiceSet
+from orderflow.settings import Settings
+from tests.chaos.checker import stored_offsets
 from tests.chaos.engines import all_open, consumes, drain, worker_pids
 from tests.chaos.fault_run import FaultRun
 from tests.support.isolation import connect, unique
@@ -20,15 +23,16 @@ _CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $
 
 
 def mount(folder: Path) -> None:
-    """Mount a small file system. Skips the test where that is not allowed."""
+    """Mount a small file system. Skips the test where that is not allowed, and says why."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(folder)]
     try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("a full disk takes a small file system, and this user may not mount one: run this as root")
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+        why_not = (mounted.stderr.strip() or "no reason given") if mounted.returncode else ""
+    except OSError as error:
+        why_not = f"mount: {error.strerror}"
+    if why_not:
+        pytest.skip(f"a full disk takes a small file system that this user may mount: run this as root ({why_not})")
 
 
 def unmount(folder: Path) -> None:
@@ -70,16 +74,23 @@ def fill(disk: Path) -> Path:
 
 
 @pytest.mark.fault("16", "PostgreSQL's disk is full")
-async def test_a_full_disk_is_waited_out(orderflow: Programs, fault_run: FaultRun, small_disk: Path) -> None:
+async def test_a_full_disk_is_waited_out(
+    small_disk: Path, orderflow: Programs, fault_run: FaultRun, settings: Settings, database: asyncpg.Connection
+) -> None:
     """Consumption pauses, no order is to blame, and when there is room again everything is written."""
     engine = await all_open(orderflow)
     workers = worker_pids(engine)
 
+    async def consumed() -> int:
+        return sum((await stored_offsets(database, settings)).values())
+
     async def fill_and_make_room() -> None:
         await consumes(engine)
         filler = fill(small_disk)
-        await engine.wait_for("outage_started", of="postgres", error=DISK_FULL, timeout_s=60)
+        await engine.wait_for("outage_started", of="postgres", error=DISK_FULL, count=len(workers), timeout_s=60)
+        stands_at = await consumed()
         await fault_run.load_goes_on(1000)
+        assert await consumed() == stands_at
         filler.unlink()
         fault_run.healed()
         await engine.wait_for("outage_ended", of="postgres", timeout_s=60)
