@@ -49,6 +49,7 @@ async def test_everything_consumed_again_leaves_the_same_state(
     again = await orderflow.start("engine", "--workers", "2")
     await eventually(lambda: database.fetchval(total), lambda seen: seen == 2 * len(sent) + 1)
     assert await database.fetchval(STATE) == before
+    await again.wait_for("partition_opened", count=PARTITIONS)
     assert await again.stop() == 0
 
 
