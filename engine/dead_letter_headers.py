@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 from msgspec import json
 
-from engine.records import Record
+from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Record
 
 FIELDS_HEADER_BYTES = 4096
 ORIGINAL_TOPIC = "x-original-topic"
@@ -15,7 +15,7 @@ ORIGINAL_OFFSET = "x-original-offset"
 REPLAY_COUNT = "x-replay-count"
 REPLAY_FORCE = "x-replay-force"
 _REPLAY_HEADERS = frozenset({ORIGINAL_TOPIC, ORIGINAL_PARTITION, ORIGINAL_OFFSET, REPLAY_COUNT, REPLAY_FORCE})
-_HIGHEST_PARTITION, _HIGHEST_OFFSET, _HIGHEST_COUNT = 2**31 - 1, 2**63 - 1, 10**6
+_HIGHEST_COUNT = 10**6
 
 
 @attrs.frozen
@@ -90,8 +90,8 @@ def read_replay_headers(record: Record, topic: str) -> ReplayHeaders | None:
             found[name] = value
     if found.get(ORIGINAL_TOPIC) != topic.encode():
         return None
-    partition = _number(found.get(ORIGINAL_PARTITION), _HIGHEST_PARTITION)
-    offset = _number(found.get(ORIGINAL_OFFSET), _HIGHEST_OFFSET)
+    partition = _number(found.get(ORIGINAL_PARTITION), HIGHEST_PARTITION)
+    offset = _number(found.get(ORIGINAL_OFFSET), HIGHEST_OFFSET)
     count = _number(found.get(REPLAY_COUNT, b"0"), _HIGHEST_COUNT)
     forced = found.get(REPLAY_FORCE, b"false")
     if partition is None or offset is None or count is None or forced not in {b"true", b"false"}:

@@ -61,6 +61,8 @@ class HandledChunk(Generic[T]):
 
 Place = tuple[int, int]
 """A record's partition and offset."""
+HIGHEST_PARTITION, HIGHEST_OFFSET = 2**31 - 1, 2**63 - 1
+"""The bounds of Kafka's protocol, and of PostgreSQL's columns."""
 
 
 @attrs.frozen

@@ -5,9 +5,7 @@ it was before its last change, although that change was cached. What it holds wa
 only orders that were changed since then can be old.
 """
 
-from collections.abc import Awaitable
 from datetime import datetime
-from typing import Any
 
 import structlog
 from asyncpg import Connection
@@ -53,18 +51,15 @@ class CacheRecovery:
             self._log.warning(CACHE_SERVER_HIDDEN, fix="allow REDIS_USERNAME the command INFO")
             return
         async with self._link.use() as connection, connection.transaction():
-            if await self._within_deadline(connection.fetchval(_OTHER_SERVER, run_id)):
+            if await self._link.within_deadline(connection.fetchval(_OTHER_SERVER, run_id)):
                 await self._drop_older(connection, run_id)
 
     async def _drop_older(self, connection: Connection, run_id: str) -> None:
         after: tuple[datetime, str] = (await connection.fetchval(_SINCE, self._ttl_s + MARGIN_S), "")
         orders = dropped = 0
-        while rows := await self._within_deadline(connection.fetch(_CHANGED, *after, PAGE_ORDERS)):
+        while rows := await self._link.within_deadline(connection.fetch(_CHANGED, *after, PAGE_ORDERS)):
             dropped += await self._cache.drop_older([(row["order_uid"], version_of(row["updated_at"])) for row in rows])
             orders += len(rows)
             after = (rows[-1]["updated_at"], rows[-1]["order_uid"])
-        await self._within_deadline(connection.execute(_RECOVERED, run_id))
+        await self._link.within_deadline(connection.execute(_RECOVERED, run_id))
         self._log.info(CACHE_RECOVERED, changed_orders=orders, dropped=dropped)
-
-    async def _within_deadline(self, work: Awaitable[Any]) -> Any:
-        return await self._link.within_deadline(work)

@@ -11,12 +11,9 @@ from msgspec import json
 
 from engine.dead_letter_headers import decode_headers
 from engine.dead_letter_store import TOO_LARGE
-
-Place = tuple[int, int]
-"""A letter's partition and offset in the topic of orders."""
+from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Place
 
 _PLACE = re.compile(r"(\d{1,10}):(\d{1,19})", re.ASCII)
-_HIGHEST_PARTITION, _HIGHEST_OFFSET = 2**31 - 1, 2**63 - 1
 MATCHING = """
 topic = $1 AND ($2::text[] IS NULL OR reason = ANY($2)) AND ($3::text[] IS NULL OR subject = ANY($3))
 AND ($4::timestamptz IS NULL OR failed_at >= $4) AND ($5::timestamptz IS NULL OR failed_at < $5)
@@ -72,7 +69,7 @@ def parse_place(text: str) -> Place:
     """Return the place that `PARTITION:OFFSET` names. Raises `ValueError` with what is allowed."""
     found = _PLACE.fullmatch(text)
     place = (int(found[1]), int(found[2])) if found else None
-    if place is None or place[0] > _HIGHEST_PARTITION or place[1] > _HIGHEST_OFFSET:
+    if place is None or place[0] > HIGHEST_PARTITION or place[1] > HIGHEST_OFFSET:
         raise ValueError("is no place such as 2:57, a partition and an offset")
     return place
 

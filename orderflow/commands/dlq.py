@@ -10,9 +10,9 @@ import click
 from asyncpg import Connection
 from msgspec import json
 
+from engine.records import Place
 from orderflow.database import with_postgres
 from orderflow.dead_letters import (
-    Place,
     Selection,
     count_letters,
     describe_letter,
