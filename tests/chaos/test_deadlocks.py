@@ -10,7 +10,7 @@ from orderflow.orders import Document, OrderGenerator
 from orderflow.settings import Settings
 from tests.chaos.engines import all_open, drain, started
 from tests.chaos.fault_run import FaultRun
-from tests.support.eventually import eventually
+from tests.support.eventually import consumed, eventually
 from tests.support.isolation import connect
 from tests.support.programs import Programs
 from tests.support.topic import send
@@ -37,9 +37,9 @@ def version(orders: list[Document], number: int) -> list[tuple[bytes | None, byt
     return [(None, json.encode({**order, "sm_id": number})) for order in orders]
 
 
-async def consumed(database: asyncpg.Connection, messages: int) -> None:
-    total = "SELECT coalesce(sum(messages), 0) FROM batches"
-    await eventually(lambda: database.fetchval(total), lambda found: found == messages, timeout_s=60)
+def made(fault_run: FaultRun) -> list[Document]:
+    generator = OrderGenerator(fault_run.seed)
+    return [generator.order() for _ in range(ORDERS)]
 
 
 async def nothing_refused(database: asyncpg.Connection) -> bool:
@@ -55,8 +55,7 @@ async def test_writers_that_meet_on_the_same_orders_wait_for_each_other(
     outsider: asyncpg.Connection,
 ) -> None:
     """No deadlock of our own making; a lock from outside is waited for; the last version wins everywhere."""
-    generator = OrderGenerator(fault_run.seed)
-    orders = [generator.order() for _ in range(ORDERS)]
+    orders = made(fault_run)
     first = await started(orderflow, 1)
     await send(settings, *version(orders, 0), partition=0)
     await consumed(database, ORDERS)
@@ -93,8 +92,7 @@ async def test_the_victim_of_a_deadlock_tries_again_at_once(
     outsider: asyncpg.Connection,
 ) -> None:
     """PostgreSQL ends the worker's transaction: it is written again, without an outage and without a dead letter."""
-    generator = OrderGenerator(fault_run.seed)
-    orders = [generator.order() for _ in range(ORDERS)]
+    orders = made(fault_run)
     engine = await started(orderflow, 1)
     await send(settings, *version(orders, 0), partition=0)
     await consumed(database, ORDERS)

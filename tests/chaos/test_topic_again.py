@@ -7,9 +7,10 @@ from orderflow.settings import Settings
 from tests.chaos.checker import drained, last_offsets
 from tests.chaos.engines import all_open, consumes, drain
 from tests.chaos.fault_run import FaultRun
+from tests.chaos.ledger import Ledger
 from tests.support.eventually import eventually
 from tests.support.isolation import PARTITIONS
-from tests.support.programs import Programs
+from tests.support.programs import Programs, Running
 from tests.support.topic_admin import create_topic, delete_topic
 
 ORDERS = 1000
@@ -27,6 +28,16 @@ async def without_publication(database: asyncpg.Connection) -> int:
     return int(await database.fetchval("SELECT count(*) FROM dead_letters WHERE published_at IS NULL"))
 
 
+async def consumed_whole(engine: Running, fault_run: FaultRun, ledger: Ledger, messages: int) -> None:
+    """Publish what is to be consumed once more, or to be replaced, and check that all went well until then."""
+
+    async def nothing_yet() -> None:
+        await consumes(engine)
+
+    report = await fault_run.under_load(nothing_yet, ledger=ledger, messages=messages, per_second=1500)
+    assert report.violations == []
+
+
 @pytest.mark.fault("11", "offsets reset to the beginning, everything consumed again")
 async def test_everything_consumed_again_changes_nothing(
     orderflow: Programs, fault_run: FaultRun, settings: Settings, database: asyncpg.Connection
@@ -34,12 +45,7 @@ async def test_everything_consumed_again_changes_nothing(
     """Every row of orders, items and dead letters is the same to the last column."""
     engine = await all_open(orderflow)
     ledger = fault_run.ledger(change_share=0.2, repeat_share=0.1, invalid_share=0.05)
-
-    async def nothing_yet() -> None:
-        await consumes(engine)
-
-    report = await fault_run.under_load(nothing_yet, ledger=ledger, messages=3000, per_second=1500)
-    assert report.violations == []
+    await consumed_whole(engine, fault_run, ledger, 3000)
     await eventually(lambda: without_publication(database), lambda waiting: waiting == 0)
     await drain(engine)
     before = await state(database)
@@ -60,12 +66,7 @@ async def test_another_topic_of_the_same_name_is_not_consumed_unasked(
     """A running engine refuses it and says what to do; after the reset it consumes all of it, without a restart."""
     engine = await all_open(orderflow)
     ledger = fault_run.ledger(change_share=0, repeat_share=0, invalid_share=0)
-
-    async def nothing_yet() -> None:
-        await consumes(engine)
-
-    report = await fault_run.under_load(nothing_yet, ledger=ledger, messages=ORDERS, per_second=1500)
-    assert report.violations == []
+    await consumed_whole(engine, fault_run, ledger, ORDERS)
     stored = await state(database)
     orders = len(ledger.sent)
 

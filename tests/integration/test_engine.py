@@ -12,7 +12,7 @@ from handlers.body import body_belongs_to
 from handlers.reader import fetch_bodies
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
-from tests.support.eventually import eventually
+from tests.support.eventually import consumed, eventually
 from tests.support.odd_headers import send_odd
 from tests.support.programs import Programs, Running
 from tests.support.topic import receive, send
@@ -49,11 +49,6 @@ async def cached(redis: Redis, uid: str) -> bytes:
     body = await eventually(lambda: redis.get(f"order:{uid}"), lambda found: found is not None)
     assert isinstance(body, bytes)
     return body
-
-
-async def consumed(database: asyncpg.Connection, messages: int) -> None:
-    """Wait until the batches hold so many messages."""
-    await eventually(lambda: database.fetchval("SELECT sum(messages) FROM batches"), lambda found: found == messages)
 
 
 def message(order: dict[str, Any]) -> tuple[bytes, bytes]:
@@ -132,7 +127,7 @@ async def test_across_partitions_the_later_timestamp_wins(
     uid = order["order_uid"]
     for version, partition in enumerate([2, 0, 3], start=1):
         await send(settings, message({**order, "sm_id": version}), partition=partition)
-    await consumed(database, 3)
+    await consumed(database, 3, timeout_s=20)
     assert await database.fetchval("SELECT sm_id FROM orders WHERE order_uid = $1", uid) == 3
 
 
@@ -176,7 +171,7 @@ async def test_what_only_the_database_refuses_is_found_by_bisection(
     for index in poisoned:
         batch[index]["shardkey"] = "poison"
     await send(settings, *(message(order) for order in batch))
-    await consumed(database, 40)
+    await consumed(database, 40, timeout_s=20)
     stored = {row[0] for row in await database.fetch("SELECT order_uid FROM orders")}
     letters = await database.fetch("SELECT subject, reason FROM dead_letters")
     assert {row["subject"] for row in letters} == {batch[index]["order_uid"] for index in poisoned}
@@ -244,5 +239,5 @@ async def test_headers_of_any_name_stop_nothing(
     [letter] = await database.fetch("SELECT * FROM dead_letters")
     assert (letter["kafka_offset"], letter["payload"]) == (1, b"no order")
     await send(settings, message(orders.order()), partition=2)
-    await consumed(database, 4)
+    await consumed(database, 4, timeout_s=20)
     assert await engine.stop() == 0

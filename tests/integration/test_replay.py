@@ -3,13 +3,11 @@
 from typing import Any
 
 import asyncpg
-import pytest
 
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
-from tests.support.eventually import eventually
+from tests.support.eventually import consumed, eventually
 from tests.support.letters import (
-    consumed,
     letters,
     listed,
     message,
@@ -31,20 +29,6 @@ CONTRACT_HEADERS = [
     "x-failure-fields",
     "x-failed-at",
 ]
-
-
-@pytest.fixture
-async def engine(orderflow: Programs) -> Running:
-    """Start an engine with one worker that has opened all partitions."""
-    running = await orderflow.start("engine", "--workers", "1")
-    await running.wait_for("partition_opened", count=4)
-    return running
-
-
-@pytest.fixture
-def orders() -> OrderGenerator:
-    """Make valid orders."""
-    return OrderGenerator(seed=5)
 
 
 def headers_of(record: Any) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import asyncpg
-import pytest
 
 from orderflow.connections import postgres_options
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
+from tests.support.eventually import consumed
 from tests.support.letters import (
     FAILED_AT,
-    consumed,
     letters,
     listed,
     message,
@@ -21,20 +20,6 @@ from tests.support.letters import (
 )
 from tests.support.programs import Programs, Running
 from tests.support.topic import receive, send
-
-
-@pytest.fixture
-async def engine(orderflow: Programs) -> Running:
-    """Start an engine with one worker that has opened all partitions."""
-    running = await orderflow.start("engine", "--workers", "1")
-    await running.wait_for("partition_opened", count=4)
-    return running
-
-
-@pytest.fixture
-def orders() -> OrderGenerator:
-    """Make valid orders."""
-    return OrderGenerator(seed=5)
 
 
 async def test_whoever_sends_dead_letters_back_automatically_comes_to_an_end(

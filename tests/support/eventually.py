@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import asyncpg
+
 T = TypeVar("T")
 POLL_S = 0.05
 
@@ -15,3 +17,9 @@ async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], boo
         assert asyncio.get_running_loop().time() < deadline, f"not within {timeout_s:g} s; last seen: {seen!r}"
         await asyncio.sleep(POLL_S)
     return seen
+
+
+async def consumed(database: asyncpg.Connection, messages: int, timeout_s: float = 60) -> None:
+    """Wait until the batches hold so many messages. Fails after `timeout_s`."""
+    total = "SELECT coalesce(sum(messages), 0) FROM batches"
+    await eventually(lambda: database.fetchval(total), lambda found: found == messages, timeout_s)

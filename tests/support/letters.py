@@ -8,7 +8,6 @@ from uuid import UUID
 import asyncpg
 
 from orderflow.settings import Settings
-from tests.support.eventually import eventually
 from tests.support.programs import Finished, Programs
 
 FAILED_AT = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
@@ -53,12 +52,6 @@ def originally(settings: Settings, partition: int, offset: int, **others: str) -
         **{name.replace("_", "-"): value for name, value in others.items()},
     }
     return [(name, str(value).encode()) for name, value in named.items()]
-
-
-async def consumed(database: asyncpg.Connection, messages: int) -> None:
-    """Wait until the batches hold so many messages."""
-    total = "SELECT coalesce(sum(messages), 0) FROM batches"
-    await eventually(lambda: database.fetchval(total), lambda found: found == messages, timeout_s=60)
 
 
 async def stored_version(database: asyncpg.Connection, order: dict[str, Any]) -> Any:
