@@ -1,9 +1,11 @@
 """The pause of an engaged brake: declared, and stored where an operator on any machine sees it and can end it.
 
-A row in `brakes` stands for each pause. Deleting the row ends the pause; else time does, or the worker's stop.
+A row in `brakes` stands for each pause. Deleting the row ends the pause; else time does, or the worker's stop. The
+worker marks its row with each look: a row that nobody has marked for `LEASE_S` is a dead worker's and counts no more.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,18 +19,26 @@ from engine.postgres import Link, describe, is_outage
 from engine.status import Status
 
 LOOK_S = 1.0
+LEASE_S = 5.0
+LIFT_S = 2.0
+"""How long the end of a pause may take to be stored; a worker that stops has little time."""
 _ENGAGE = """
 INSERT INTO brakes (brake_id, consumer_group, topic, worker, host, until, rejected, messages)
 VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), $7, $8)
+ON CONFLICT (brake_id) DO NOTHING
 """
-_STANDS = "SELECT EXISTS (SELECT FROM brakes WHERE brake_id = $1)"
+_LOOK = """
+WITH marked AS (UPDATE brakes SET seen_at = clock_timestamp() WHERE brake_id = $1 RETURNING brake_id)
+SELECT EXISTS (SELECT FROM marked)
+"""
 # The row of a worker that died in its pause stays until the next pause ends.
 _LIFT = "DELETE FROM brakes WHERE brake_id = $1 OR until < clock_timestamp() - interval '1 hour'"
-_ENGAGED = """
+_COUNTS = f"until > clock_timestamp() AND seen_at > clock_timestamp() - make_interval(secs => {LEASE_S})"
+_ENGAGED = f"""
 SELECT worker, host, engaged_at, until, rejected, messages FROM brakes
-WHERE consumer_group = $1 AND topic = $2 AND until > clock_timestamp() ORDER BY host, worker, engaged_at
+WHERE consumer_group = $1 AND topic = $2 AND {_COUNTS} ORDER BY host, worker, engaged_at
 """
-_RELEASE = "DELETE FROM brakes WHERE consumer_group = $1 AND topic = $2 RETURNING until > clock_timestamp() AS engaged"
+_RELEASE = f"DELETE FROM brakes WHERE consumer_group = $1 AND topic = $2 RETURNING {_COUNTS} AS engaged"
 
 
 async def engaged_brakes(connection: Connection, group: str, topic: str) -> list[Any]:
@@ -91,7 +101,7 @@ class BrakePause:
                 return "stop"
             return "time"
         finally:
-            await self._run("lift", lambda connection: connection.execute(_LIFT, brake_id, timeout=5))
+            await self._lift(brake_id)
 
     async def _engage(self, brake_id: UUID, left_s: float) -> bool:
         who, limits = self._identity, self._brake.limits
@@ -99,10 +109,13 @@ class BrakePause:
         return await self._run("engage", lambda connection: connection.execute(_ENGAGE, *row, timeout=5)) is not None
 
     async def _stands(self, brake_id: UUID) -> bool:
-        """Whether nobody has lifted the brake. In doubt it stands."""
-        return (
-            await self._run("look", lambda connection: connection.fetchval(_STANDS, brake_id, timeout=5)) is not False
-        )
+        """Mark the row, and return whether nobody has lifted the brake. In doubt it stands."""
+        return await self._run("look", lambda connection: connection.fetchval(_LOOK, brake_id, timeout=5)) is not False
+
+    async def _lift(self, brake_id: UUID) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LIFT_S):
+                await self._run("lift", lambda connection: connection.execute(_LIFT, brake_id, timeout=LIFT_S))
 
     async def _run(self, what: str, work: Any) -> Any:
         try:

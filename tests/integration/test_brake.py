@@ -1,9 +1,21 @@
 """The brake on the real system: a producer's bad deploy pauses consumption instead of dead-lettering a whole topic."""
 
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import asyncpg
 import pytest
 from msgspec import json
 
+from engine.batch_writer import Identity
+from engine.brake import Brake, BrakeLimits
+from engine.brake_pause import BrakePause
+from engine.postgres import Link
+from engine.status import Status
+from orderflow.connections import postgres_options
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.eventually import eventually
@@ -37,6 +49,11 @@ async def letters(database: asyncpg.Connection) -> int:
 async def braked(database: asyncpg.Connection) -> bool:
     states: list[str] = await database.fetchval("SELECT coalesce(array_agg(state), '{}') FROM workers")
     return "braked" in states
+
+
+async def listed(orderflow: Programs) -> list[Any]:
+    rows: list[Any] = json.decode((await orderflow.run("brake", "status", "--json")).stdout)
+    return rows
 
 
 async def test_a_topic_full_of_broken_messages_is_not_dead_lettered_whole(
@@ -99,6 +116,50 @@ async def test_the_brake_tries_again_by_itself(
     await eventually(lambda: database.fetchval("SELECT count(*) FROM orders"), lambda count: count == 10)
     assert await database.fetchval("SELECT count(*) FROM brakes") == 0
     assert await engine.stop() == 0
+
+
+async def test_a_killed_worker_pauses_no_more(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Nobody is told of the pause of a worker that no longer says that it pauses."""
+    engine = await braked_engine(orderflow, settings)
+    await eventually(lambda: listed(orderflow), bool)
+    engine.send_signal(signal.SIGKILL, children=True)
+    await engine.ended()
+    await eventually(lambda: listed(orderflow), lambda rows: not rows)
+    assert await database.fetchval("SELECT count(*) FROM brakes") == 1
+    assert (await orderflow.run("brake", "release")).stdout == "No worker pauses\n"
+
+
+class ForgetfulLink(Link):
+    """Loses the answer to the first statement, which PostgreSQL has carried out."""
+
+    lost = 0
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend the connection, and pretend that it broke."""
+        async with super().use() as connection:
+            yield connection
+            if not self.lost:
+                self.lost += 1
+                raise ConnectionResetError
+
+
+async def test_a_pause_whose_answer_was_lost_goes_on(settings: Settings, database: asyncpg.Connection) -> None:
+    """It is stored once, an operator can end it, and its row is gone then."""
+    link, stop = ForgetfulLink(postgres_options(settings)), asyncio.Event()
+    who = Identity(topic="orders", group="orderflow", worker="1", host="here")
+    status = Status()
+    brake_pause = BrakePause(who, Brake(BrakeLimits(0.5, WINDOW, pause_s=600)), link, status)
+    pause = asyncio.create_task(brake_pause.hold(stop))
+    await eventually(lambda: database.fetchval("SELECT count(*) FROM brakes WHERE seen_at > engaged_at"), bool)
+    assert link.lost == 1
+    assert await database.fetchval("SELECT count(*) FROM brakes") == 1
+    await database.execute("DELETE FROM brakes")
+    await pause
+    assert not status.braked
+    await link.close()
 
 
 async def test_releasing_what_is_not_engaged_is_no_error(orderflow: Programs) -> None:
