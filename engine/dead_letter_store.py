@@ -72,8 +72,10 @@ FROM unnest($2::int[], $3::bigint[], $4::int[], $5::text[], $6::text[]::jsonb[],
 WHERE d.topic = $1 AND d.partition = replay.partition AND d.kafka_offset = replay.kafka_offset
   AND replay.count > d.settled_count
 """
-_WAITING = """
-SELECT partition, kafka_offset, coalesce(octet_length(payload), 0) AS size FROM dead_letters
+LETTER_BYTES = "coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0) + octet_length(headers::text)"
+"""A letter's size: what `fetch_letters` bounds its pages by."""
+_WAITING = f"""
+SELECT partition, kafka_offset, {LETTER_BYTES} AS size FROM dead_letters
 WHERE published_at IS NULL AND publish_error IS NULL AND topic = $1 AND consumer_group = $2
 ORDER BY failed_at, partition, kafka_offset LIMIT $3 FOR UPDATE SKIP LOCKED
 """
@@ -162,9 +164,9 @@ async def lock_waiting_letters(connection: Connection, topic: str, group: str) -
 
 
 async def fetch_letters(connection: Connection, topic: str, sized: list[Any]) -> list[Any]:
-    """Return the whole rows of the first letters of `sized`, sorted by place: about `PAGE_BYTES` of payload, or one.
+    """Return the whole rows of the first letters of `sized`, sorted by place: about `PAGE_BYTES`, or one.
 
-    `sized` are rows with partition, kafka_offset and the payload's size.
+    `sized` are rows with partition, kafka_offset and `LETTER_BYTES` as size.
     """
     page = _first_bytes(sized, PAGE_BYTES)
     if not page:

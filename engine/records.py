@@ -152,12 +152,17 @@ def time_of(timestamp_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=bounded_ms(timestamp_ms))
 
 
+def _weight(record: Record) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else 0
+    return len(record.value or b"") + len(record.key or b"") + headers + RECORD_OVERHEAD_BYTES
+
+
 def slice_records(records: list[Record], max_records: int, max_bytes: int) -> Iterable[tuple[list[Record], int]]:
     """Cut records into pieces within both limits, with each piece's size in bytes; a larger record stands alone."""
     piece: list[Record] = []
     size = 0
     for record in records:
-        weight = len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES
+        weight = _weight(record)
         if piece and (len(piece) >= max_records or size + weight > max_bytes):
             yield piece, size
             piece, size = [], 0

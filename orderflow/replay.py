@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from asyncpg import Connection
 
 from engine.dead_letter_headers import replay_headers
-from engine.dead_letter_store import PAGE_LETTERS, REPLAY_LIMIT, fetch_letters
+from engine.dead_letter_store import LETTER_BYTES, PAGE_LETTERS, REPLAY_LIMIT, fetch_letters
 from orderflow.brokers import list_partitions, wait_for_topic
 from orderflow.connections import kafka_options
 from orderflow.dead_letters import MATCHING, Selection
@@ -34,7 +34,7 @@ CASE WHEN replay_count > settled_count AND replayed_at > clock_timestamp() - mak
      WHEN partition <> ALL($9::int[]) THEN '{NO_PARTITION}' END
 """
 _CHOSEN = f"""
-SELECT partition, kafka_offset, coalesce(octet_length(payload), 0) AS size, reason FROM dead_letters
+SELECT partition, kafka_offset, {LETTER_BYTES} AS size, reason FROM dead_letters
 WHERE {MATCHING} AND {_SKIP} IS NULL AND (partition, kafka_offset) > ($10, $11)
 ORDER BY partition, kafka_offset LIMIT $12
 """

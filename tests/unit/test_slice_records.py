@@ -21,7 +21,7 @@ class Record:
     timestamp: int = 0
     topic: str = "orders"
     partition: int = 0
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def records_of(*sizes: int) -> list[Record]:
@@ -57,6 +57,12 @@ def test_keys_and_records_without_a_value_weigh_something_too() -> None:
     """A million tombstones are not weightless."""
     records = [Record(0), Record(1, key=b"k" * 7), Record(2, b"v" * 5, b"k")]
     assert sliced(records, 10, 10_000) == [([0, 1, 2], 3 * RECORD_OVERHEAD_BYTES + 13)]
+
+
+def test_headers_weigh_as_much_as_a_value() -> None:
+    """A producer may put its megabytes there."""
+    records = [Record(offset, headers=(("trace", b"h" * 600), ("none", None))) for offset in range(2)]
+    assert sliced(records, 10, 1000) == [([offset], RECORD_OVERHEAD_BYTES + 609) for offset in range(2)]
 
 
 @given(
