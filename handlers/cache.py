@@ -58,6 +58,7 @@ class OrderCache:
             )
         )
 
-    async def run_id(self) -> str:
-        """Return what tells this Redis server from any other, and from itself after a restart."""
-        return str((await self._redis.info("server"))["run_id"])
+    async def run_id(self) -> str | None:
+        """Return what tells this Redis server from any other, and from itself restarted; None if it hides that."""
+        run_id = (await self._redis.info("server")).get("run_id")
+        return None if run_id is None else str(run_id)

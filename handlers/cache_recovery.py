@@ -9,7 +9,7 @@ from datetime import datetime
 
 import structlog
 from asyncpg import Connection
-from redis.exceptions import NoPermissionError
+from redis.exceptions import ResponseError
 
 from engine.postgres import Link
 from handlers.body import version_of
@@ -41,21 +41,31 @@ class CacheRecovery:
         self._log = structlog.get_logger()
 
     async def recover(self) -> None:
-        """Drop old answers if Redis is another server. Raises errors of Redis and PostgreSQL; call it again then."""
-        if self._hidden:
-            return
+        """Drop old answers if Redis is another server. Raises errors of Redis and PostgreSQL; call it again then.
+
+        A server that does not say which it is, by its own rules or for the moment, is told of once and left alone.
+        """
         try:
             run_id = await self._cache.run_id()
-        except NoPermissionError:
+        except ResponseError:
+            run_id = None
+        if run_id is None:
+            if not self._hidden:
+                self._log.warning(CACHE_SERVER_HIDDEN, fix="allow REDIS_USERNAME the command INFO, with its run_id")
             self._hidden = True
-            self._log.warning(CACHE_SERVER_HIDDEN, fix="allow REDIS_USERNAME the command INFO")
             return
-        async with self._link.use() as connection, connection.transaction():
-            if await self._link.within_deadline(connection.fetchval(_OTHER_SERVER, run_id)):
+        self._hidden = False
+        within_deadline = self._link.within_deadline
+        # An exception leaves the transaction open, and the link drops a connection that is in one.
+        async with self._link.use() as connection:
+            await within_deadline(connection.execute("BEGIN"))
+            if await within_deadline(connection.fetchval(_OTHER_SERVER, run_id)):
                 await self._drop_older(connection, run_id)
+            await within_deadline(connection.execute("COMMIT"))
 
     async def _drop_older(self, connection: Connection, run_id: str) -> None:
-        after: tuple[datetime, str] = (await connection.fetchval(_SINCE, self._ttl_s + MARGIN_S), "")
+        since = await self._link.within_deadline(connection.fetchval(_SINCE, self._ttl_s + MARGIN_S))
+        after: tuple[datetime, str] = (since, "")
         orders = dropped = 0
         while rows := await self._link.within_deadline(connection.fetch(_CHANGED, *after, PAGE_ORDERS)):
             dropped += await self._cache.drop_older([(row["order_uid"], version_of(row["updated_at"])) for row in rows])

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+from collections.abc import Awaitable
 
 import asyncpg
 import structlog
@@ -40,17 +41,23 @@ class CatchUp:
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
-        """Check for ever. Trouble with Redis or PostgreSQL ends this round, not the task."""
+        """Check for ever. Trouble with Redis or PostgreSQL ends what it befalls for this round, not the task."""
         while True:
-            try:
-                await self._recovery.recover()
-                while await self.catch_up_page():
-                    pass
-            except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                if isinstance(error, asyncpg.PostgresError) and not is_outage(error):
-                    raise
-                self._log.debug(CATCH_UP_FAILED, error=describe(error))
+            await self._try(self._recovery.recover())
+            await self._try(self._catch_up_all())
             await asyncio.sleep(CHECK_S)
+
+    async def _try(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if isinstance(error, asyncpg.PostgresError) and not is_outage(error):
+                raise
+            self._log.debug(CATCH_UP_FAILED, error=describe(error))
+
+    async def _catch_up_all(self) -> None:
+        while await self.catch_up_page():
+            pass
 
     async def catch_up_page(self) -> bool:
         """Bring one page of batches into the cache. Returns whether there may be more."""
