@@ -44,8 +44,9 @@ def _replay(record: Record, headers: ReplayHeaders, letter: Any) -> Replay:
     if not edited and not headers.forced:
         produced_ms = round(letter["produced_at"].timestamp() * 1000)
         origin = Origin(headers.partition, headers.offset, produced_ms, letter["epoch"])
-    # Whoever edits need not count: an edited replay is a hop further than its letter, whatever its headers say.
-    count = letter["replay_count"] + 1 if edited else headers.count
+    # Any sender may write any number. Whoever edits need not count: that is a hop further, whatever the headers say.
+    following = letter["replay_count"] + 1
+    count = following if edited else min(headers.count, following)
     return Replay((headers.partition, headers.offset), count, origin, edited, letter["subject"])
 
 

@@ -84,6 +84,21 @@ async def test_hostile_headers_make_an_ordinary_message(
     assert await engine.stop() == 0
 
 
+async def test_a_sender_cannot_count_a_letter_beyond_its_replays(
+    engine: Running, orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """A copy that claims to be the millionth replay counts as one: an operator can still replay the letter."""
+    [(partition, offset)] = await send(settings, (None, b"rejected"), partition=0)
+    headers = originally(settings, partition, offset, x_replay_count="1000000")
+    await send(settings, (None, b"rejected"), partition=0, headers=headers)
+    await consumed(database, 2)
+    [letter] = await letters(database)
+    assert (letter["replay_count"], letter["settled_count"], letter["publish_error"]) == (1, 1, None)
+    assert (await replayed(orderflow, "--everything")).lines == ["Replayed 1 letter: invalid_json 1"]
+    await consumed(database, 3)
+    assert await engine.stop() == 0
+
+
 async def test_rejected_replays_do_not_engage_the_brake(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection
 ) -> None:
