@@ -254,7 +254,7 @@ class Worker(Generic[T]):
         while True:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stop}:
-                error = task.exception()
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()
                 if error is not None:
                     self._log.error(
                         events.WORKER_FAILED, task=task.get_name(), error=type(error).__name__, exc_info=_place(error)

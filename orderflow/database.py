@@ -6,6 +6,7 @@ from typing import TypeVar
 import asyncpg
 from asyncpg import Connection
 
+from engine.postgres import describe
 from orderflow.connections import postgres_options
 from orderflow.exits import Failed
 from orderflow.preflight import wait_for_postgres
@@ -22,10 +23,12 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
     Raises `Failed` when PostgreSQL does not do it.
     """
     await wait_for_postgres(settings)
-    connection = await asyncpg.connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
+    connection = None
     try:
+        connection = await asyncpg.connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
         return await work(connection)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise Failed(f"PostgreSQL did not do it: {type(error).__name__}") from None
+        raise Failed(f"PostgreSQL did not do it: {describe(error)}") from None
     finally:
-        await connection.close(timeout=5)
+        if connection is not None:
+            connection.terminate()

@@ -40,7 +40,7 @@ async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
 
 
 async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool = True) -> bool:
-    """Do as `wait_until_ready` does, and return True; return False as soon as `stop` is set before."""
+    """Do as `wait_until_ready` does, and return True; return False as soon as `stop` is set."""
     ready = asyncio.create_task(wait_until_ready(settings, kafka=kafka), name="preflight")
     stopped = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -50,7 +50,7 @@ async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool =
         await asyncio.wait({ready})
         return False
     await ready
-    return True
+    return not stop.is_set()
 
 
 async def wait_for_postgres(settings: Settings) -> None:
