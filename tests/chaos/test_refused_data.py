@@ -1,53 +1,119 @@
-"""Poison that only PostgreSQL sees, in the middle of batches of good orders."""
+"""Data that looks well and that PostgreSQL refuses all the same: only what is refused becomes a dead letter."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
 import pytest
 from msgspec import json
 
+from engine.verdict import REFUSED_BY_DATABASE
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
-from tests.chaos.checker import drained, last_offsets
-from tests.chaos.engines import drain
+from tests.chaos.engines import drain, started
 from tests.chaos.fault_run import FaultRun
-from tests.chaos.ledger import Sent
+from tests.chaos.ledger import Ledger, Sent
+from tests.support.eventually import eventually
 from tests.support.programs import Programs
 from tests.support.topic import send
 
-BATCH = 300
-POISONED = {0: {0}, 1: {BATCH // 2}, 2: {BATCH - 1}, 3: {17, 200}}
-"""Where the poison stands in each partition's batch: first, in the middle, last, and in two places."""
-RULE = "ALTER TABLE orders ADD CONSTRAINT no_poison CHECK (entry <> 'POISON')"
+BATCH = 200
+POISONED = {0: [0], 1: [BATCH // 2], 2: [BATCH - 1], 3: [BATCH // 4, 3 * BATCH // 4]}
+"""By partition, the places in its first batch that are poisoned: the first, the middle, the last, and two."""
+POISON = "poison"
+AT_THE_COPY = f"ALTER TABLE orders ADD CONSTRAINT no_poison CHECK (entry <> '{POISON}')"
+AT_THE_COMMIT = f"""
+CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.entry = '{POISON}' THEN
+        RAISE EXCEPTION 'refused' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER no_poison AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION refuse_poison();
+"""
+_PIECES = """
+SELECT (source->>'first_offset')::int AS first, (source->>'last_offset')::int AS last
+FROM batches, jsonb_array_elements(sources) source
+WHERE (source->>'partition')::int = $1 AND (source->>'first_offset')::int < $2 ORDER BY first
+"""
 
 
-def made(generator: OrderGenerator, poison: bool) -> dict[str, Any]:
-    """Return an order that is valid, and that the rule forbids if it is `poison`."""
-    order = {**generator.order(), "sm_id": 1}
-    return {**order, "entry": "POISON"} if poison else order
+class PoisonedLedger(Ledger):
+    """A book in which some of the new orders are refused by PostgreSQL. They are never changed: no change hides one."""
+
+    poison_share = 0.02
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        super().__init__(settings, seed)
+        self.poisoned: set[str] = set()
+
+    def _next(self) -> tuple[str, int, bytes]:
+        uid, version, value = super()._next()
+        if version != 1 or self._uids[-1:] != [uid] or self._random.random() >= self.poison_share:
+            return uid, version, value
+        self.poisoned.add(self._uids.pop())
+        return uid, 0, json.encode({**json.decode(value), "entry": POISON})
 
 
-@pytest.mark.fault("12", "poison that only PostgreSQL sees: first, middle, last, and twice in a batch")
+async def send_backlog(settings: Settings, ledger: PoisonedLedger) -> None:
+    """Fill each partition with a batch, poisoned as `POISONED` says."""
+    generator = OrderGenerator(seed=12)
+    for partition, poisoned in POISONED.items():
+        orders = [{**generator.order(), "sm_id": 1} for _ in range(BATCH)]
+        for place in poisoned:
+            orders[place]["entry"] = POISON
+            ledger.poisoned.add(orders[place]["order_uid"])
+        places = await send(settings, *map(_message, orders), partition=partition)
+        for place, (order, (_, offset)) in enumerate(zip(orders, places, strict=True)):
+            ledger.sent.append(Sent(order["order_uid"], int(place not in poisoned), partition, offset))
+
+
+def _message(order: dict[str, Any]) -> tuple[bytes, bytes]:
+    return order["order_uid"].encode(), json.encode(order)
+
+
+def places(rows: Iterable[Any], offset: str) -> list[tuple[int, int]]:
+    """Return the partition and the offset that each row names, sorted."""
+    return sorted((row["partition"], row[offset]) for row in rows)
+
+
+def pieces(first: int, last: int, poisoned: list[int]) -> list[tuple[int, int]]:
+    """Return the first and last offsets of what a batch falls into when what is refused is cut in halves."""
+    if first == last or not any(first <= place <= last for place in poisoned):
+        return [(first, last)]
+    middle = first + (last - first + 1) // 2
+    return pieces(first, middle - 1, poisoned) + pieces(middle, last, poisoned)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(AT_THE_COPY, marks=pytest.mark.fault("12", "poison that PostgreSQL refuses in the COPY")),
+        pytest.param(AT_THE_COMMIT, marks=pytest.mark.fault("12", "poison that PostgreSQL refuses at the COMMIT")),
+    ],
+)
 async def test_only_what_postgresql_refuses_becomes_a_dead_letter(
-    orderflow: Programs, fault_run: FaultRun, settings: Settings, database: asyncpg.Connection
+    orderflow: Programs, fault_run: FaultRun, settings: Settings, database: asyncpg.Connection, refusal: str
 ) -> None:
-    """Exactly the poisoned orders are dead letters; each of their neighbours is stored, once."""
-    await database.execute(RULE)
-    generator, ledger = OrderGenerator(fault_run.seed), fault_run.ledger()
-    for partition, places in POISONED.items():
-        orders = [made(generator, poison=position in places) for position in range(BATCH)]
-        sent = await send(
-            settings, *((order["order_uid"].encode(), json.encode(order)) for order in orders), partition=partition
-        )
-        for order, (_, offset) in zip(orders, sent, strict=True):
-            ledger.sent.append(Sent(order["order_uid"], int(order["entry"] != "POISON"), partition, offset))
+    """Wherever in a batch it is, its neighbours land; it is told of once, and no outage is made of it."""
+    await database.execute(refusal)
+    ledger = PoisonedLedger(settings, fault_run.seed)
+    await send_backlog(settings, ledger)
+    engine = await started(orderflow, 1, BATCH_MAX_ORDERS=str(BATCH))
 
-    engine = await orderflow.start("engine", "--workers", "1")
-    await drained(settings, last_offsets(ledger.sent))
-    fault_run.report = await fault_run.check(ledger)
-    assert fault_run.report.violations == []
-    rows = await database.fetch("SELECT partition, kafka_offset, reason FROM dead_letters ORDER BY 1, 2")
-    poisoned = [(partition, place) for partition, places in POISONED.items() for place in sorted(places)]
-    assert [(row["partition"], row["kafka_offset"]) for row in rows] == poisoned
-    assert {row["reason"] for row in rows} == {"refused_by_database"}
+    async def the_backlog_is_written() -> None:
+        consumed = "SELECT count(*) FROM consumed_offsets WHERE next_offset >= $1"
+        await eventually(lambda: database.fetchval(consumed, BATCH), lambda partitions: partitions == len(POISONED), 60)
+
+    report = await fault_run.under_load(the_backlog_is_written, ledger=ledger, messages=3000, per_second=600)
+    assert report.violations == []
+    refused = await database.fetch("SELECT * FROM dead_letters WHERE reason = $1", REFUSED_BY_DATABASE)
+    expected = sorted((one.partition, one.offset) for one in ledger.sent if one.uid in ledger.poisoned)
+    assert places(refused, "kafka_offset") == places(engine.seen("batch_refused"), "offset") == expected
+    for partition, poisoned in POISONED.items():
+        assert [tuple(row) for row in await database.fetch(_PIECES, partition, BATCH)] == pieces(0, BATCH - 1, poisoned)
+    assert engine.seen("outage_started") == []
+    fault_run.remark = f"{len(expected)} refused"
     await drain(engine)
