@@ -28,6 +28,7 @@ SELECT topic, partition, kafka_offset, failed_at, reason, subject, jsonb_array_l
 FROM dead_letters WHERE {MATCHING} ORDER BY failed_at DESC, partition DESC, kafka_offset DESC LIMIT $9
 """
 _COUNT = f"SELECT reason, count(*) FROM dead_letters WHERE {MATCHING} GROUP BY reason ORDER BY 2 DESC, 1"
+_PLACES = f"SELECT partition, kafka_offset FROM dead_letters WHERE {MATCHING}"
 _FIND = "SELECT * FROM dead_letters WHERE topic = $1 AND partition = $2 AND kafka_offset = $3"
 
 
@@ -83,6 +84,12 @@ async def count_letters(connection: Connection, topic: str, selection: Selection
     """Return the number of letters by reason, the most frequent first."""
     rows = await connection.fetch(_COUNT, *selection.parameters(topic))
     return {row["reason"]: row["count"] for row in rows}
+
+
+async def missing_places(connection: Connection, topic: str, selection: Selection) -> list[Place]:
+    """Return those places of the selection at which it matches no letter."""
+    found = {tuple(row) for row in await connection.fetch(_PLACES, *selection.parameters(topic))}
+    return [place for place in selection.places if place not in found]
 
 
 async def find_letter(connection: Connection, topic: str, place: Place) -> Any:

@@ -11,7 +11,7 @@ from engine.kafka_records import take_any_header_name
 from engine.offsets import checksum
 from orderflow.brokers import list_partitions
 from orderflow.connections import kafka_options
-from orderflow.exits import CannotStart
+from orderflow.exits import Failed
 from orderflow.settings import Settings
 
 READ_TIMEOUT_S = 10.0
@@ -49,7 +49,7 @@ async def reset_offsets(
 
     A running engine notices with its next batch, which is fenced, and goes on from there. Where the topic turns out to
     have been created anew, the partition's epoch grows, so that its messages are told from the old topic's. Raises
-    `CannotStart` for a partition or an offset that the topic does not have.
+    `Failed` for a partition or an offset that the topic does not have.
     """
     rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
     places = await _places(settings, partition)
@@ -79,14 +79,14 @@ async def reset_offsets(
 async def _places(settings: Settings, partition: int | None) -> list[TopicPartition]:
     partitions = await list_partitions(settings, settings.kafka_topic)
     if partition is not None and partition not in partitions:
-        raise CannotStart(f"the topic {settings.kafka_topic!r} has no partition {partition}: it has {partitions}")
+        raise Failed(f"the topic {settings.kafka_topic!r} has no partition {partition}: it has {partitions}")
     return [TopicPartition(settings.kafka_topic, one) for one in partitions if partition in {None, one}]
 
 
 def _target(place: TopicPartition, target: str | int, begin: int, end: int) -> int:
     offset = {"earliest": begin, "latest": end}.get(str(target), target)
     if not isinstance(offset, int) or not begin <= offset <= end:
-        raise CannotStart(f"partition {place.partition} has offsets {begin} to {end}, and {target} is not among them")
+        raise Failed(f"partition {place.partition} has offsets {begin} to {end}, and {target} is not among them")
     return offset
 
 

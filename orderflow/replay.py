@@ -15,7 +15,7 @@ from engine.dead_letter_headers import replay_headers
 from engine.dead_letter_store import LETTER_BYTES, PAGE_LETTERS, REPLAY_LIMIT, fetch_letters
 from orderflow.brokers import list_partitions, wait_for_topic
 from orderflow.connections import kafka_options
-from orderflow.dead_letters import MATCHING, Selection
+from orderflow.dead_letters import MATCHING, Selection, missing_places
 from orderflow.exits import Failed
 from orderflow.messages import Message
 from orderflow.publisher import Publisher, reason_of
@@ -179,7 +179,9 @@ async def replay_letters(
     replay = Replay(settings, selection, maximum, forced, partitions)
     plan = await replay.plan(connection)
     if plan.matching < len(selection.places):
-        raise Failed("not every place that was named has an unresolved letter: see `orderflow dlq list`")
+        missing = await missing_places(connection, settings.kafka_topic, selection)
+        told = " ".join(f"{partition}:{offset}" for partition, offset in missing)
+        raise Failed(f"no unresolved letter is selected at {told}: see `orderflow dlq list`")
     if dry_run:
         click.echo(f"Would replay {describe_counts(plan.chosen)}")
     for why, count in plan.skipped.items():

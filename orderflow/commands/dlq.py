@@ -11,6 +11,8 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.records import Place
+from engine.verdict import REFUSED_BY_DATABASE
+from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER
 from orderflow.database import with_postgres
 from orderflow.dead_letters import (
     Selection,
@@ -28,6 +30,8 @@ from orderflow.replay import describe_counts, replay_letters
 from orderflow.settings import load_settings
 
 DEFAULT_MAXIMUM = 100
+MOST_LISTED = 100_000
+REASONS = (EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER, REFUSED_BY_DATABASE)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
@@ -68,12 +72,16 @@ class Word(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs 
             text.encode()
         except UnicodeEncodeError:
             self.fail("must be UTF-8", param, context)
+        if not text:
+            self.fail("must not be empty", param, context)
         return text
 
 
 def _filters(command: Callable[..., None]) -> Callable[..., None]:
     options = (
-        click.option("--reason", "reasons", type=Word(), multiple=True, help="Only this reason; may be repeated."),
+        click.option(
+            "--reason", "reasons", type=click.Choice(REASONS), multiple=True, help="Only this reason; may be repeated."
+        ),
         click.option("--uid", "uids", type=Word(), multiple=True, help="Only this order's uid; may be repeated."),
         click.option("--since", type=Moment(), help="Failed at this time or later: RFC 3339, or 90s, 15m, 1h, 2d ago."),
         click.option("--until", type=Moment(), help="Failed before this time."),
@@ -81,6 +89,13 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _selection(**narrowing: Any) -> Selection:
+    selection = Selection(**narrowing)
+    if selection.since and selection.until and selection.since >= selection.until:
+        raise click.UsageError("--since must be before --until.")
+    return selection
 
 
 @click.group()
@@ -91,15 +106,15 @@ def dlq() -> None:
 @dlq.command("list")
 @_filters
 @click.option("--all", "resolved_too", is_flag=True, help="Resolved letters too.")
-@click.option("--max", "maximum", type=click.IntRange(1), default=DEFAULT_MAXIMUM, show_default=True)
+@click.option("--max", "maximum", type=click.IntRange(1, MOST_LISTED), default=DEFAULT_MAXIMUM, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def list_command(*, maximum: int, as_json: bool, **narrowing: Any) -> None:
     """List the letters that are not resolved, those that failed last first.
 
     Their number by reason is told on standard error.
     """
+    selection = _selection(**narrowing)
     settings = load_settings()
-    selection = Selection(**narrowing)
 
     async def work(connection: Connection) -> tuple[list[Any], dict[str, int]]:
         letters = await list_letters(connection, settings.kafka_topic, selection, maximum)
@@ -187,7 +202,7 @@ def replay(
     Each competes as if it had arrived where it did at first: it never replaces a newer order. A letter is resolved
     when it is accepted; rejected again, it is the same letter with one replay more.
     """
-    selection = Selection(**narrowing, places=tuple(dict.fromkeys(places)))
+    selection = _selection(**narrowing, places=tuple(dict.fromkeys(places)))
     if everything and selection.narrowed:
         raise click.UsageError("--everything does not go with a filter.")
     if not (everything or selection.narrowed or dry_run):

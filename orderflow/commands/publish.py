@@ -35,7 +35,11 @@ _SHARE = _Finite(min=0, max=1)
 @click.option("--seed", type=int, help="Make the same orders as with this seed before.")
 @click.option("--invalid", type=_SHARE, metavar="FRACTION", help="The share of messages that are no valid orders.")
 @click.option("--repeat", type=_SHARE, metavar="FRACTION", help="The share of messages that repeat an earlier order.")
-@click.option("--file", type=click.File("rb"), help="Send each line of this file (-: standard input) as it is.")
+@click.option(
+    "--file",
+    type=click.File("rb"),
+    help="Send each line of this file (-: standard input) as it is, blank ones left out.",
+)
 def publish(
     *,
     count: int | None,

@@ -1,14 +1,18 @@
 """Where the demo's services and its HTTP server listen: the usual ports, or free ones where those are taken."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import attrs
 
 from orderflow.services import ServiceSet, free_ports, held
 from orderflow.services.ports import LOOPBACK
 from orderflow.settings import Address, Settings, load_settings, parse_settings, variables
 
 _PLAIN = {"POSTGRES_SSL_MODE": "disable", "REDIS_TLS": "false", "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
+_ADDRESSES = {*_PLAIN, "POSTGRES_HOST", "POSTGRES_PORT", "REDIS_ADDR", "KAFKA_BROKERS", "HTTP_ADDR"}
 _LOCAL = {LOOPBACK, "localhost", "::1"}
 Environment = dict[str, str]
 
@@ -35,6 +39,17 @@ def separate_environment() -> Environment:
     kept = {name: value for name, value in os.environ.items() if name not in variables()}
     ports = {"postgresql": postgresql, "valkey": valkey, "kafka": kafka}
     return {**kept, **_services(ports), "HTTP_ADDR": f"{LOOPBACK}:{http}"}
+
+
+def exports(environment: Mapping[str, str]) -> str | None:
+    """Return the shell's command that leads `orderflow` in another terminal to the demo; None where it needs none."""
+    elsewhere, here = load_settings(), parse_settings(environment)
+    changed = [
+        field.metadata["variable"]
+        for field in attrs.fields(Settings)
+        if field.metadata["variable"] in _ADDRESSES and getattr(elsewhere, field.name) != getattr(here, field.name)
+    ]
+    return f"export {shlex.join(f'{name}={environment[name]}' for name in changed)}" if changed else None
 
 
 def url(environment: Mapping[str, str]) -> str:

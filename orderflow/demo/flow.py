@@ -12,7 +12,7 @@ from urllib.parse import quote
 import aiohttp
 import click
 
-from orderflow.demo.addresses import Environment, separate_environment, url, usual_environment
+from orderflow.demo.addresses import Environment, exports, separate_environment, url, usual_environment
 from orderflow.demo.comparison import check_answer, published_orders
 from orderflow.demo.processes import Honcho, honcho, run_orderflow
 from orderflow.demo.signals import say
@@ -38,6 +38,8 @@ async def demo() -> None:
         address = url(environment)
         await _while_running(process, _found(address, uids[-1]))
         click.echo(f"\nThe page:  {address}/\nAn order:  {address}/?order={quote(uids[-1], safe='')}\n")
+        if command := exports(environment):
+            click.echo(f"In another terminal, before any other command:\n{command}\n")
         say(f"The log of engine and HTTP server is {process.log}")
         say("Ctrl-C stops everything that was started here")
         await _while_running(process, _stay(services))

@@ -53,10 +53,11 @@ async def run_orderflow(*arguments: str, environment: Mapping[str, str], folder:
 
 @attrs.frozen
 class Honcho:
-    """honcho with the processes of the Procfile. Their output goes to `log`."""
+    """honcho with the processes of the Procfile. Their output goes to `log`, behind what earlier runs left there."""
 
     process: asyncio.subprocess.Process
     log: Path
+    log_begin: int
 
     async def watch(self) -> None:
         """Wait until honcho ends, which it does when one of its processes ends. Always raises `Failed`."""
@@ -64,7 +65,9 @@ class Honcho:
         raise Failed(f"{self._who_stopped()}: {self.show_log()}")
 
     def _who_stopped(self) -> str:
-        first = _STOPPED.search(self.log.read_text(errors="replace"))
+        with self.log.open("rb") as lines:
+            lines.seek(self.log_begin)
+            first = _STOPPED.search(lines.read().decode(errors="replace"))
         if first is None:
             return f"honcho stopped (exit code {self.process.returncode})"
         return f"the process {first[1]!r} stopped (exit code {first[2]})"
@@ -89,6 +92,7 @@ async def honcho(environment: Mapping[str, str], folder: Path, log: Path) -> Asy
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
+        log_begin = output.tell()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "honcho", "--no-colour", "-e", os.devnull, "-f", str(procfile), "start"),
             stdin=asyncio.subprocess.DEVNULL,
@@ -101,7 +105,7 @@ async def honcho(environment: Mapping[str, str], folder: Path, log: Path) -> Asy
     descendants = _Descendants(process.pid)
     watching = asyncio.create_task(descendants.watch(), name="descendants")
     try:
-        yield Honcho(process, log)
+        yield Honcho(process, log, log_begin)
     finally:
         watching.cancel()
         await _stop(process, descendants)

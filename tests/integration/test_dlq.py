@@ -74,7 +74,9 @@ async def test_a_list_is_narrowed_by_reason_uid_and_time(
 ) -> None:
     """Each filter narrows, together they narrow more, and times are absolute or so long ago."""
     now = datetime.now(UTC)
-    for offset, (reason, hours, uid) in enumerate([("a", 5, "x"), ("b", 3, "x"), ("a", 1, "y"), ("c", 0, None)]):
+    for offset, (reason, hours, uid) in enumerate(
+        [("invalid_json", 5, "x"), ("invalid_order", 3, "x"), ("invalid_json", 1, "y"), ("empty_message", 0, None)]
+    ):
         failed_at = now - timedelta(hours=hours)
         await store_letter(database, settings, kafka_offset=offset, reason=reason, subject=uid, failed_at=failed_at)
 
@@ -82,14 +84,14 @@ async def test_a_list_is_narrowed_by_reason_uid_and_time(
         return offsets(await orderflow.run("dlq", "list", "--json", *arguments))
 
     assert await found() == [3, 2, 1, 0]
-    assert await found("--reason", "a") == [2, 0]
-    assert await found("--reason", "a", "--reason", "c") == [3, 2, 0]
+    assert await found("--reason", "invalid_json") == [2, 0]
+    assert await found("--reason", "invalid_json", "--reason", "empty_message") == [3, 2, 0]
     assert await found("--uid", "x") == [1, 0]
-    assert await found("--uid", "x", "--reason", "a") == [0]
+    assert await found("--uid", "x", "--reason", "invalid_json") == [0]
     assert await found("--since", "4h", "--until", "30m") == [2, 1]
     assert await found("--until", (now - timedelta(hours=3)).isoformat()) == [0]
     assert await found("--since", (now - timedelta(hours=3)).isoformat().replace("+00:00", "Z")) == [3, 2, 1]
-    assert await found("--reason", "none of these") == []
+    assert await found("--reason", "refused_by_database") == []
 
 
 async def test_a_letter_is_shown_whole_and_its_payload_only_on_demand(

@@ -100,6 +100,6 @@ async def refused(server: LookupServer, partitions: set[str]) -> dict[str, str]:
 
 async def test_what_the_topic_does_not_have_is_refused(orderflow: Programs) -> None:
     """A partition or an offset outside the topic, or no offset at all: one line, and nothing is changed."""
-    assert (await orderflow.run("offsets", "reset", "--partition", "99")).returncode == 3
-    assert (await orderflow.run("offsets", "reset", "--to", "12345")).returncode == 3
+    assert (await orderflow.run("offsets", "reset", "--partition", "99")).returncode == 1
+    assert (await orderflow.run("offsets", "reset", "--to", "12345")).returncode == 1
     assert (await orderflow.run("offsets", "reset", "--to", "soon")).returncode == 2

@@ -89,24 +89,26 @@ async def test_letters_are_chosen_by_reason_uid_time_and_place(
 ) -> None:
     """As `dlq list` does; a place without an unresolved letter is an error, and nothing is sent then."""
     now = datetime.now(UTC)
-    for offset, (reason, hours, uid) in enumerate([("a", 5, "x"), ("b", 3, "x"), ("a", 1, "y")]):
+    for offset, (reason, hours, uid) in enumerate(
+        [("invalid_json", 5, "x"), ("invalid_order", 3, "x"), ("invalid_json", 1, "y")]
+    ):
         failed_at = now - timedelta(hours=hours)
         await store_letter(database, settings, kafka_offset=offset, reason=reason, subject=uid, failed_at=failed_at)
 
     async def chosen(*arguments: str) -> str:
         return (await orderflow.run("dlq", "replay", "--dry-run", *arguments)).lines[0]
 
-    assert await chosen("--reason", "a") == "Would replay 2 letters: a 2"
-    assert await chosen("--uid", "x", "--reason", "a") == "Would replay 1 letter: a 1"
-    assert await chosen("--since", "4h") == "Would replay 2 letters: a 1, b 1"
-    assert await chosen("--until", "4h") == "Would replay 1 letter: a 1"
-    assert await chosen("0:1", "0:2") == "Would replay 2 letters: a 1, b 1"
-    assert await chosen("--reason", "c") == "Would replay 0 letters"
+    assert await chosen("--reason", "invalid_json") == "Would replay 2 letters: invalid_json 2"
+    assert await chosen("--uid", "x", "--reason", "invalid_json") == "Would replay 1 letter: invalid_json 1"
+    assert await chosen("--since", "4h") == "Would replay 2 letters: invalid_json 1, invalid_order 1"
+    assert await chosen("--until", "4h") == "Would replay 1 letter: invalid_json 1"
+    assert await chosen("0:1", "0:2") == "Would replay 2 letters: invalid_json 1, invalid_order 1"
+    assert await chosen("--reason", "empty_message") == "Would replay 0 letters"
     missing = await orderflow.run("dlq", "replay", "0:1", "0:3")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert "not every place that was named has an unresolved letter" in missing.stderr
+    assert "no unresolved letter is selected at 0:3" in missing.stderr
     assert {letter["replay_count"] for letter in await letters(database)} == {0}
-    assert (await orderflow.run("dlq", "replay", "0:1", "--force")).lines == ["Replayed 1 letter: b 1"]
+    assert (await orderflow.run("dlq", "replay", "0:1", "--force")).lines == ["Replayed 1 letter: invalid_order 1"]
     [record] = await receive(settings, settings.kafka_topic, 1)
     assert dict(record.headers)["x-replay-force"] == b"true"
 
