@@ -6,12 +6,15 @@ rest. While repeats last, the look-up stays, so that no batch is written twice.
 """
 
 from datetime import UTC, datetime
+from struct import Struct
 from typing import Any
+from uuid import UUID
 
 from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
 from engine.records import Batch, Record, bounded_ms, time_of
+from handlers.copy_format import copy_data, microseconds, microseconds_of_ms
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
 from handlers.versions import Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
 
@@ -28,6 +31,9 @@ FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[])
      AS new (order_uid, partition, kafka_offset, epoch, produced_at)
 WHERE orders.order_uid = new.order_uid
 """
+# A field's length stands before its value.
+_INT4, _INT8, _UUID = 4, 8, 16
+_pack_stored_with = Struct(">iiiqiiiqi16siqiq").pack
 
 
 class OrderWriter:
@@ -95,19 +101,15 @@ class OrderWriter:
         self, connection: Connection, writes: list[Write[PreparedOrder]], batch: Batch[PreparedOrder]
     ) -> None:
         try:
-            await connection.copy_records_to_table(
-                "orders", columns=ORDER_COLUMNS, records=[_order_row(write, batch) for write in writes]
-            )
+            rows = copy_data(_order_rows(writes, batch.batch_id))
+            await connection.copy_to_table("orders", source=rows, columns=ORDER_COLUMNS, format="binary")
         except UniqueViolationError as error:
             if error.constraint_name != "orders_pkey":
                 raise
             self._expect_repeats = True
             raise RewriteBatch from None
-        await connection.copy_records_to_table(
-            "order_items",
-            columns=ITEM_COLUMNS,
-            records=[row for write in writes for row in write.candidate.order.item_rows],
-        )
+        items = copy_data([write.candidate.order.item_rows for write in writes])
+        await connection.copy_to_table("order_items", source=items, columns=ITEM_COLUMNS, format="binary")
 
 
 def _source(record: Record, batch: Batch[Any]) -> Source:
@@ -117,16 +119,15 @@ def _source(record: Record, batch: Batch[Any]) -> Source:
     return Source(origin.partition, origin.offset, bounded_ms(origin.timestamp), origin.epoch)
 
 
-def _order_row(write: Write[PreparedOrder], batch: Batch[Any]) -> tuple[Any, ...]:
-    source = write.candidate.source
-    produced_at = time_of(source.produced_ms)
-    return (
-        *write.candidate.order.order_row,
-        source.partition,
-        source.offset,
-        source.epoch,
-        produced_at,
-        batch.batch_id,
-        write.created_at,
-        write.updated_at,
-    )
+def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:
+    """Return the rows in pieces, each with what is known only now: where it comes from, its batch and its times."""
+    rows: list[bytes] = []
+    for write in writes:
+        source = write.candidate.source
+        stored_with = _pack_stored_with(
+            _INT4, source.partition, _INT8, source.offset, _INT4, source.epoch,
+            _INT8, microseconds_of_ms(source.produced_ms), _UUID, batch_id.bytes,
+            _INT8, microseconds(write.created_at), _INT8, microseconds(write.updated_at),
+        )  # fmt: skip
+        rows += (write.candidate.order.order_row, stored_with)
+    return rows

@@ -1,0 +1,61 @@
+"""Rows in the binary format of PostgreSQL's COPY, packed where they are made and sent as they are.
+
+https://www.postgresql.org/docs/current/sql-copy.html describes the format: a field is its length in four bytes, then
+its value; all numbers are big-endian; a time counts microseconds from the year 2000.
+"""
+
+import struct
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+"""What stands before the first row: the signature, no flags, no extension."""
+TRAILER = struct.pack(">h", -1)
+"""What stands behind the last row."""
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_EPOCH_US = round(_EPOCH.timestamp()) * 1_000_000
+_PIECES_A_PART = 1000
+_LENGTH = struct.Struct(">i")
+
+
+class _Lengths(dict[int, bytes]):
+    """Lengths as COPY wants them: looking one up is faster than packing it."""
+
+    def __missing__(self, size: int) -> bytes:
+        return _LENGTH.pack(size)
+
+
+_length = _Lengths({size: _LENGTH.pack(size) for size in range(1024)}).__getitem__
+
+
+def row_begin(fields: int) -> bytes:
+    """Return what a row of so many fields begins with."""
+    return struct.pack(">h", fields)
+
+
+def text_fields(texts: Iterable[str]) -> list[bytes]:
+    """Return the fields in pieces: of each text its length, then its value."""
+    values = list(map(str.encode, texts))
+    pieces = [b""] * (2 * len(values))
+    pieces[::2] = map(_length, map(len, values))
+    pieces[1::2] = values
+    return pieces
+
+
+def microseconds(moment: datetime) -> int:
+    """Return an instant as the value of a `timestamptz`."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def microseconds_of_ms(timestamp_ms: int) -> int:
+    """Return milliseconds since 1970 as the value of a `timestamptz`."""
+    return timestamp_ms * 1000 - _EPOCH_US
+
+
+async def copy_data(rows: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Yield all that COPY is to read, of whole rows or their pieces, a part at a time: PostgreSQL may be slow."""
+    yield HEADER
+    for start in range(0, len(rows), _PIECES_A_PART):
+        yield b"".join(rows[start : start + _PIECES_A_PART])
+    yield TRAILER
