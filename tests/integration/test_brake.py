@@ -153,7 +153,9 @@ async def test_a_pause_whose_answer_was_lost_goes_on(settings: Settings, databas
     status = Status()
     brake_pause = BrakePause(who, Brake(BrakeLimits(0.5, WINDOW, pause_s=600)), link, status)
     pause = asyncio.create_task(brake_pause.hold(stop))
-    await eventually(lambda: database.fetchval("SELECT count(*) FROM brakes WHERE seen_at > engaged_at"), bool)
+    await eventually(
+        lambda: database.fetchval("SELECT count(*) FROM brakes WHERE seen_at > engaged_at + interval '0.5 s'"), bool
+    )
     assert link.lost == 1
     assert await database.fetchval("SELECT count(*) FROM brakes") == 1
     await database.execute("DELETE FROM brakes")
