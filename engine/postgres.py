@@ -59,6 +59,20 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
 
 
+def finding_by_key(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of asyncpg for a session that finds rows by their keys alone, however small a table is at first.
+
+    A session keeps the plans of its statements, and of its foreign keys' checks. One that was made while a table was
+    empty reads all of the table, and goes on to do so while the table grows, until PostgreSQL's next analyze.
+    """
+    return with_server_settings(options, enable_seqscan="off")
+
+
+def with_server_settings(options: dict[str, Any], **settings: str) -> dict[str, Any]:
+    """Return options of asyncpg with more settings for the session."""
+    return {**options, "server_settings": {**options["server_settings"], **settings}}
+
+
 class Link:
     """One connection, used by one caller at a time, opened anew after any error."""
 

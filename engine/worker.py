@@ -39,7 +39,7 @@ from engine.heartbeat import (
 )
 from engine.kafka_source import KafkaSource
 from engine.partitions import PartitionTable
-from engine.postgres import Link
+from engine.postgres import Link, finding_by_key, with_server_settings
 from engine.records import Chunk, Entry, HandledChunk
 from engine.status import Status
 from engine.verdict import Rejected
@@ -89,7 +89,7 @@ class Worker(Generic[T]):
         self._table = PartitionTable()
         self._log = structlog.get_logger()
         identity, postgres = options.identity, options.postgres_options
-        self._write_link = Link(_with_lock_timeout(postgres))
+        self._write_link = Link(_for_writing(postgres))
         self._open_link, self._outbox_link, self._watch_link = Link(postgres), Link(postgres), Link(postgres)
         self._brake_link = Link(postgres)
         self._brake = Brake(options.brake)
@@ -305,8 +305,8 @@ class Worker(Generic[T]):
         )
 
 
-def _with_lock_timeout(options: dict[str, Any]) -> dict[str, Any]:
-    return {**options, "server_settings": {**options["server_settings"], "lock_timeout": str(LOCK_TIMEOUT_MS)}}
+def _for_writing(options: dict[str, Any]) -> dict[str, Any]:
+    return with_server_settings(finding_by_key(options), lock_timeout=str(LOCK_TIMEOUT_MS))
 
 
 def _left(deadline: float) -> float:

@@ -22,6 +22,7 @@ from engine.heartbeat import (
     inherited_fd,
     watch_lifeline,
 )
+from engine.postgres import finding_by_key
 from engine.restart import RestartPolicy
 from engine.status import State
 from engine.supervisor import ChildSpec, Supervisor
@@ -52,7 +53,7 @@ def serve(processes: int, share: int | None) -> None:
     """
     settings = load_settings()
     name = "http" if share is None else f"http-{share}"
-    configure_logging(settings, component="http", worker=name)
+    configure_logging(settings, deferred=True, component="http", worker=name)
     if processes > 1:
         sys.exit(asyncio.run(_supervise(settings, processes)))
     gc.freeze()
@@ -107,7 +108,7 @@ async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
 async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *, shared: bool) -> None:
     options = LookupOptions(ui_directory=_ui_directory(), cache_ttl_s=settings.redis_ttl_s)
     connections = Connections(
-        postgres=postgres_options(settings, f"orderflow {name}"),
+        postgres=finding_by_key(postgres_options(settings, f"orderflow {name}")),
         redis=lambda: redis_client(settings),
         kafka=kafka_options(settings),
         kafka_topic=settings.kafka_topic,

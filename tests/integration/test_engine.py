@@ -241,3 +241,22 @@ async def test_headers_of_any_name_stop_nothing(
     await send(settings, message(orders.order()), partition=2)
     await consumed(database, 4, timeout_s=20)
     assert await engine.stop() == 0
+
+
+async def test_a_session_that_began_on_an_empty_table_reads_by_the_index_when_it_has_grown(
+    orderflow: Programs, orders: OrderGenerator, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """PostgreSQL keeps the plan of a foreign key's check: one made for a table known to be empty reads all of it."""
+    for table in ("orders", "order_items"):
+        await database.execute(f"VACUUM ANALYZE {table}")
+    await orderflow.start("engine", "--workers", "1")
+    await send(settings, message(orders.order()))
+    await consumed(database, 1)
+    await send(settings, *(message(orders.order()) for _ in range(1000)))
+    await consumed(database, 1001)
+
+    read = (
+        "SELECT seq_tup_read + idx_tup_fetch AS found, seq_tup_read FROM pg_stat_user_tables WHERE relname = 'orders'"
+    )
+    row = await eventually(lambda: database.fetchrow(read), lambda row: row["found"] >= 1000)
+    assert row["seq_tup_read"] < 1000
