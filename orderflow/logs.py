@@ -1,11 +1,13 @@
 """Structured logs on standard error: JSON lines for machines, or a console format for people."""
 
+import asyncio
+import atexit
 import logging
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import structlog
 from msgspec import json
@@ -27,8 +29,50 @@ def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
     return _json.encode({**{name: event[name] for name in _FIRST if name in event}, **event})
 
 
-def configure_logging(settings: Settings, **context: str) -> None:
-    """Send structlog, and the libraries' own warnings, to standard error. `context` is on every line."""
+class DeferredLines:
+    """A logger of lines that writes those of one turn of the event loop in one go: a server's many, in few calls.
+
+    Without a running event loop a line is written at once. A process that is killed loses the turn that it was in.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._waiting: list[bytes] = []
+        atexit.register(self.flush)
+
+    def msg(self, line: bytes) -> None:
+        """Write a line, its end not included, soon."""
+        self._waiting.append(line + b"\n")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if len(self._waiting) == 1:
+            loop.call_soon(self.flush)
+
+    debug = info = warning = error = critical = msg
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._waiting = self._waiting, []
+        self._file.write(b"".join(lines))
+        self._file.flush()
+
+
+class _DeferredLinesFactory:
+    def __init__(self) -> None:
+        self._lines = DeferredLines(sys.stderr.buffer)
+
+    def __call__(self, *_: object) -> DeferredLines:
+        return self._lines
+
+
+def configure_logging(settings: Settings, *, deferred: bool = False, **context: str) -> None:
+    """Send structlog, and the libraries' own warnings, to standard error. `context` is on every line.
+
+    `deferred`: lines for machines are written by `DeferredLines`.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     console = settings.log_format == "console"
     shared: list[Any] = [
@@ -45,7 +89,7 @@ def configure_logging(settings: Settings, **context: str) -> None:
             structlog.processors.format_exc_info,
             _render,
         ]
-        factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        factory = _DeferredLinesFactory() if deferred else structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -66,14 +66,16 @@ async def listen_to_a_defect(
     settings: Settings, database: asyncpg.Connection, redis: Redis, listener: Listener, known: str
 ) -> None:
     """Ask for an order that is stored in a way which the server does not expect."""
-    await database.execute("ALTER TABLE orders RENAME COLUMN delivery_region TO elsewhere")
-    async with ClientSession(f"http://{settings.http_address}", timeout=ClientTimeout(total=20)) as client:
-        for _ in range(2):  # the first time, PostgreSQL refuses the statement that it had prepared
-            await redis.delete(f"order:{known}")
-            async with client.get(f"/order/{known}") as answer:
-                assert answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-                listener.listen("an answer to a defect", await answer.read(), answer.headers)
-    await database.execute("ALTER TABLE orders RENAME COLUMN elsewhere TO delivery_region")
+    created_at = await database.fetchval("SELECT created_at FROM orders WHERE order_uid = $1", known)
+    await database.execute("UPDATE orders SET created_at = '0044-03-15 BC' WHERE order_uid = $1", known)
+    await redis.delete(f"order:{known}")
+    async with (
+        ClientSession(f"http://{settings.http_address}", timeout=ClientTimeout(total=20)) as client,
+        client.get(f"/order/{known}") as answer,
+    ):
+        assert answer.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        listener.listen("an answer to a defect", await answer.read(), answer.headers)
+    await database.execute("UPDATE orders SET created_at = $2 WHERE order_uid = $1", known, created_at)
 
 
 async def broken_request(settings: Settings, request: bytes) -> bytes:
