@@ -32,7 +32,8 @@ from engine.records import Chunk, Record, slice_records
 from engine.silence import Silence
 from engine.status import Status
 
-CHUNK_RECORDS = 250
+CHUNK_RECORDS = 25
+"""How many records are handled in one go. An answer from PostgreSQL that the writer waits for waits so long, too."""
 FETCH_BYTES = 4 * 1024 * 1024
 POLL_S = 0.2
 REOPEN_S = 5.0

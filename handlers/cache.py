@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from handlers.body import BEFORE_VERSION, VERSION_WIDTH, body_belongs_to
 
 KEY_PREFIX = b"order:"
+ORDERS_A_SCRIPT = 250
+"""How many orders one script call writes. Redis answers nobody else meanwhile, and more do not fit its core's cache."""
 
 
 def _script(name: str) -> str:
@@ -18,7 +20,7 @@ def _script(name: str) -> str:
 
 
 class OrderCache:
-    """Reads and writes bodies in Redis, each call one round trip. Raises `redis.RedisError` when Redis has trouble."""
+    """Reads and writes bodies in Redis, each call few round trips. Raises `redis.RedisError` when Redis has trouble."""
 
     def __init__(self, redis: Redis, ttl_s: int) -> None:
         self._redis = redis
@@ -43,11 +45,13 @@ class OrderCache:
 
         Returns how many found no room: of those nothing older is left in the cache either.
         """
-        if not bodies:
-            return 0
-        keys = [KEY_PREFIX + uid.encode() for uid, _ in bodies]
-        values = [body for _, body in bodies]
-        return int(await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, BEFORE_VERSION, *values]))
+        refused = 0
+        for start in range(0, len(bodies), ORDERS_A_SCRIPT):
+            part = bodies[start : start + ORDERS_A_SCRIPT]
+            keys = [KEY_PREFIX + uid.encode() for uid, _ in part]
+            values = [body for _, body in part]
+            refused += int(await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, BEFORE_VERSION, *values]))
+        return refused
 
     async def drop_older(self, versions: Sequence[tuple[str, bytes]]) -> int:
         """Delete what is cached in an older version than `(uid, version)` says; return how many that were."""
