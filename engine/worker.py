@@ -46,7 +46,6 @@ from engine.verdict import Rejected
 
 T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
-MAILBOX_BATCHES = 2
 MAX_REFUSED_TOLD = 20
 LEAVE_S = 5.0
 
@@ -114,11 +113,12 @@ class Worker(Generic[T]):
             options.backoff,
             self._publisher.wake,
         )
+        # One batch waits while the one before it is at work: a second would gain no speed and cost memory.
         capacity = {
             "max_items": options.batch_max_records,
             "max_weight": options.batch_max_bytes,
-            "capacity_items": MAILBOX_BATCHES * options.batch_max_records,
-            "capacity_weight": MAILBOX_BATCHES * options.batch_max_bytes,
+            "capacity_items": options.batch_max_records,
+            "capacity_weight": options.batch_max_bytes,
         }
         self._writer: BatchActor[HandledChunk[T]] = BatchActor("writer", writer.handle_batch, **capacity)
         self._processor: BatchActor[Chunk] = BatchActor("processor", self._process, **capacity)
