@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -68,7 +68,7 @@ def finding_by_key(options: dict[str, Any]) -> dict[str, Any]:
     return with_server_settings(options, enable_seqscan="off")
 
 
-def with_server_settings(options: dict[str, Any], **settings: str) -> dict[str, Any]:
+def with_server_settings(options: Mapping[str, Any], **settings: str) -> dict[str, Any]:
     """Return options of asyncpg with more settings for the session."""
     return {**options, "server_settings": {**options["server_settings"], **settings}}
 

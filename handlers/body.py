@@ -18,12 +18,13 @@ DIGEST_BYTES = 16
 BEFORE_VERSION = b'","updated_at":"'
 
 
-def _short_time(moment: Any) -> str:
+def render_short_time(moment: Any) -> str:
+    """Return a `UtcTime` as RFC 3339, with a fraction only if it has one: how an order's own times are written."""
     assert isinstance(moment, UtcTime)
     return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
-_encode = json.Encoder(enc_hook=_short_time).encode
+_encode = json.Encoder(enc_hook=render_short_time).encode
 
 
 def render_time(moment: datetime) -> str:

@@ -4,6 +4,7 @@ import { language } from "./words.js";
 
 const numbers = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
 const percents = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
+const plurals = new Intl.PluralRules(language);
 const instants = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 
 /** Writes an amount of whole units of a currency. An unknown currency is written as its code. */
@@ -19,6 +20,11 @@ export function money(amount, currency) {
   } catch {
     return `${numbers.format(amount)} ${currency}`;
   }
+}
+
+/** Writes how many there are of something. `forms` are its names by plural category, such as one and other. */
+export function count(forms, number) {
+  return `${numbers.format(number)} ${forms[plurals.select(number)] ?? forms.other}`;
 }
 
 /** Writes a discount of whole percents, such as −30%; an en dash when there is none. */

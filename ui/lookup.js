@@ -1,6 +1,6 @@
 // Asks the server for an order.
 
-const DEADLINE_MS = 10_000;
+import { ask } from "./ask.js";
 
 /**
  * @typedef {object} Answer
@@ -20,18 +20,9 @@ const DEADLINE_MS = 10_000;
  */
 export async function lookUp(uid, signal) {
   const began = performance.now();
-  try {
-    const response = await fetch(`/order/${encodeURIComponent(uid)}`, {
-      headers: { Accept: "application/json" },
-      cache: "no-store",
-      signal: AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]),
-    });
-    const text = await response.text();
-    return understand(response, text, performance.now() - began);
-  } catch (error) {
-    if (signal.aborted) throw error;
-    return { kind: "network" };
-  }
+  const answer = await ask(`/order/${encodeURIComponent(uid)}`, signal);
+  if (answer === null) return { kind: "network" };
+  return understand(answer.response, answer.text, performance.now() - began);
 }
 
 function understand(response, text, roundTripMs) {

@@ -1,7 +1,14 @@
-// The page: one form, one result, and an address that says which order is shown.
+// The page: one form, one result, and an address that says what is shown.
 
-import { lookUp } from "./lookup.js";
+import { orderAddress, readAddress, searchAddress } from "./address.js";
+import { announce } from "./announcing.js";
+import { element } from "./elements.js";
+import { findOrder, findOrders } from "./finding.js";
+import { count } from "./format.js";
+import { listenToKeys } from "./keys.js";
+import { listSkeleton, orderList } from "./list.js";
 import { orderCard } from "./order.js";
+import { fetchPage } from "./pages.js";
 import { emptyState, failure, invalid, notFound, skeleton } from "./states.js";
 import { translatePage, words } from "./words.js";
 
@@ -11,86 +18,127 @@ const form = document.getElementById("finder");
 const input = document.getElementById("order-uid");
 const button = document.getElementById("get-order");
 const result = document.getElementById("result");
-const announcement = document.getElementById("announcement");
 
 let current = new AbortController();
+/** The list that was left last for an order in it: going back shows it as it was. */
+let left = null;
 
 /** Shows one thing in place of whatever was there. */
 function show(content, announced) {
   result.replaceChildren(content);
-  announcement.textContent = announced;
+  announce(announced);
 }
 
 function setBusy(busy) {
-  button.setAttribute("aria-busy", String(busy));
+  button.setAttribute("aria-busy", String(busy && input.value !== ""));
   result.setAttribute("aria-busy", String(busy));
 }
 
-/** Looks an order up and shows what came of it. A newer lookup replaces an older one that has not ended. */
-async function find(uid) {
+/**
+ * Waits for something and shows what came of it. What is begun later replaces what has not ended.
+ * @param {(signal: AbortSignal) => Promise<object>} work
+ * @param {() => Node} outline What is shown while it takes long.
+ * @param {(found: object) => void} render
+ */
+async function showWhenFound(work, outline, render) {
   current.abort();
   current = new AbortController();
   const { signal } = current;
-  document.title = `${uid} · orderflow`;
-  announcement.textContent = words.loading;
+  announce(words.loading);
   setBusy(true);
-  const slow = setTimeout(() => show(skeleton(), words.loading), SKELETON_AFTER_MS);
+  const slow = setTimeout(() => show(outline(), words.loading), SKELETON_AFTER_MS);
   try {
-    const answer = await lookUp(uid, signal);
+    const found = await work(signal);
+    if (signal.aborted) return;
     clearTimeout(slow);
-    render(uid, answer);
+    render(found);
     setBusy(false);
   } catch (error) {
-    clearTimeout(slow);
     if (!signal.aborted) throw error;
+  } finally {
+    clearTimeout(slow);
   }
 }
 
-function render(uid, answer) {
-  switch (answer.kind) {
+function render(text, found) {
+  switch (found.kind) {
     case "found":
-      show(orderCard(answer), words.found);
+      history.replaceState(null, "", orderAddress(text));
+      show(orderCard(found), words.found);
+      break;
+    case "matches":
+      history.replaceState(null, "", searchAddress(text));
+      show(matches(text, found.lists), count(words.orders, found.lists.flatMap(({ orders }) => orders).length));
       break;
     case "not-found":
-      show(notFound(uid), words.notFoundTitle);
+      show(notFound(text), words.notFoundTitle);
       break;
     case "invalid":
-      show(invalid(uid), words.invalidTitle);
+      show(invalid(text), words.invalidTitle);
       break;
     default:
-      show(failure(answer.kind, () => find(uid)), words[`${answer.kind}Title`]);
+      showFailure(found.kind);
   }
 }
 
-function showNothing() {
-  current.abort();
-  setBusy(false);
-  document.title = `${words.title} · orderflow`;
-  show(emptyState(), "");
+function showFailure(kind) {
+  show(failure(kind, followAddress), words[`${kind}Title`]);
 }
 
-/** Shows what the address names. */
+function matches(text, lists) {
+  return element(
+    "div",
+    { class: "lists" },
+    ...lists.map(({ search, ...page }) =>
+      orderList([search.customer_id ? words.ofCustomer : words.withTrack, element("code", {}, text)], page, more(search)),
+    ),
+  );
+}
+
+function renderRecent(page) {
+  if (page.kind === "page" && page.orders.length === 0) show(emptyState(), words.emptyTitle);
+  else if (page.kind === "page") show(orderList([words.recent], page, more({})), "");
+  else showFailure(page.kind === "network" ? "network" : "listUnavailable");
+}
+
+function more(search) {
+  return (before) => fetchPage(search, before, new AbortController().signal);
+}
+
+/** Puts what the address names into the field and the title, and returns it. */
+function readPlace() {
+  const place = readAddress(location.search);
+  input.value = place.text;
+  document.title = `${place.text || words.title} · orderflow`;
+  return place;
+}
+
+/** Shows what the address names. Resolves when that is shown, or will never be. */
 function followAddress() {
-  const uid = (new URLSearchParams(location.search).get("order") ?? "").trim();
-  input.value = uid;
-  if (uid) find(uid);
-  else showNothing();
+  const { kind, text } = readPlace();
+  switch (kind) {
+    case "order":
+      return showWhenFound((signal) => findOrder(text, signal), skeleton, (found) => render(text, found));
+    case "search":
+      return showWhenFound((signal) => findOrders(text, signal), listSkeleton, (found) => render(text, found));
+    default:
+      return showWhenFound((signal) => fetchPage({}, null, signal), listSkeleton, renderRecent);
+  }
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const uid = input.value.trim();
-  input.value = uid;
-  if (!uid) {
-    announcement.textContent = words.enterUid;
+  const text = input.value.trim();
+  input.value = text;
+  if (!text) {
+    announce(words.enterUid);
     input.focus();
     return;
   }
-  const address = `/?${new URLSearchParams({ order: uid })}`;
   // On a touch screen the keyboard would cover what was found.
   if (matchMedia("(pointer: coarse)").matches) input.blur();
-  if (address !== location.pathname + location.search) history.pushState(null, "", address);
-  find(uid);
+  if (readAddress(location.search).text !== text) history.pushState(null, "", orderAddress(text));
+  followAddress();
 });
 
 input.addEventListener("paste", () => {
@@ -99,6 +147,32 @@ input.addEventListener("paste", () => {
   });
 });
 
-window.addEventListener("popstate", followAddress);
+/** Follows a link within the page without loading it anew. */
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a");
+  const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/") return;
+  event.preventDefault();
+  if (link.classList.contains("line")) left = { query: location.search, content: result.firstChild, link };
+  if (link.search !== location.search) history.pushState(null, "", link.pathname + link.search);
+  window.scrollTo(0, 0);
+  await followAddress();
+  // What had the focus is gone: the next Tab goes on from what has come.
+  (document.getElementById("found-uid") ?? result.querySelector("a.line"))?.focus({ preventScroll: true });
+});
+
+window.addEventListener("popstate", () => {
+  if (left?.query !== location.search) {
+    followAddress();
+    return;
+  }
+  readPlace();
+  current.abort();
+  setBusy(false);
+  show(left.content, "");
+  left.link.focus();
+});
+
+listenToKeys(input, result);
 translatePage();
 followAddress();

@@ -1,5 +1,6 @@
 // An order as people read it.
 
+import { searchAddress } from "./address.js";
 import { copyButton } from "./copying.js";
 import { element, icon } from "./elements.js";
 import { instant, milliseconds, money } from "./format.js";
@@ -31,7 +32,7 @@ function head({ order, cache, roundTripMs, serverMs }) {
       element("p", { class: "eyebrow" }, words.order),
       element(
         "h2",
-        { id: "found-uid" },
+        { id: "found-uid", tabindex: "-1" },
         element("span", { class: "order-uid" }, order.order_uid),
         copyButton(words.copyUid, () => order.order_uid, { iconOnly: true }),
       ),
@@ -58,9 +59,9 @@ function head({ order, cache, roundTripMs, serverMs }) {
 
 function about(order) {
   return panel("box", words.order, [
-    [words.track, code(order.track_number)],
+    [words.track, searchLink(order.track_number)],
     [words.placed, time(order.date_created)],
-    [words.customer, code(order.customer_id)],
+    [words.customer, searchLink(order.customer_id)],
     [words.service, order.delivery_service],
     [words.locale, order.locale],
     [words.entry, order.entry],
@@ -129,6 +130,11 @@ function sum(name, value, kind = "part") {
 
 function code(text) {
   return text === "" ? "" : element("code", {}, text);
+}
+
+/** Leads to all orders that have this track number or customer. */
+function searchLink(text) {
+  return element("a", { class: "search-link", href: searchAddress(text) }, code(text));
 }
 
 /** An instant in the reader's time zone; the exact one in UTC when pointed at. */

@@ -3,7 +3,7 @@
 import { element, icon } from "./elements.js";
 import { words } from "./words.js";
 
-/** How a person finds a uid. */
+/** There are no orders: how a person makes some. */
 export function emptyState() {
   return element(
     "div",
@@ -34,7 +34,7 @@ export function skeleton() {
   );
 }
 
-/** No order has this uid. */
+/** No order has this uid, nor this track number or customer. */
 export function notFound(uid) {
   return problem("missing", words.notFoundTitle, words.notFoundText, uid);
 }
@@ -44,7 +44,7 @@ export function invalid(uid) {
   return problem("warning", words.invalidTitle, words.invalidText, uid);
 }
 
-/** Something failed that may work the next time. `kind` is "unavailable" or "network". */
+/** Something failed that may work the next time. `kind` is "unavailable", "listUnavailable" or "network". */
 export function failure(kind, retry) {
   const state = problem("warning", words[`${kind}Title`], words[`${kind}Text`]);
   const button = element("button", { type: "button", class: "secondary" }, words.retry);

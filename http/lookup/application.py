@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 from aiohttp import web
 
+from engine.postgres import with_server_settings
 from handlers.cache import OrderCache
 from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
 from lookup.guarded_cache import GuardedCache
@@ -12,8 +13,9 @@ from lookup.health import Health
 from lookup.middleware import add_headers, answer_errors
 from lookup.options import Connections, LookupOptions
 from lookup.order_lookup import OrderLookup
+from lookup.order_search import OrderSearch
 from lookup.order_store import OrderStore
-from lookup.routes import HEALTH, LOOKUP, add_routes
+from lookup.routes import HEALTH, LOOKUP, SEARCH, add_routes
 from lookup.static import add_page_routes, read_page
 
 
@@ -27,6 +29,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
     async def open_stores(application: web.Application) -> AsyncIterator[None]:
         async with _Stores(options, connections) as stores:
             application[LOOKUP] = stores.lookup
+            application[SEARCH] = stores.search
             application[HEALTH] = stores.health
             yield
 
@@ -44,8 +47,17 @@ class _Stores:
     async def __aenter__(self) -> "_Stores":
         options, connections = self._options, self._connections
         self._redis = connections.redis()
+        # The server does not notice that a reader has given up while its query waits for a lock: it needs a bound, too.
+        bounded = with_server_settings(connections.postgres, statement_timeout=f"{options.store_deadline_s * 1000:.0f}")
         # Without a minimum the pool connects with its first query, not here.
-        self._pool = await asyncpg.create_pool(**connections.postgres, min_size=0, max_size=options.store_connections)
+        self._pool = await asyncpg.create_pool(**bounded, min_size=0, max_size=options.store_connections)
+        self._search_pool = await asyncpg.create_pool(
+            **bounded,
+            min_size=0,
+            max_size=options.search_connections,
+            # A kept statement may keep a plan from when the table was small: one that reads all of it.
+            statement_cache_size=0,
+        )
         self._cache = GuardedCache(
             self._redis,
             OrderCache(self._redis, options.cache_ttl_s),
@@ -72,6 +84,7 @@ class _Stores:
         store = OrderStore(self._pool, deadline_s=options.store_deadline_s)
         self.lookup = OrderLookup(self._cache, store, options)
         self.lookup.start()
+        self.search = OrderSearch(self._search_pool, options)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,3 +95,4 @@ class _Stores:
         await self._redis.aclose()
         # A polite close waits for the server to answer; every query has ended by now.
         self._pool.terminate()
+        self._search_pool.terminate()

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from lookup import events
 from lookup.answers import add_security_headers, error_answer
-from lookup.order_store import StoresUnavailable
+from lookup.store_reader import StoresUnavailable
 
 log = structlog.get_logger()
 

@@ -33,7 +33,7 @@ class LookupOptions:
     """How long a filled answer lives in Redis."""
 
     lookup_deadline_s: float = 3.0
-    """The longest that one lookup may take, all in all, before it is answered with 503."""
+    """The longest that one lookup or search may take, all in all, before it is answered with 503."""
     cache_deadline_s: float = 0.25
     """The longest that one MGET or one fill may take before Redis counts as out of order."""
     cache_probe_pause_s: float = 0.25
@@ -41,6 +41,9 @@ class LookupOptions:
     store_deadline_s: float = 2.0
     """The longest that one SELECT may take, the wait for a connection included."""
     store_connections: int = 4
+    """How many connections to PostgreSQL lookups and checks of health share."""
+    search_connections: int = 2
+    """How many searches run at once, each on a connection of its own. One more waits, or is answered with 503."""
 
     batch_max_orders: int = 500
     """How many lookups one MGET or one SELECT answers at most."""

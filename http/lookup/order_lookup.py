@@ -16,7 +16,8 @@ from engine.actor import BatchActor
 from engine.mailbox import MailboxClosed
 from lookup.guarded_cache import GuardedCache
 from lookup.options import LookupOptions
-from lookup.order_store import OrderStore, StoresUnavailable
+from lookup.order_store import OrderStore
+from lookup.store_reader import StoresUnavailable
 
 
 @attrs.frozen

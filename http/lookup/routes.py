@@ -1,16 +1,20 @@
-"""The routes that are not files: the order, and the three questions about health."""
+"""The routes that are not files: the order, lists of orders, and the three questions about health."""
 
 import time
 
 from aiohttp import web
 
 from lookup.answers import error_answer, json_answer
+from lookup.cursor import render_cursor
 from lookup.health import Health, render_health
 from lookup.middleware import ORDER_UID
 from lookup.order_lookup import OrderLookup
+from lookup.order_search import OrderSearch
 from lookup.order_uid import parse_order_uid
+from lookup.search_query import WrongParameter, parse_search
 
 LOOKUP = web.AppKey("lookup", OrderLookup)
+SEARCH = web.AppKey("search", OrderSearch)
 HEALTH = web.AppKey("health", Health)
 
 
@@ -27,6 +31,17 @@ async def get_order(request: web.Request) -> web.Response:
     request[ORDER_UID] = order_uid  # only now: what is no order's uid may be anything that a person typed
     headers |= {"X-Cache": "hit" if found.cached else "miss", "Cache-Control": "no-store"}
     return web.Response(body=found.body, content_type="application/json", headers=headers)
+
+
+async def get_orders(request: web.Request) -> web.Response:
+    """Answer `GET /orders`: a page of a list, newest first, or 400. Raises `StoresUnavailable`."""
+    try:
+        search = parse_search(request.rel_url.raw_query_string)
+    except WrongParameter as wrong:
+        refusal = {"error": "invalid_parameter", "parameter": wrong.parameter, "allowed": wrong.allowed}
+        return json_answer(refusal, 400)
+    page = await request.app[SEARCH].find(search)
+    return json_answer({"orders": page.orders, "next": None if page.next is None else render_cursor(page.next)})
 
 
 async def get_health(request: web.Request) -> web.Response:
@@ -60,6 +75,7 @@ def add_routes(application: web.Application) -> None:
     router = application.router
     # aiohttp's own pattern for a variable excludes braces, which a uid may hold.
     router.add_get("/order/{order_uid:[^/]+}", get_order)
+    router.add_get("/orders", get_orders)
     router.add_get("/healthz", get_health)
     router.add_get("/livez", get_liveness)
     router.add_get("/readyz", get_readiness)

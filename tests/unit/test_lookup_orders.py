@@ -11,7 +11,8 @@ import pytest
 from lookup.guarded_cache import GuardedCache
 from lookup.options import LookupOptions
 from lookup.order_lookup import Found, OrderLookup
-from lookup.order_store import OrderStore, StoresUnavailable
+from lookup.order_store import OrderStore
+from lookup.store_reader import StoresUnavailable
 
 
 class Cache:

@@ -1,0 +1,97 @@
+"""Reads lists of stored orders from PostgreSQL, newest first, page by page. Nothing of the recipient is read."""
+
+from datetime import datetime
+from typing import Any
+
+import attrs
+from msgspec import Struct
+
+from handlers.body import render_short_time
+from handlers.model import UtcTime
+from handlers.reader import Fetcher
+
+_SELECT = """
+SELECT o.order_uid, o.track_number, o.customer_id, o.date_created, o.delivery_service,
+       (SELECT count(*) FROM order_items i WHERE i.order_uid = o.order_uid)::integer AS items,
+       o.payment_amount, o.payment_currency
+FROM orders o
+"""
+_ORDER = "ORDER BY o.date_created DESC, o.order_uid DESC LIMIT"
+
+
+class Summary(Struct, kw_only=True, gc=False):
+    """One line of a list, in the order in which it is answered. `items` is how many there are."""
+
+    order_uid: str
+    track_number: str
+    customer_id: str
+    date_created: str
+    delivery_service: str
+    items: int
+    amount: int
+    currency: str
+
+
+@attrs.frozen
+class Place:
+    """A place in the order of all lists, which is by `date_created`, then `order_uid`, both descending."""
+
+    date_created: datetime
+    order_uid: str
+
+
+@attrs.frozen(kw_only=True)
+class Search:
+    """Which orders: those that equal every text that is given, after `before`, at most `limit` of them."""
+
+    track_number: str | None = None
+    customer_id: str | None = None
+    before: Place | None = None
+    limit: int
+
+
+@attrs.frozen
+class Page:
+    """Some orders, and where the next page begins: None when there are no more."""
+
+    orders: list[Summary]
+    next: Place | None
+
+
+async def fetch_page(connection: Fetcher, search: Search, timeout_s: float | None = None) -> Page:
+    """Return the orders that are searched for. Orders that arrive between two pages move nothing."""
+    query, arguments = build_query(search)
+    rows = await connection.fetch(query, *arguments, timeout=timeout_s)
+    shown = rows[: search.limit]
+    after = Place(shown[-1]["date_created"], shown[-1]["order_uid"]) if len(rows) > search.limit else None
+    return Page([_summary(row) for row in shown], after)
+
+
+def build_query(search: Search) -> tuple[str, list[Any]]:
+    """Return the query and its arguments. It asks for one row more than a page holds, to know whether there is one."""
+    conditions: list[str] = []
+    arguments: list[Any] = []
+    for column, wanted in (("track_number", search.track_number), ("customer_id", search.customer_id)):
+        if wanted is not None:
+            arguments.append(wanted)
+            conditions.append(f"o.{column} = ${len(arguments)}")
+    if search.before is not None:
+        arguments += search.before.date_created, search.before.order_uid
+        last = len(arguments)
+        conditions.append(f'(o.date_created, o.order_uid) < (${last - 1}::timestamptz, ${last}::text COLLATE "C")')
+    where = f"WHERE {' AND '.join(conditions)}\n" if conditions else ""
+    arguments.append(search.limit + 1)
+    return f"{_SELECT}{where}{_ORDER} ${len(arguments)}", arguments
+
+
+def _summary(row: Any) -> Summary:
+    return Summary(
+        order_uid=row["order_uid"],
+        track_number=row["track_number"],
+        customer_id=row["customer_id"],
+        date_created=render_short_time(UtcTime.of(row["date_created"])),
+        delivery_service=row["delivery_service"],
+        items=row["items"],
+        amount=row["payment_amount"],
+        currency=row["payment_currency"],
+    )

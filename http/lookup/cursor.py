@@ -1,0 +1,32 @@
+"""The opaque text by which a caller asks for the next page of a list."""
+
+import base64
+import re
+from datetime import UTC, datetime, timedelta
+
+from handlers.model import MAX_KEY_BYTES
+from handlers.summaries import Place
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_PLAIN = re.compile(rb"(-?\d{1,18}):(.+)", re.DOTALL)
+
+
+def render_cursor(place: Place) -> str:
+    """Return the place as letters, digits, `-` and `_`."""
+    microseconds = (place.date_created - _EPOCH) // _MICROSECOND
+    plain = f"{microseconds}:{place.order_uid}".encode()
+    return base64.urlsafe_b64encode(plain).rstrip(b"=").decode()
+
+
+def parse_cursor(text: str) -> Place | None:
+    """Return the place that `render_cursor` made this text of, or None when it made no such text."""
+    try:
+        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        parts = _PLAIN.fullmatch(plain)
+        if parts is None or b"\x00" in plain or len(parts[2]) > MAX_KEY_BYTES:
+            return None
+        place = Place(_EPOCH + int(parts[1]) * _MICROSECOND, parts[2].decode())
+    except (ValueError, OverflowError):
+        return None
+    return place if render_cursor(place) == text else None

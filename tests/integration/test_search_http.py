@@ -1,0 +1,299 @@
+"""Lists of orders and searches over HTTP, on real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+import pytest
+from msgspec import json
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+from yarl import URL
+
+from handlers.summaries import Place, Search, build_query
+from orderflow.orders import OrderGenerator
+from orderflow.settings import Settings
+from tests.support.eventually import eventually
+from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.many_orders import FIRST_CREATED, store_many
+from tests.support.stored_orders import make_order, store_order
+
+DEADLINE_S = 1.0
+SEARCH_CONNECTIONS = 2
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[LookupServer]:
+    async with lookup_server(
+        settings, store_deadline_s=DEADLINE_S, lookup_deadline_s=1.5, search_connections=SEARCH_CONNECTIONS
+    ) as running:
+        yield running
+
+
+async def ask(server: LookupServer, **parameters: Any) -> tuple[int, Any]:
+    async with server.client.get("/orders", params=parameters) as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Content-Type"] == "application/json"
+        if answer.status == 503:
+            assert int(answer.headers["Retry-After"]) > 0
+        return answer.status, await answer.json()
+
+
+async def uids(server: LookupServer, **parameters: Any) -> list[str]:
+    status, found = await ask(server, **parameters)
+    assert status == 200, found
+    return [order["order_uid"] for order in found["orders"]]
+
+
+async def test_the_newest_orders_come_first(server: LookupServer, database: asyncpg.Connection) -> None:
+    """Each line holds what tells orders apart, and nothing of the recipient."""
+    generator = OrderGenerator(1)
+    created = [datetime(2026, 3, day, 4, 5, 6, day % 2 * 700, tzinfo=UTC) for day in (2, 1, 4, 3)]
+    orders = [make_order(generator, date_created=moment) for moment in created]
+    for order in orders:
+        await store_order(database, order)
+    status, found = await ask(server)
+    assert status == 200
+    newest_first = sorted(orders, key=lambda order: order.date_created, reverse=True)
+    assert found == {
+        "orders": [
+            {
+                "order_uid": order.order_uid,
+                "track_number": order.track_number,
+                "customer_id": order.customer_id,
+                "date_created": order.date_created.isoformat().replace("+00:00", "Z"),
+                "delivery_service": order.delivery_service,
+                "items": len(order.items),
+                "amount": order.payment.amount,
+                "currency": order.payment.currency,
+            }
+            for order in newest_first
+        ],
+        "next": None,
+    }
+    for line in found["orders"]:
+        async with server.client.get(f"/order/{line['order_uid']}") as answer:
+            assert (await answer.json())["date_created"] == line["date_created"]
+
+
+async def test_without_orders_the_list_is_empty(server: LookupServer) -> None:
+    assert await ask(server) == (200, {"orders": [], "next": None})
+
+
+async def test_a_search_finds_what_is_equal_and_nothing_else(
+    server: LookupServer, database: asyncpg.Connection
+) -> None:
+    """No prefixes, no patterns, no other case; two parameters narrow each other."""
+    generator = OrderGenerator(2)
+    for order_uid, track_number, customer_id in (
+        ("a", "TRACK", "c 1"),
+        ("b", "TRACK", "c+2"),
+        ("c", "track", "c 1"),
+        ("d", "TRACK1", "c 11"),
+        ("e", "ж%", "' OR ''='"),
+    ):
+        order = make_order(generator, order_uid=order_uid, track_number=track_number, customer_id=customer_id)
+        await store_order(database, order)
+    assert sorted(await uids(server, track_number="TRACK")) == ["a", "b"]
+    assert sorted(await uids(server, customer_id="c 1")) == ["a", "c"]
+    assert await uids(server, customer_id="c+2") == ["b"]
+    assert await uids(server, customer_id="c 1", track_number="TRACK") == ["a"]
+    assert await uids(server, track_number="ж%") == await uids(server, customer_id="' OR ''='") == ["e"]
+    assert await uids(server, track_number="TRAC") == await uids(server, customer_id="%") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=%00", "limit"),
+        ("track_number=", "track_number"),
+        ("track_number=a%00b", "track_number"),
+        ("customer_id=" + "a" * 513, "customer_id"),
+        ("customer_id=%FF", "customer_id"),
+        ("customer_id=a&customer_id=b", "customer_id"),
+        ("before=nonsense", "before"),
+        ("custmer_id=a", "custmer_id"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(server: LookupServer, query: str, parameter: str) -> None:
+    """With what is allowed, so that nobody has to look it up."""
+    async with server.client.get(URL(f"/orders?{query}", encoded=True)) as answer:
+        assert answer.status == 400
+        assert answer.headers["Cache-Control"] == "no-store"
+        refusal = await answer.json()
+    assert (refusal["error"], refusal["parameter"]) == ("invalid_parameter", parameter)
+    assert refusal["allowed"]
+
+
+async def test_the_longest_search_fits_into_a_request(server: LookupServer, database: asyncpg.Connection) -> None:
+    """All parameters at their bounds, every byte of them encoded, a cursor with a uid of 512 bytes."""
+    longest = "ж" * 256
+    generator = OrderGenerator(3)
+    for number in range(3):
+        uid = f"{number}{'ж' * 255}"
+        order = make_order(generator, order_uid=uid, track_number=longest, customer_id=longest)
+        await store_order(database, order)
+    seen, before = [], {}
+    for _ in range(3):
+        _, found = await ask(server, track_number=longest, customer_id=longest, limit=1, **before)
+        seen += [order["order_uid"][0] for order in found["orders"]]
+        before = {"before": found["next"]}
+    assert (sorted(seen), before) == (["0", "1", "2"], {"before": None})
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_every_order_is_on_one_page_while_others_arrive(
+    server: LookupServer, database: asyncpg.Connection, seed: int
+) -> None:
+    """Whatever the size of the pages and however many share an instant: each once, newest first.
+
+    Between any two pages orders arrive that are newer, older, and of the very instant at which a page ended.
+    """
+    random = Random(seed)
+    searched = random.choice([{}, {"customer_id": "customer-0"}])
+    await store_many(database, "m-", random.randint(50, 120), customers=2, a_second=random.choice([1, 7, 1000]))
+    expected = set(await _stored(database, **searched))
+    seen: list[tuple[str, str]] = []
+    before: dict[str, str] = {}
+    arrivals = 0
+    while True:
+        status, page = await ask(server, limit=random.randint(1, 30), **searched, **before)
+        assert status == 200, page
+        seen += [(order["date_created"], order["order_uid"]) for order in page["orders"]]
+        if page["next"] is None:
+            break
+        assert page["orders"], "an empty page that is not the last one"
+        before = {"before": page["next"]}
+        arrivals += 1
+        for prefix, created in (
+            ("n", FIRST_CREATED + timedelta(days=1)),
+            ("a", FIRST_CREATED - timedelta(days=1)),
+            ("m", FIRST_CREATED),
+            ("z", datetime.fromisoformat(page["orders"][-1]["date_created"])),
+        ):
+            await store_many(database, f"{prefix}{arrivals}-", random.randint(0, 4), since=created, customers=1)
+    assert seen == sorted(set(seen), reverse=True)
+    assert expected <= {order_uid for _, order_uid in seen} <= set(await _stored(database, **searched))
+    assert not [order_uid for _, order_uid in seen if order_uid.startswith("n")], "a newer one on a later page"
+
+
+async def _stored(database: asyncpg.Connection, customer_id: str | None = None) -> list[str]:
+    rows = await database.fetch(
+        'SELECT order_uid FROM orders WHERE $1::text IS NULL OR customer_id = $1 COLLATE "C"', customer_id
+    )
+    return [row["order_uid"] for row in rows]
+
+
+async def test_no_page_is_found_by_reading_the_table(database: asyncpg.Connection) -> None:
+    """Among 100,000 orders each page reads about as many rows as it shows, sorts none, and scans nothing.
+
+    Also for a customer, and a track number, of tens of thousands of orders that are all old, or all of one instant.
+    """
+    await store_many(database, "old-", 20_000, customers=1, a_second=20_000)
+    await store_many(database, "new-", 80_000, since=FIRST_CREATED + timedelta(days=1), customers=20_000, a_second=100)
+    await database.execute(
+        "UPDATE orders SET customer_id = 'old', track_number = 'old' WHERE starts_with(order_uid, 'old-')"
+    )
+    await database.execute("ANALYZE orders, order_items")
+    middle = Place(FIRST_CREATED + timedelta(days=1, seconds=400), "new-000040000")
+    same_instant = Place(FIRST_CREATED, "old-000010000")
+    for keys in (
+        {},
+        {"customer_id": "customer-7"},
+        {"customer_id": "old"},
+        {"customer_id": "nobody"},
+        {"track_number": "new-track-50000"},
+        {"track_number": "old"},
+        {"track_number": "nothing"},
+        {"customer_id": "customer-7", "track_number": "new-track-60007"},
+        {"customer_id": "old", "track_number": "old"},
+    ):
+        for before in (None, middle, same_instant):
+            search = Search(**keys, before=before, limit=100)
+            query, arguments = build_query(search)
+            [plan] = await database.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments)
+            nodes = list(_nodes(plan[0]))
+            assert not [kind for kind, *_ in nodes if kind in {"Seq Scan", "Sort", "Incremental Sort"}], (search, nodes)
+            assert sum(rows for _, table, rows in nodes if table == "orders") <= 210, (search, nodes)
+
+
+def _nodes(explained: str) -> Any:
+    """Yield each node of a plan: its kind, its table, and how many rows it has read."""
+
+    def walk(node: dict[str, Any]) -> Any:
+        rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        yield node["Node Type"], node.get("Relation Name"), rows
+        for child in node.get("Plans", []):
+            yield from walk(child)
+
+    yield from walk(json.decode(explained)[0]["Plan"])
+
+
+async def test_without_postgresql_a_search_is_unavailable(server: LookupServer, database: asyncpg.Connection) -> None:
+    """Down or silent: 503 within the deadline, never an empty list; afterwards all is as before."""
+    await store_many(database, "o-", 3)
+    assert len(await uids(server)) == 3
+    await server.postgres.shut()
+    assert await ask(server) == (503, {"error": "unavailable"})
+    await server.postgres.open()
+    assert len(await uids(server)) == 3
+    server.postgres.hold()
+    began = perf_counter()
+    answers = await asyncio.gather(*(ask(server, customer_id="customer-1") for _ in range(20)))
+    assert {status for status, _ in answers} == {503}
+    assert perf_counter() - began < 2.5
+    await server.postgres.open()
+    async with asyncio.timeout(15):
+        while (await ask(server))[0] != 200:
+            await asyncio.sleep(0.02)
+
+
+async def test_searches_that_hang_delay_no_lookup_and_leave_nothing_behind(
+    server: LookupServer, database: asyncpg.Connection, redis: Redis
+) -> None:
+    """A crowd of them keeps two backends at most, each for the deadline at most."""
+    body = await store_order(database, make_order(OrderGenerator(4), order_uid="uid"))
+    assert await uids(server) == ["uid"]
+
+    async def waiting() -> int:
+        await database.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees its first answer again
+        count: int = await database.fetchval(
+            """
+            SELECT count(*)::int FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%payment_currency%'
+            """
+        )
+        return count
+
+    async with server.client.get("/order/uid") as answer:
+        assert await answer.read() == body
+    await eventually(lambda: redis.exists("order:uid"), bool)
+    async with database.transaction():
+        await database.execute("LOCK order_items IN ACCESS EXCLUSIVE MODE")
+        searches = asyncio.gather(*(ask(server) for _ in range(30)))
+        await eventually(waiting, lambda count: count == SEARCH_CONNECTIONS)
+        for _ in range(20):
+            began = perf_counter()
+            async with server.client.get("/order/uid") as answer:
+                assert (answer.status, answer.headers["X-Cache"]) == (200, "hit")
+            assert perf_counter() - began < 0.3
+            assert await waiting() <= SEARCH_CONNECTIONS
+        assert {status for status, _ in await searches} == {503}
+        await eventually(waiting, lambda count: count == 0)
+    assert await uids(server) == ["uid"]
+
+
+async def test_what_was_searched_for_is_not_logged(server: LookupServer) -> None:
+    """People type names and addresses into every field."""
+    with capture_logs() as lines:
+        await ask(server, customer_id="somebody@example.com")
+        await ask(server, somebody="somebody")
+    lines = [line for line in lines if line["event"] == "http_request"]
+    assert [(line["route"], line["status"]) for line in lines] == [("/orders", 200), ("/orders", 400)]
+    assert "somebody" not in str(lines)

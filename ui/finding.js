@@ -1,0 +1,36 @@
+// Finds out what a text is: an order's uid, or a track number or a customer of some orders.
+
+import { lookUp } from "./lookup.js";
+import { fetchPage } from "./pages.js";
+
+/**
+ * @typedef {object} Matches
+ * @property {"matches"} kind
+ * @property {{search: object, orders: object[], next: string|null}[]} lists A first page for each way to match.
+ */
+
+/**
+ * Returns the order with this uid; when there is none, the orders that match.
+ * @param {string} text
+ * @param {AbortSignal} signal
+ * @returns {Promise<import("./lookup.js").Answer|Matches>}
+ */
+export async function findOrder(text, signal) {
+  const answer = await lookUp(text, signal);
+  return answer.kind === "not-found" ? findMatches(text, signal) : answer;
+}
+
+/** Returns the orders that match; when there are none, the order with this uid. */
+export async function findOrders(text, signal) {
+  const found = await findMatches(text, signal);
+  return found.kind === "not-found" ? lookUp(text, signal) : found;
+}
+
+async function findMatches(text, signal) {
+  const searches = [{ track_number: text }, { customer_id: text }];
+  const pages = await Promise.all(searches.map((search) => fetchPage(search, null, signal)));
+  const failed = pages.find((page) => page.kind !== "page");
+  if (failed) return { kind: failed.kind };
+  const lists = pages.map(({ orders, next }, way) => ({ search: searches[way], orders, next })).filter(({ orders }) => orders.length > 0);
+  return lists.length > 0 ? { kind: "matches", lists } : { kind: "not-found" };
+}

@@ -1,0 +1,102 @@
+// A list of orders: a link a line, and a button for more of them.
+
+import { orderAddress } from "./address.js";
+import { announce } from "./announcing.js";
+import { element } from "./elements.js";
+import { count, instant, money } from "./format.js";
+import { words } from "./words.js";
+
+/**
+ * Returns the first page of a list, which grows at the touch of a button.
+ * @param {(Node|string)[]} title
+ * @param {{orders: object[], next: string|null}} page
+ * @param {(before: string) => Promise<import("./pages.js").Page>} more
+ */
+export function orderList(title, page, more) {
+  const lines = element("ol", { class: "lines" }, ...page.orders.map(line));
+  const total = element("span", { class: "count" });
+  const foot = element("div", { class: "list-foot" });
+  const showRest = (next) => {
+    total.textContent = `${lines.children.length}${next === null ? "" : "+"}`;
+    foot.replaceChildren(...(next === null ? [] : [moreButton(next, words.more)]));
+  };
+  const moreButton = (next, label) => {
+    const button = element("button", { type: "button", class: "secondary more" }, label);
+    button.addEventListener("click", async () => {
+      if (button.getAttribute("aria-busy") === "true") return;
+      button.setAttribute("aria-busy", "true");
+      const page = await more(next);
+      const focused = document.activeElement === button;
+      const goesOn = page.kind === "page" ? append(page) : offerAgain(next);
+      if (focused) goesOn?.focus();
+    });
+    return button;
+  };
+  const append = (page) => {
+    const added = page.orders.map(line);
+    lines.append(...added);
+    showRest(page.next);
+    announce(count(words.orders, added.length));
+    return added[0]?.firstChild;
+  };
+  const offerAgain = (next) => {
+    const again = moreButton(next, words.retry);
+    foot.replaceChildren(element("p", { role: "alert" }, words.moreFailed), again);
+    return again;
+  };
+  showRest(page.next);
+  return element(
+    "section",
+    { class: "list" },
+    element("header", { class: "list-title" }, element("h2", {}, ...title, total), keyHints()),
+    columnHeads(),
+    lines,
+    foot,
+  );
+}
+
+/** The outline of a list that is on its way. */
+export function listSkeleton() {
+  const bones = Array.from({ length: 6 }, () => element("span", { class: "bone row" }));
+  return element("div", { class: "list skeleton", "aria-hidden": "true" }, element("span", { class: "bone short" }), ...bones);
+}
+
+function line(order) {
+  return element(
+    "li",
+    {},
+    element(
+      "a",
+      { class: "line", href: orderAddress(order.order_uid) },
+      element("span", { class: "line-uid" }, order.order_uid),
+      part("track", words.track, order.track_number),
+      part("customer", words.customer, order.customer_id),
+      part("service", words.service, order.delivery_service),
+      part("placed", words.placed, instant(new Date(order.date_created))),
+      element("span", { class: "line-amount" }, money(order.amount, order.currency)),
+      element("span", { class: "line-items" }, count(words.itemCount, order.items)),
+    ),
+  );
+}
+
+/** A part of a line, with its name for those to whom the columns say nothing. */
+function part(kind, name, text) {
+  return element("span", { class: `line-${kind}` }, text !== "" && element("span", { class: "visually-hidden" }, ` ${name} `), text);
+}
+
+function columnHeads() {
+  const head = (kind, text) => element("span", { class: `line-${kind}` }, text);
+  return element(
+    "div",
+    { class: "line list-heads", "aria-hidden": "true" },
+    head("uid", `${words.uid}, ${words.trackShort}`),
+    head("customer", `${words.customer}, ${words.serviceShort}`),
+    head("placed", words.placed),
+    head("amount", words.total),
+  );
+}
+
+function keyHints() {
+  const key = (name) => element("kbd", {}, name);
+  return element("p", { class: "key-hints" }, key("↑"), key("↓"), words.keyMove, key("Enter"), words.keyOpen, key("/"), words.keySearch);
+}
