@@ -15,13 +15,13 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Returns the drawing with this name from the symbols in index.html. */
+/** Returns the drawing with this name from icons.svg. */
 export function icon(name) {
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("class", "icon");
   drawing.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#${name}`);
+  use.setAttribute("href", `/ui/icons.svg#${name}`);
   drawing.append(use);
   return drawing;
 }

@@ -1,6 +1,6 @@
 // How numbers, money and instants are written in the reader's language.
 
-import { language } from "./words.js";
+import { language } from "./language.js";
 
 const numbers = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
 const percents = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });

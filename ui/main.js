@@ -6,11 +6,12 @@ import { element } from "./elements.js";
 import { findOrder, findOrders } from "./finding.js";
 import { count } from "./format.js";
 import { listenToKeys } from "./keys.js";
+import { translatePage } from "./language.js";
 import { listSkeleton, orderList } from "./list.js";
 import { orderCard } from "./order.js";
 import { fetchPage } from "./pages.js";
 import { emptyState, failure, invalid, notFound, skeleton } from "./states.js";
-import { translatePage, words } from "./words.js";
+import { words } from "./words.js";
 
 const SKELETON_AFTER_MS = 120;
 
@@ -174,5 +175,5 @@ window.addEventListener("popstate", () => {
 });
 
 listenToKeys(input, result);
-translatePage();
+translatePage(words);
 followAddress();

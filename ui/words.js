@@ -1,12 +1,13 @@
-// The words of the page in both languages, and which of them the reader gets.
+// The words of the lookup in both languages.
+
+import { inLanguage } from "./language.js";
+import { sharedWords } from "./shared-words.js";
 
 const english = {
   title: "Order lookup",
   heading: "Find an order",
   label: "Order uid, track number or customer",
   button: "Get order",
-  health: "System health",
-  loading: "Looking it up…",
   enterUid: "Enter a uid, a track number or a customer first.",
   emptyTitle: "No orders yet",
   emptyText: "The newest ones will be listed here. Paste a uid above to see an order: who receives it, how it was paid, and what is in it.",
@@ -21,9 +22,6 @@ const english = {
   unavailableText: "The storage does not answer, which says nothing about the order. Try again in a moment.",
   listUnavailableTitle: "The newest orders cannot be listed right now",
   listUnavailableText: "The storage does not answer. An order whose uid you have may still be found: try it above.",
-  networkTitle: "The server cannot be reached",
-  networkText: "Check your connection, then try again.",
-  retry: "Try again",
   recent: "Recent orders",
   withTrack: "Orders with track number",
   ofCustomer: "Orders of customer",
@@ -43,8 +41,6 @@ const english = {
   cacheMissTitle: "X-Cache: miss — answered from PostgreSQL",
   roundTrip: "round trip",
   server: "server",
-  copy: "Copy",
-  copied: "Copied",
   copyUid: "Copy uid",
   order: "Order",
   delivery: "Delivery",
@@ -87,8 +83,6 @@ const russian = {
   heading: "Найдите заказ",
   label: "Номер заказа (uid), трек-номер или покупатель",
   button: "Найти заказ",
-  health: "Состояние системы",
-  loading: "Ищем…",
   enterUid: "Сначала введите uid, трек-номер или покупателя.",
   emptyTitle: "Заказов пока нет",
   emptyText: "Здесь появятся самые новые. Вставьте uid в поле выше — и увидите заказ: кто получатель, как он оплачен и что в нём.",
@@ -103,9 +97,6 @@ const russian = {
   unavailableText: "Хранилище не отвечает — о самом заказе это ничего не говорит. Попробуйте чуть позже.",
   listUnavailableTitle: "Сейчас список заказов недоступен",
   listUnavailableText: "Хранилище не отвечает. Заказ с известным вам uid, возможно, найдётся: введите его выше.",
-  networkTitle: "Сервер недоступен",
-  networkText: "Проверьте соединение и попробуйте ещё раз.",
-  retry: "Повторить",
   recent: "Последние заказы",
   withTrack: "Заказы с трек-номером",
   ofCustomer: "Заказы покупателя",
@@ -125,8 +116,6 @@ const russian = {
   cacheMissTitle: "X-Cache: miss — ответил PostgreSQL",
   roundTrip: "полный путь",
   server: "сервер",
-  copy: "Копировать",
-  copied: "Скопировано",
   copyUid: "Копировать uid",
   order: "Заказ",
   delivery: "Доставка",
@@ -164,19 +153,5 @@ const russian = {
   jsonHint: "ответ сервера как есть",
 };
 
-const dictionaries = { en: english, ru: russian };
-
-/** The language of the page, "en" or "ru": the first of the reader's languages that there are words for. */
-export const language =
-  navigator.languages.map((tag) => tag.slice(0, 2).toLowerCase()).find((tag) => tag in dictionaries) ?? "en";
-
 /** The words of the page in the reader's language. */
-export const words = dictionaries[language];
-
-/** Puts the reader's language into everything that index.html says. */
-export function translatePage() {
-  document.documentElement.lang = language;
-  for (const element of document.querySelectorAll("[data-word]")) {
-    element.textContent = words[element.dataset.word];
-  }
-}
+export const words = { ...sharedWords, ...inLanguage({ en: english, ru: russian }) };

@@ -62,13 +62,19 @@ def _page_paths(directory: Path) -> Iterator[Path]:
 
 def _read(directory: Path, path: Path) -> PageFile:
     content = path.read_bytes()
-    name = path.relative_to(directory).as_posix()
     return PageFile(
-        route="/" if name == INDEX else f"/ui/{name}",
+        route=_route(path.relative_to(directory)),
         content=content,
         content_type=CONTENT_TYPES[path.suffix],
         etag=blake2b(content, digest_size=16).hexdigest(),
     )
+
+
+def _route(path: Path) -> str:
+    """Return `/` for the index, `/name` for another page, and `/ui/name.suffix` for what pages are made of."""
+    if path.name == INDEX:
+        return "/"
+    return f"/{path.stem}" if path.suffix == ".html" else f"/ui/{path.as_posix()}"
 
 
 def add_page_routes(application: web.Application, files: list[PageFile]) -> None:
