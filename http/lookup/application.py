@@ -7,7 +7,9 @@ from aiohttp import web
 
 from engine.postgres import with_server_settings
 from handlers.cache import OrderCache
+from lookup.admission import admit
 from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
+from lookup.description import add_description
 from lookup.guarded_cache import GuardedCache
 from lookup.health import Health
 from lookup.middleware import add_headers, answer_errors
@@ -21,9 +23,12 @@ from lookup.static import add_page_routes, read_page
 
 def create_application(options: LookupOptions, connections: Connections) -> web.Application:
     """Return the application. Connections are opened when it starts. Raises `PageMissing`."""
-    application = web.Application(middlewares=[answer_errors], client_max_size=options.max_body_bytes)
+    middlewares = [answer_errors, admit(options.max_requests)]
+    application = web.Application(middlewares=middlewares, client_max_size=options.max_body_bytes)
     application.on_response_prepare.append(add_headers)
-    add_page_routes(application, read_page(options.ui_directory))
+    page_files = read_page(options.ui_directory)
+    add_page_routes(application, page_files)
+    add_description(application, page_files)
     add_routes(application)
 
     async def open_stores(application: web.Application) -> AsyncIterator[None]:

@@ -58,6 +58,10 @@ class LookupOptions:
     dead_letter_max_wait_s: float = 10.0
     """How long a dead letter may wait for the dead-letter topic before that is a failure of health."""
 
+    max_requests: int = 2000
+    """How many requests are in work at once. One more is answered with 503."""
+    max_connections: int = 4096
+    """How many connections are open at once. One more is answered with 503 and closed."""
     head_deadline_s: float = 30.0
     """A connection on which no whole request head arrives within this time is cut off."""
     max_line_bytes: int = 8190

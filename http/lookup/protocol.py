@@ -1,6 +1,7 @@
 """The connection's side of the application: broken requests, slow heads, and headers on what never reaches a route."""
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -9,11 +10,28 @@ from lookup.answers import add_security_headers, error_answer
 from lookup.middleware import AccessLog, answer_http_exception, report_defect
 from lookup.options import LookupOptions
 
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 22\r\n\r\n"
+    b'{"error":"overloaded"}'
+)
+
 
 class GuardedHandler(web.RequestHandler):
     """One connection. What cannot be parsed as HTTP is answered as every other error is."""
 
-    __slots__ = ()
+    __slots__ = ("_max_connections",)
+
+    def __init__(self, manager: "GuardedServer", *, max_connections: int, **arguments: Any) -> None:
+        super().__init__(manager, **arguments)
+        self._max_connections = max_connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve, unless there are too many connections."""
+        super().connection_made(transport)
+        if self._manager is not None and len(self._manager.connections) > self._max_connections:
+            cast("asyncio.Transport", transport).write(_TOO_MANY)
+            self.force_close()
 
     def handle_error(
         self,
@@ -46,9 +64,11 @@ class GuardedHandler(web.RequestHandler):
 class GuardedServer(web.Server):
     """Makes a `GuardedHandler` for each connection."""
 
+    max_connections: int
+
     def __call__(self) -> GuardedHandler:
         """Return the protocol of a new connection."""
-        return GuardedHandler(self, loop=self._loop, **self._kwargs)
+        return GuardedHandler(self, loop=self._loop, max_connections=self.max_connections, **self._kwargs)
 
 
 class LookupRunner(web.AppRunner):
@@ -58,9 +78,10 @@ class LookupRunner(web.AppRunner):
     answer, and closes the connection when it ends while no whole head has arrived, however many bytes trickled in.
     """
 
-    __slots__ = ()
+    __slots__ = ("_max_connections",)
 
     def __init__(self, application: web.Application, options: LookupOptions, *, shutdown_timeout_s: float) -> None:
+        self._max_connections = options.max_connections
         super().__init__(
             application,
             access_log_class=AccessLog,
@@ -84,4 +105,6 @@ class LookupRunner(web.AppRunner):
                 return answer_http_exception(error)
 
         arguments: dict[str, Any] = plain._kwargs
-        return GuardedServer(answer, request_factory=plain.request_factory, loop=plain._loop, **arguments)
+        server = GuardedServer(answer, request_factory=plain.request_factory, loop=plain._loop, **arguments)
+        server.max_connections = self._max_connections
+        return server

@@ -13,6 +13,7 @@ from yarl import URL
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.raw_http import exchange
 from tests.support.stored_orders import make_order, store_order
 
 HEAD_DEADLINE_S = 0.6
@@ -26,17 +27,6 @@ async def server(settings: Settings) -> AsyncIterator[LookupServer]:
 
 def path_of(order_uid: str) -> URL:
     return URL(f"/order/{quote(order_uid, safe='')}", encoded=True)
-
-
-async def exchange(port: int, request: bytes) -> bytes:
-    """Send raw bytes and return all that comes back until the server hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(request)
-        async with asyncio.timeout(10):
-            return await reader.read()
-    finally:
-        writer.close()
 
 
 async def until_cached(redis: Redis, order_uid: str) -> bytes:

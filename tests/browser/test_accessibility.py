@@ -1,0 +1,63 @@
+"""The pages by the rules of axe (WCAG 2.1, levels A and AA, and good practice), in every state and both themes."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, expect
+
+from orderflow.orders import OrderGenerator
+from orderflow.settings import Settings
+from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.many_orders import store_many
+from tests.support.stored_orders import make_order, store_order
+
+WIDTHS = (1280, 390)
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[LookupServer]:
+    async with lookup_server(settings) as running:
+        yield running
+
+
+@pytest.fixture(params=["light", "dark"])
+async def page(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterator[Page]:
+    context = await browser.new_context(locale="en-US", color_scheme=request.param, reduced_motion="reduce")
+    yield await context.new_page()
+    await context.close()
+
+
+async def assert_accessible(page: Page) -> None:
+    """Fail with axe's report of what breaks a rule, on a wide screen and on a phone."""
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        found = await Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+
+async def test_the_lookup_is_accessible(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:
+    """While there is nothing, with a list, an order, no such order, an impossible uid, and an outage."""
+    root = f"http://127.0.0.1:{server.port}"
+    await page.goto(root)
+    await expect(page.locator("#result").get_by_text("No orders yet")).to_be_visible()
+    await assert_accessible(page)
+
+    order = make_order(OrderGenerator(8))
+    await store_order(database, order)
+    await store_many(database, "many-", 30)
+    for path, shown in (
+        ("/", "Recent orders"),
+        (f"/?order={order.order_uid}", order.delivery.name),
+        ("/?order=nobody", "No order with this uid"),
+        (f"/?order={'x' * 600}", "No order can have this uid"),
+    ):
+        await page.goto(f"{root}{path}")
+        await expect(page.locator("#result").get_by_text(shown).first).to_be_visible()
+        await assert_accessible(page)
+
+    await server.postgres.shut()
+    await page.goto(root)
+    await expect(page.locator("#result").get_by_text("cannot be listed right now")).to_be_visible()
+    await assert_accessible(page)
