@@ -60,7 +60,7 @@ async def wait_for_broker(settings: Settings) -> set[str]:
         try:
             return await list_topics(settings)
         except (KafkaError, OSError):
-            await _check_login(settings)
+            await check_login(settings)
             if clock() + RETRY_DELAY_S > deadline:
                 brokers = ",".join(settings.kafka_bootstrap)
                 raise Failed(
@@ -69,7 +69,7 @@ async def wait_for_broker(settings: Settings) -> set[str]:
             await asyncio.sleep(RETRY_DELAY_S)
 
 
-async def _check_login(settings: Settings) -> None:
+async def check_login(settings: Settings) -> None:
     """Raise `CannotStart` if the first broker refuses the login: aiokafka's clients report that as "no connection"."""
     options: dict[str, Any] = {**kafka_options(settings)}
     del options["bootstrap_servers"]

@@ -12,6 +12,7 @@ from orderflow.settings import SettingError
 SUBCOMMANDS = {
     "brake": "orderflow.commands.brake:brake",
     "dlq": "orderflow.commands.dlq:dlq",
+    "doctor": "orderflow.commands.doctor:doctor",
     "engine": "orderflow.commands.engine:engine",
     "migrate": "orderflow.commands.migrate:migrate",
     "offsets": "orderflow.commands.offsets:offsets",

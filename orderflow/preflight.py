@@ -56,11 +56,11 @@ async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool =
 async def wait_for_postgres(settings: Settings) -> None:
     """Return when PostgreSQL answers and has the current schema. Raises `Failed` and `CannotStart`."""
     place = f"POSTGRES_HOST, POSTGRES_PORT ({settings.postgres_host}:{settings.postgres_port})"
-    await _patiently(settings, lambda: _check_schema(settings), f"PostgreSQL did not answer: check {place}")
+    await _patiently(settings, lambda: check_schema(settings), f"PostgreSQL did not answer: check {place}")
 
 
-async def _check_schema(settings: Settings) -> bool:
-    """Check once. Returns False when PostgreSQL is merely down."""
+async def check_schema(settings: Settings) -> bool:
+    """Check once. Returns False when PostgreSQL is merely down. Raises `CannotStart`."""
     wanted = latest_version()
     try:
         connection = await asyncpg.connect(**postgres_options(settings))
@@ -105,11 +105,12 @@ def _postgres_refusal(settings: Settings, error: BaseException) -> str:
 
 async def _wait_for_redis(settings: Settings) -> None:
     await _patiently(
-        settings, lambda: _check_redis(settings), f"Redis did not answer: check REDIS_ADDR ({settings.redis_address})"
+        settings, lambda: check_redis(settings), f"Redis did not answer: check REDIS_ADDR ({settings.redis_address})"
     )
 
 
-async def _check_redis(settings: Settings) -> bool:
+async def check_redis(settings: Settings) -> bool:
+    """Check once. Returns False when Redis is merely down. Raises `CannotStart`."""
     redis = redis_client(settings)
     try:
         await redis.ping()

@@ -1,0 +1,59 @@
+"""`orderflow doctor`: what is wrong with a set-up, and what mends it."""
+
+import asyncio
+import logging
+import sys
+
+import attrs
+import click
+from msgspec import json
+
+from orderflow.doctor.finding import Finding, Outcome, all_within_time
+from orderflow.doctor.kafka_checks import examine_kafka
+from orderflow.doctor.machine_checks import examine_machine
+from orderflow.doctor.postgres_checks import examine_postgres
+from orderflow.doctor.redis_checks import examine_redis
+from orderflow.exits import FAILED
+from orderflow.settings import SettingError, Settings, load_settings
+
+_MARKS = {Outcome.OK: "ok     ", Outcome.FAILED: "FAILED ", Outcome.SKIPPED: "skipped"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
+def doctor(as_json: bool) -> None:
+    """Check settings, versions, addresses, topics, schema and permissions, and say what mends each failure.
+
+    Changes nothing, and takes seconds. Exits 0 when all is well, else 1.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is among the findings
+    try:
+        settings = load_settings()
+    except SettingError as error:
+        findings = [Finding("Settings", Outcome.FAILED, str(error))]
+    else:
+        findings = [Finding("Settings", Outcome.OK, "all are allowed"), *asyncio.run(_examine(settings))]
+    if as_json:
+        click.echo(json.encode([attrs.asdict(finding) for finding in findings]))
+    else:
+        _print(findings)
+    if any(finding.outcome is Outcome.FAILED for finding in findings):
+        sys.exit(FAILED)
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    parts = await asyncio.gather(
+        all_within_time(examine_machine(settings), "This machine"),
+        all_within_time(examine_postgres(settings), "PostgreSQL"),
+        all_within_time(examine_redis(settings), "Redis"),
+        all_within_time(examine_kafka(settings), "Kafka"),
+    )
+    return [finding for part in parts for finding in part]
+
+
+def _print(findings: list[Finding]) -> None:
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        click.echo(f"{_MARKS[finding.outcome]}  {finding.check:{width}}  {finding.message}")
+    failures = sum(finding.outcome is Outcome.FAILED for finding in findings)
+    click.echo(f"{failures} failed" if failures else "All is well", err=True)

@@ -1,0 +1,56 @@
+"""What a check found."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from enum import StrEnum
+
+import attrs
+
+CHECK_TIMEOUT_S = 5.0
+"""The longest that one check may take."""
+
+
+class Outcome(StrEnum):
+    """How a check ended. `SKIPPED`: what it needs has failed."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@attrs.frozen
+class Finding:
+    """What was checked, how it ended, and one line about it; of a failure the line says what mends it."""
+
+    check: str
+    outcome: Outcome
+    message: str
+
+
+def ok(check: str, message: str) -> Finding:
+    """Return a finding that all is well."""
+    return Finding(check, Outcome.OK, message)
+
+
+def failed(check: str, problem: str, fix: str) -> Finding:
+    """Return a finding that something is wrong, and what to do about it."""
+    return Finding(check, Outcome.FAILED, f"{problem}: {fix}")
+
+
+def skipped(check: str, needs: str) -> Finding:
+    """Return a finding that a check could not be made."""
+    return Finding(check, Outcome.SKIPPED, f"needs {needs}")
+
+
+async def all_within_time(findings: AsyncIterator[Finding], what: str) -> list[Finding]:
+    """Collect findings; each may take `CHECK_TIMEOUT_S`. What takes longer is itself a finding, and the last one."""
+    collected: list[Finding] = []
+    while True:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                collected.append(await anext(findings))
+        except StopAsyncIteration:
+            return collected
+        except TimeoutError:
+            problem = f"{what} accepts connections but did not answer within {CHECK_TIMEOUT_S:g} s"
+            return [*collected, failed(what, problem, "see its log, and what runs on its machine")]

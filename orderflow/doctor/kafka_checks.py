@@ -1,0 +1,94 @@
+"""Checks of Kafka: reachable, also at the addresses that it advertises, with both topics and enough partitions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from orderflow.brokers import check_login, list_partitions, list_topics
+from orderflow.connections import kafka_options
+from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
+from orderflow.exits import CannotStart
+from orderflow.settings import Settings
+
+ADVERTISED_TIMEOUT_S = 2.0
+_CREATE = "run `orderflow topics create`"
+
+
+async def examine_kafka(settings: Settings) -> AsyncIterator[Finding]:
+    """Check one thing after the other; what needs the brokers is skipped without them."""
+    brokers = ",".join(settings.kafka_bootstrap)
+    try:
+        advertised = await _advertised(settings)
+    except CannotStart as problem:
+        yield Finding("Kafka", Outcome.FAILED, str(problem))
+        advertised = []
+    except (KafkaError, OSError):
+        fix = "start it (`orderflow services up`), or check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL"
+        yield failed("Kafka", f"no broker answers at {brokers}", fix)
+        advertised = []
+    else:
+        yield ok("Kafka", f"answers at {brokers}")
+    away = [f"{host}:{port}" for host, port in advertised if not await _reachable(host, port)]
+    if advertised and not away:
+        yield ok("Kafka's advertised addresses", ", ".join(f"{host}:{port}" for host, port in advertised))
+        async for finding in _topics(settings):
+            yield finding
+        return
+    if not advertised:
+        yield skipped("Kafka's advertised addresses", "Kafka")
+    if away:
+        fix = "set the broker's advertised.listeners to an address that this machine reaches"
+        yield failed("Kafka's advertised addresses", f"{', '.join(away)} cannot be reached from here", fix)
+    for check in ("Topic of orders", "Topic of dead letters", "Partitions"):
+        yield skipped(check, "Kafka")
+
+
+async def _advertised(settings: Settings) -> list[tuple[str, int]]:
+    """Return where clients are sent to. Raises `CannotStart` when the login is refused, else what aiokafka raises."""
+    client = AIOKafkaClient(**kafka_options(settings), client_id="orderflow-doctor", request_timeout_ms=4000)
+    try:
+        await client.bootstrap()
+        return sorted({(broker.host, broker.port) for broker in client.cluster.brokers()})
+    except KafkaError:
+        await check_login(settings)
+        raise
+    finally:
+        await client.close()
+
+
+async def _reachable(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(ADVERTISED_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _topics(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        topics = await list_topics(settings)
+        partitions = await list_partitions(settings, settings.kafka_topic) if settings.kafka_topic in topics else []
+    except (KafkaError, OSError) as error:
+        yield failed("Topic of orders", f"Kafka did not tell its topics ({type(error).__name__})", "see its log")
+        return
+    if partitions:
+        yield ok("Topic of orders", f"{settings.kafka_topic!r}, {len(partitions)} partitions")
+    else:
+        yield failed("Topic of orders", f"{settings.kafka_topic!r} is missing", _CREATE)
+    if settings.kafka_dlq_topic in topics:
+        yield ok("Topic of dead letters", repr(settings.kafka_dlq_topic))
+    else:
+        yield failed("Topic of dead letters", f"{settings.kafka_dlq_topic!r} is missing", _CREATE)
+    yield _partitions(settings, len(partitions)) if partitions else skipped("Partitions", "the topic of orders")
+
+
+def _partitions(settings: Settings, partitions: int) -> Finding:
+    workers = settings.effective_workers
+    if partitions < workers:
+        problem = f"{workers} workers share {partitions} partition{'s' if partitions > 1 else ''}: some have none"
+        return failed("Partitions", problem, f"set WORKERS to {partitions} at most, or add partitions to the topic")
+    return ok("Partitions", f"{partitions} for {workers} worker{'s' if workers > 1 else ''} on this machine")

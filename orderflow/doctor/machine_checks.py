@@ -1,0 +1,49 @@
+"""Checks of this machine: Python, and the address of the HTTP server."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+from orderflow.doctor.finding import Finding, failed, ok
+from orderflow.settings import Settings
+
+OLDEST_PYTHON = (3, 11)
+_ASK = b"GET /livez HTTP/1.1\r\nHost: doctor\r\nConnection: close\r\n\r\n"
+_OURS = b"Server: orderflow"
+
+
+async def examine_machine(settings: Settings) -> AsyncIterator[Finding]:
+    """Check one thing after the other."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    if sys.version_info < OLDEST_PYTHON:
+        yield failed("Python", f"{version} is too old", "run 3.11 or later")
+    else:
+        yield ok("Python", version)
+    yield await _address(settings)
+
+
+async def _address(settings: Settings) -> Finding:
+    address = settings.http_address
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        socket.create_server((address.host, address.port), family=family).close()
+    except OSError as error:
+        if await _is_ours(address.host or "127.0.0.1", address.port):
+            return ok("HTTP address", f"{address} is held by a running orderflow")
+        fix = "set HTTP_ADDR to another one, or stop the program that holds it"
+        return failed("HTTP address", f"{address} cannot be listened on ({error.strerror or error})", fix)
+    return ok("HTTP address", f"{address} is free")
+
+
+async def _is_ours(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(_ASK)
+                return _OURS in await reader.read(4096)
+            finally:
+                writer.close()
+    except OSError:
+        return False

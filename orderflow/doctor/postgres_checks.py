@@ -1,0 +1,93 @@
+"""Checks of PostgreSQL: reachable, new enough, writable, of the current schema, with permissions, and on time."""
+
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+from asyncpg import Connection
+
+from engine.postgres import describe
+from orderflow.connections import postgres_options
+from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
+from orderflow.exits import CannotStart
+from orderflow.migrations import latest_version
+from orderflow.preflight import check_schema
+from orderflow.settings import Settings
+
+OLDEST_VERSION = 15
+MAX_CLOCK_DIFFERENCE_S = 5.0
+_TABLES = ("orders", "order_items", "consumed_offsets", "batches", "dead_letters", "workers", "brakes", "cache_servers")
+_WANTED = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_MISSING_PRIVILEGES = """
+SELECT name || ': ' || string_agg(privilege, ', ') FROM unnest($1::text[]) AS name, unnest($2::text[]) AS privilege
+WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege) GROUP BY name ORDER BY name
+"""
+
+
+async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
+    """Check one thing after the other; what needs a connection is skipped without one."""
+    place = f"{settings.postgres_host}:{settings.postgres_port}"
+    reached = None
+    try:
+        reached = await check_schema(settings)
+    except CannotStart as problem:
+        yield Finding("PostgreSQL", Outcome.FAILED, str(problem))
+    if reached is False:
+        fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
+        yield failed("PostgreSQL", f"nothing answers at {place}", fix)
+    elif reached:
+        yield ok("PostgreSQL", f"answers at {place}, schema {latest_version()}")
+    try:
+        connection = await asyncpg.connect(**postgres_options(settings))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        for check in ("PostgreSQL version", "PostgreSQL writes", "PostgreSQL permissions", "PostgreSQL clock"):
+            yield skipped(check, "PostgreSQL")
+        return
+    try:
+        yield _version(connection)
+        yield await _writes(connection)
+        yield await _permissions(connection, settings)
+        yield await _clock(connection)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        yield failed("PostgreSQL", f"did not answer a question ({describe(error)})", "see its log")
+    finally:
+        connection.terminate()
+
+
+def _version(connection: Connection) -> Finding:
+    version = connection.get_server_version()
+    told = f"{version.major}.{version.minor}"
+    if version.major < OLDEST_VERSION:
+        return failed("PostgreSQL version", f"{told} is too old", f"run {OLDEST_VERSION} or later")
+    return ok("PostgreSQL version", told)
+
+
+async def _writes(connection: Connection) -> Finding:
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        fix = "point POSTGRES_HOST at the primary"
+        return failed("PostgreSQL writes", "this is a standby, which takes no writes", fix)
+    if await connection.fetchval("SHOW transaction_read_only") == "on":
+        fix = "set default_transaction_read_only to off (ALTER SYSTEM, ALTER DATABASE or ALTER ROLE)"
+        return failed("PostgreSQL writes", "it is read-only", fix)
+    return ok("PostgreSQL writes", "accepted")
+
+
+async def _permissions(connection: Connection, settings: Settings) -> Finding:
+    rows = await connection.fetch(_MISSING_PRIVILEGES, list(_TABLES), list(_WANTED))
+    if rows:
+        missing = "; ".join(row[0] for row in rows)
+        fix = f"GRANT them, or let {settings.postgres_user!r} own the tables"
+        return failed("PostgreSQL permissions", f"{settings.postgres_user!r} lacks {missing}", fix)
+    return ok("PostgreSQL permissions", "complete")
+
+
+async def _clock(connection: Connection) -> Finding:
+    began_s = time.time()
+    theirs_s: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    ours_s = (began_s + time.time()) / 2
+    difference_s = theirs_s - ours_s
+    if abs(difference_s) > MAX_CLOCK_DIFFERENCE_S:
+        side = "ahead of" if difference_s > 0 else "behind"
+        problem = f"PostgreSQL's clock is {abs(difference_s):.0f} s {side} this machine's"
+        return failed("PostgreSQL clock", problem, "let both follow NTP (heartbeats and lag are measured across them)")
+    return ok("PostgreSQL clock", f"within {MAX_CLOCK_DIFFERENCE_S:g} s of this machine's")

@@ -1,0 +1,60 @@
+"""Checks of Redis: reachable, new enough, and with room for the cache."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from orderflow.connections import redis_client
+from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
+from orderflow.exits import CannotStart
+from orderflow.preflight import check_redis
+from orderflow.settings import Settings
+
+OLDEST_VERSION = (7, 0)
+FULL_SHARE = 0.95
+
+
+async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
+    """Check one thing after the other; what needs Redis is skipped without it."""
+    try:
+        reached = await check_redis(settings)
+    except CannotStart as problem:
+        reached = False
+        yield Finding("Redis", Outcome.FAILED, str(problem))
+    else:
+        if not reached:
+            fix = "start it (`orderflow services up`), or check REDIS_ADDR and REDIS_TLS"
+            yield failed("Redis", f"nothing answers at {settings.redis_address}", fix)
+    if not reached:
+        yield skipped("Redis version", "Redis")
+        yield skipped("Redis memory", "Redis")
+        return
+    yield ok("Redis", f"answers at {settings.redis_address}")
+    redis = redis_client(settings)
+    try:
+        server, memory, counters = [await redis.info(section) for section in ("server", "memory", "stats")]
+    except RedisError as error:
+        yield failed("Redis version", f"INFO is refused ({type(error).__name__})", "allow it to REDIS_USERNAME (+info)")
+        return
+    finally:
+        await redis.aclose()
+    yield _version(server)
+    yield _memory(memory, counters)
+
+
+def _version(server: dict[str, Any]) -> Finding:
+    text = str(server["redis_version"])
+    if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_VERSION:
+        return failed("Redis version", f"{text} is too old", "run 7.0 or later, or Valkey")
+    return ok("Redis version", text)
+
+
+def _memory(memory: dict[str, Any], counters: dict[str, Any]) -> Finding:
+    maximum, used, evicted = memory["maxmemory"], memory["used_memory"], counters["evicted_keys"]
+    fix = "raise maxmemory, or lower REDIS_TTL (then CONFIG RESETSTAT)"
+    if evicted:
+        return failed("Redis memory", f"{evicted:,} keys were evicted, and lookups go to PostgreSQL instead", fix)
+    if maximum and used > FULL_SHARE * maximum:
+        return failed("Redis memory", f"{used / maximum:.0%} of maxmemory is used", fix)
+    return ok("Redis memory", f"{used / 2**20:.0f} MiB used of {f'{maximum / 2**20:.0f} MiB' if maximum else 'any'}")
