@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "serve": "orderflow.commands.serve:serve",
     "services": "orderflow.commands.services:services",
     "topics": "orderflow.commands.topics:topics",
+    "trace": "orderflow.commands.trace:trace",
     "worker": "orderflow.commands.worker:worker",
 }
 

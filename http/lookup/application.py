@@ -17,7 +17,8 @@ from lookup.options import Connections, LookupOptions
 from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_store import OrderStore
-from lookup.routes import HEALTH, LOOKUP, SEARCH, add_routes
+from lookup.order_story import OrderStories
+from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
 from lookup.static import add_page_routes, read_page
 
 
@@ -35,6 +36,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
         async with _Stores(options, connections) as stores:
             application[LOOKUP] = stores.lookup
             application[SEARCH] = stores.search
+            application[STORIES] = stores.stories
             application[HEALTH] = stores.health
             yield
 
@@ -90,6 +92,7 @@ class _Stores:
         self.lookup = OrderLookup(self._cache, store, options)
         self.lookup.start()
         self.search = OrderSearch(self._search_pool, options)
+        self.stories = OrderStories(self._search_pool, options)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The routes that are not files: the order, lists of orders, and the three questions about health."""
+"""The routes that are not files: the order, its story, lists of orders, and the three questions about health."""
 
 import time
 
@@ -10,11 +10,13 @@ from lookup.health import Health, render_health
 from lookup.middleware import ORDER_UID
 from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
+from lookup.order_story import OrderStories
 from lookup.order_uid import parse_order_uid
 from lookup.search_query import WrongParameter, parse_search
 
 LOOKUP = web.AppKey("lookup", OrderLookup)
 SEARCH = web.AppKey("search", OrderSearch)
+STORIES = web.AppKey("stories", OrderStories)
 HEALTH = web.AppKey("health", Health)
 
 
@@ -31,6 +33,18 @@ async def get_order(request: web.Request) -> web.Response:
     request[ORDER_UID] = order_uid  # only now: what is no order's uid may be anything that a person typed
     headers |= {"X-Cache": "hit" if found.cached else "miss", "Cache-Control": "no-store"}
     return web.Response(body=found.body, content_type="application/json", headers=headers)
+
+
+async def get_story(request: web.Request) -> web.Response:
+    """Answer `GET /order/{order_uid}/story`: the order's way, 404, or 400. Raises `StoresUnavailable`."""
+    order_uid = parse_order_uid(request.rel_url.raw_path.rpartition("/")[0])
+    if order_uid is None:
+        return error_answer("invalid_order_uid", 400)
+    story = await request.app[STORIES].find(order_uid)
+    if story is None:
+        return error_answer("order_not_found", 404)
+    request[ORDER_UID] = order_uid
+    return json_answer(story)
 
 
 async def get_orders(request: web.Request) -> web.Response:
@@ -75,6 +89,7 @@ def add_routes(application: web.Application) -> None:
     router = application.router
     # aiohttp's own pattern for a variable excludes braces, which a uid may hold.
     router.add_get("/order/{order_uid:[^/]+}", get_order)
+    router.add_get("/order/{order_uid:[^/]+}/story", get_story)
     router.add_get("/orders", get_orders)
     router.add_get("/healthz", get_health)
     router.add_get("/livez", get_liveness)

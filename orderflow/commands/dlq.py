@@ -28,6 +28,7 @@ from orderflow.exits import Failed
 from orderflow.moments import parse_moment
 from orderflow.replay import describe_counts, replay_letters
 from orderflow.settings import load_settings
+from orderflow.terminal import printable
 
 DEFAULT_MAXIMUM = 100
 MOST_LISTED = 100_000
@@ -139,7 +140,7 @@ def _line(letter: Any) -> str:
             f"{letter['topic']} {letter['partition']}:{letter['kafka_offset']}",
             f"{letter['failed_at']:%F %T} UTC",
             letter["reason"],
-            _printable(letter["subject"] or "-"),
+            printable(letter["subject"] or "-"),
             f"{errors} error{'' if errors == 1 else 's'}",
             f"{replays} replay{'' if replays == 1 else 's'}",
             state_of(letter),
@@ -172,19 +173,14 @@ def _block(told: dict[str, Any]) -> list[str]:
             case datetime():
                 lines.append(f"{name}: {value:%F %T.%f} UTC")
             case _:
-                lines.append(f"{name}: {_printable(str(value))}")
+                lines.append(f"{name}: {printable(str(value))}")
     return lines
 
 
 def _entry(entry: dict[str, Any]) -> str:
     """Return an error or a header in one line: its first value names it."""
     name, *rest = entry.values()
-    return _printable(": ".join([name or "(the message)", *map(str, rest)]))
-
-
-def _printable(text: str) -> str:
-    """Return text that cannot move a terminal's cursor: it came in a message."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return printable(": ".join([name or "(the message)", *map(str, rest)]))
 
 
 @dlq.command()

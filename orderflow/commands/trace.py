@@ -1,0 +1,119 @@
+"""`orderflow trace`: one order's whole way."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+from msgspec import json
+
+from handlers.model import MAX_KEY_BYTES
+from handlers.story import MAX_LETTERS, MESSAGE, REPEAT, REPLAY, Letter, Source, Story, WrittenBy, fetch_story
+from orderflow.database import with_postgres
+from orderflow.exits import Failed
+from orderflow.settings import load_settings
+from orderflow.terminal import printable
+
+_WIDTH = 11
+_CAME_AS = {
+    REPLAY: "a dead letter, replayed",
+    REPEAT: "it repeats what was stored; the message before it is not known",
+    None: "the latest one, which may repeat what was stored",
+}
+
+
+class OrderUid(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
+    """A uid that an order can have."""
+
+    name = "UID"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        """Return the uid."""
+        uid = str(value)
+        try:
+            size = len(uid.encode())
+        except UnicodeEncodeError:
+            self.fail("must be UTF-8", param, context)
+        if not 0 < size <= MAX_KEY_BYTES or "\x00" in uid:
+            self.fail(f"must be 1 to {MAX_KEY_BYTES} bytes of UTF-8 without NUL", param, context)
+        return uid
+
+
+@click.command()
+@click.argument("uid", type=OrderUid())
+@click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
+def trace(uid: str, as_json: bool) -> None:
+    """Tell an order's whole way: published, consumed, validated, committed, cached; and its dead letters."""
+    settings = load_settings()
+    story = asyncio.run(with_postgres(settings, lambda connection: fetch_story(connection, uid)))
+    if story is None:
+        raise Failed(
+            f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete, and try again in "
+            "a moment if it was published only just now"
+        )
+    click.echo(json.encode(story) if as_json else "\n".join(_lines(story)))
+
+
+def _lines(story: Story) -> Iterator[str]:
+    yield _line("order", story.order_uid)
+    if story.stored:
+        yield from _timeline(story)
+    else:
+        yield "it is not stored: every message of it that is known was rejected"
+    if story.source is not None:
+        yield _line("message", _message(story.source))
+    if story.batch_id is not None:
+        yield _line("batch", f"{story.batch_id}  {'no longer kept' if story.batch is None else _counts(story.batch)}")
+    if story.batch is not None:
+        yield _line("worker", f"{story.batch.worker} on {story.batch.host}, group {story.batch.consumer_group}")
+    if story.dead_letters:
+        yield "dead letters"
+    if story.more_dead_letters:
+        yield f"  the last {MAX_LETTERS} of more"
+    for letter in story.dead_letters:
+        yield f"  {_letter(letter)}"
+
+
+def _timeline(story: Story) -> Iterator[str]:
+    assert story.created_at is not None
+    assert story.updated_at is not None
+    for step in story.steps:
+        missing = "not yet" if step.step == "cached" and story.batch is not None else "unknown"
+        took = "" if step.after_ms is None else f"{step.after_ms:+14,.3f} ms"
+        yield _line(f"  {step.step}", f"{missing if step.at is None else _time(step.at)}{took}")
+    yield _line("stored", _time(story.created_at))
+    if story.updated_at > story.created_at:
+        yield _line("changed", f"{_time(story.updated_at)}; the steps are those of this change")
+
+
+def _message(source: Source) -> str:
+    place = f"{source.topic or ''} {source.partition}:{source.offset}".strip()
+    if source.came_as == MESSAGE:
+        return place
+    return f"{place}, published {_time(source.produced_at)}: {_CAME_AS[source.came_as]}"
+
+
+def _counts(batch: WrittenBy) -> str:
+    counts = ", ".join(f"{getattr(batch, name)} {name}" for name in ("inserted", "changed", "unchanged", "rejected"))
+    return f"{batch.messages} message{'' if batch.messages == 1 else 's'}: {counts}"
+
+
+def _letter(letter: Letter) -> str:
+    parts = [
+        f"{letter.topic} {letter.partition}:{letter.offset}",
+        letter.reason,
+        f"published {_time(letter.produced_at)}",
+        f"failed {_time(letter.failed_at)}",
+        f"{letter.replay_count} replay{'' if letter.replay_count == 1 else 's'}",
+        "not resolved" if letter.resolved_at is None else f"resolved {_time(letter.resolved_at)}",
+    ]
+    return "  ".join(parts)
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:{_WIDTH}}  {printable(text)}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%F %T}.{moment.microsecond // 1000:03} UTC"
