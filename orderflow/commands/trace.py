@@ -52,15 +52,16 @@ def trace(uid: str, as_json: bool) -> None:
             f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete, and try again in "
             "a moment if it was published only just now"
         )
-    click.echo(json.encode(story) if as_json else "\n".join(_lines(story)))
+    click.echo(json.encode(story) if as_json else "\n".join(describe(story)))
 
 
-def _lines(story: Story) -> Iterator[str]:
+def describe(story: Story) -> Iterator[str]:
+    """Yield the lines of a story."""
     yield _line("order", story.order_uid)
     if story.stored:
         yield from _timeline(story)
     else:
-        yield "it is not stored: every message of it that is known was rejected"
+        yield "it is not stored: its dead letters are all that is known of it"
     if story.source is not None:
         yield _line("message", _message(story.source))
     if story.batch_id is not None:
@@ -68,7 +69,7 @@ def _lines(story: Story) -> Iterator[str]:
     if story.batch is not None:
         yield _line("worker", f"{story.batch.worker} on {story.batch.host}, group {story.batch.consumer_group}")
     if story.dead_letters:
-        yield "dead letters"
+        yield "dead letters (why: orderflow dlq show PARTITION:OFFSET)"
     if story.more_dead_letters:
         yield f"  the last {MAX_LETTERS} of more"
     for letter in story.dead_letters:
