@@ -18,11 +18,11 @@ export function copyButton(label, text, { iconOnly = false } = {}) {
     if (!(await copy(text()))) return;
     caption.textContent = words.copied;
     button.classList.add("copied");
-    button.querySelector("use").setAttribute("href", "#check");
+    button.querySelector(".icon").replaceWith(icon("check"));
     setTimeout(() => {
       caption.textContent = label;
       button.classList.remove("copied");
-      button.querySelector("use").setAttribute("href", "#copy");
+      button.querySelector(".icon").replaceWith(icon("copy"));
     }, CONFIRMED_MS);
   });
   return button;

@@ -6,6 +6,7 @@ import { element, icon } from "./elements.js";
 import { instant, milliseconds, money } from "./format.js";
 import { itemsTable } from "./items.js";
 import { indent } from "./json.js";
+import { storySection } from "./story.js";
 import { words } from "./words.js";
 
 /** Returns the card of a found order. `answer` is what lookup.js returns. */
@@ -17,6 +18,7 @@ export function orderCard(answer) {
     head(answer),
     element("div", { class: "panels" }, about(order), delivery(order.delivery), payment(order.payment)),
     itemsTable(order),
+    storySection(order.order_uid),
     json(answer.text),
   );
 }

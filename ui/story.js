@@ -1,0 +1,206 @@
+// The story of an order: when it was published, consumed, validated, committed and cached, by whom, and what went wrong.
+
+import { announce } from "./announcing.js";
+import { ask } from "./ask.js";
+import { copyButton } from "./copying.js";
+import { element, icon } from "./elements.js";
+import { count, instant } from "./format.js";
+import { day, duration, timeOfDay } from "./moments.js";
+import { words } from "./story-words.js";
+
+/** Returns the section of an order's story, which is on its way. */
+export function storySection(uid) {
+  const title = element("h3", { id: "story", tabindex: "-1" }, icon("route"), words.story, element("span", { class: "hint" }, words.hint));
+  const total = element("p", { class: "story-total" });
+  const body = element("div", { class: "story-body" });
+  const section = element("section", { class: "story", "aria-labelledby": "story" }, element("header", {}, title, total), body);
+  const load = async () => {
+    body.replaceChildren(outline());
+    total.textContent = "";
+    const found = await fetchStory(uid);
+    if (found.kind === "told") {
+      total.replaceChildren(...totalOf(found.story));
+      body.replaceChildren(...tell(found.story, again));
+    } else body.replaceChildren(failure(words[found.kind], again));
+    return found.kind === "told" ? words.told : words[found.kind];
+  };
+  /** Loads it anew for a person who asked for that: what had the focus goes away. */
+  const again = async () => {
+    title.focus();
+    announce(words.loading);
+    announce(await load());
+  };
+  load();
+  return section;
+}
+
+async function fetchStory(uid) {
+  const answer = await ask(`/order/${encodeURIComponent(uid)}/story`, new AbortController().signal);
+  if (answer === null) return { kind: "network" };
+  if (answer.response.status === 404) return { kind: "untold" };
+  if (!answer.response.ok) return { kind: "unavailable" };
+  return { kind: "told", story: JSON.parse(answer.text) };
+}
+
+function outline() {
+  const bones = Array.from({ length: 5 }, () => element("span", { class: "bone" }));
+  return element("div", { class: "story-outline", "aria-hidden": "true" }, ...bones);
+}
+
+function failure(text, retry) {
+  return element("div", { class: "story-failure" }, element("p", {}, text), button(words.retry, retry));
+}
+
+function button(label, action) {
+  const made = element("button", { type: "button", class: "secondary" }, label);
+  made.addEventListener("click", action);
+  return made;
+}
+
+function totalOf(story) {
+  const took = story.steps.at(-1)?.since_published_ms ?? null;
+  return took === null ? [] : [element("strong", {}, duration(took)), ` ${words.total}`];
+}
+
+function tell(story, again) {
+  return [
+    story.steps.some(({ at }) => at !== null) && timeline(story, again),
+    facts(story),
+    ...notes(story).map((text) => element("p", { class: "story-note" }, text)),
+    story.dead_letters.length > 0 && letters(story),
+  ].filter(Boolean);
+}
+
+function timeline(story, again) {
+  const known = story.steps.filter(({ at }) => at !== null).map(({ at }) => Date.parse(at));
+  const begin = Math.min(...known);
+  const span = Math.max(...known) - begin;
+  let shownDay = "";
+  const rows = story.steps.map((step) => {
+    const date = step.at === null ? null : new Date(step.at);
+    const newDay = date !== null && day(date) !== shownDay ? day(date) : "";
+    shownDay = newDay || shownDay;
+    return element(
+      "li",
+      { class: date === null ? "missing" : "known" },
+      element("span", { class: "step-name" }, words.steps[step.step]),
+      date === null ? missing(step, story, again) : time(step.at, newDay),
+      step.after_ms !== null && bar(step, date.getTime() - begin, span),
+      step.after_ms !== null && took(step.after_ms),
+    );
+  });
+  return element("ol", { class: "steps" }, ...rows);
+}
+
+function missing(step, story, again) {
+  const expected = step.step === "cached" && story.batch !== null;
+  return element("span", { class: "step-time" }, expected ? words.notYet : words.unknown, expected && button(words.lookAgain, again));
+}
+
+/** Shows which part of the whole way the step was. `ends` is in milliseconds from its begin, `span` is how long it is. */
+function bar(step, ends, span) {
+  const begins = Math.max(0, Math.min(ends, ends - step.after_ms));
+  const part = element("span", { class: "step-part" });
+  if (span > 0) {
+    part.style.left = `${(100 * begins) / span}%`;
+    part.style.width = `${Math.min(100, (100 * Math.abs(step.after_ms)) / span)}%`;
+  }
+  return element("span", { class: "step-bar", "aria-hidden": "true" }, part);
+}
+
+function took(ms) {
+  return element(
+    "span",
+    { class: ms < 0 ? "step-took odd" : "step-took" },
+    ms < 0 ? "" : "+",
+    duration(ms),
+    element("span", { class: "visually-hidden" }, ` ${words.after}`),
+  );
+}
+
+/** A moment in the reader's time zone, with its day if that has to be said; the exact one in UTC when pointed at. */
+function time(at, sayDay) {
+  const date = new Date(at);
+  return element(
+    "time",
+    { class: "step-time", datetime: at, title: at },
+    sayDay && element("span", { class: "step-day" }, `${sayDay}, `),
+    timeOfDay(date),
+  );
+}
+
+function facts({ batch_id: batchId, batch, source }) {
+  const found = [];
+  if (batchId !== null) {
+    found.push(fact(words.batch, batchId, words.copyBatch, batch && count(words.messages, batch.messages)));
+  }
+  if (batch !== null) {
+    found.push(fact(words.worker, `${batch.worker}@${batch.host}`, words.copyWorker, `${words.group} ${batch.consumer_group}`));
+  }
+  if (source !== null) {
+    const own = source.came_as === "message" || source.came_as === "replay";
+    found.push(fact(own ? words.message : words.latestMessage, place(source), words.copyMessage, placeInWords(source, own)));
+  }
+  return found.length > 0 && element("dl", { class: "story-facts" }, ...found);
+}
+
+function fact(name, value, copyLabel, more) {
+  return element(
+    "div",
+    {},
+    element("dt", {}, name),
+    element("dd", {}, element("code", {}, value), copyButton(copyLabel, () => value, { iconOnly: true })),
+    more && element("dd", { class: "more" }, more),
+  );
+}
+
+/** Where a message is, as the command line writes it. */
+function place({ topic, partition, offset }) {
+  return `${topic ?? ""} ${partition}:${offset}`.trim();
+}
+
+function placeInWords({ partition, offset, produced_at: producedAt }, own) {
+  const where = `${words.partition} ${partition}, ${words.offset} ${offset}`;
+  return own ? where : `${where}, ${words.published} ${exactly(producedAt)}`;
+}
+
+function exactly(at) {
+  return `${day(new Date(at))}, ${timeOfDay(new Date(at))}`;
+}
+
+function notes({ batch_id: batchId, batch, source, steps, created_at: created, updated_at: updated }) {
+  const found = [];
+  if (steps.some(({ after_ms: ms }) => ms < 0)) found.push(words.clocksText);
+  if (batch !== null && created !== updated) found.push(`${words.changed} ${exactly(created)}. ${words.changedText}`);
+  if (batchId === null) found.push(words.byHandText);
+  else if (batch === null) found.push(words.prunedText);
+  if (source?.came_as === "repeat") found.push(words.repeatText);
+  if (source?.came_as === "replay") found.push(words.replayText);
+  return found;
+}
+
+function letters({ dead_letters: found, more_dead_letters: more }) {
+  return element(
+    "div",
+    { class: "story-letters" },
+    element("h4", {}, words.deadLetters, element("span", { class: "count" }, more ? `${found.length}+` : found.length), more && ` ${words.lastLetters}`),
+    element("ol", {}, ...found.map(letter)),
+  );
+}
+
+function letter(of) {
+  const resolved = of.resolved_at !== null;
+  return element(
+    "li",
+    {},
+    element("code", {}, place(of)),
+    element("code", { class: "letter-reason" }, of.reason),
+    element("span", {}, `${words.failed} `, moment(of.failed_at)),
+    of.replay_count > 0 && element("span", {}, count(words.replays, of.replay_count)),
+    element("span", { class: resolved ? "letter-state resolved" : "letter-state" }, resolved ? `${words.resolved} ` : words.unresolved, resolved && moment(of.resolved_at)),
+  );
+}
+
+function moment(at) {
+  return element("time", { datetime: at, title: at }, instant(new Date(at)));
+}
