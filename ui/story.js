@@ -72,24 +72,29 @@ function tell(story, again) {
 }
 
 function timeline(story, again) {
-  const known = story.steps.filter(({ at }) => at !== null).map(({ at }) => Date.parse(at));
-  const begin = Math.min(...known);
-  const span = Math.max(...known) - begin;
+  const ends = endsOf(story.steps);
+  const [first, last] = [Math.min(...ends), Math.max(...ends)];
   let shownDay = "";
-  const rows = story.steps.map((step) => {
-    const date = step.at === null ? null : new Date(step.at);
-    const newDay = date !== null && day(date) !== shownDay ? day(date) : "";
-    shownDay = newDay || shownDay;
+  const rows = story.steps.map((step, position) => {
+    const today = step.at === null ? shownDay : day(new Date(step.at));
+    const newDay = today === shownDay ? null : today;
+    shownDay = today;
     return element(
       "li",
-      { class: date === null ? "missing" : "known" },
+      { class: step.at === null ? "missing" : "known" },
       element("span", { class: "step-name" }, words.steps[step.step]),
-      date === null ? missing(step, story, again) : time(step.at, newDay),
-      step.after_ms !== null && bar(step, date.getTime() - begin, span),
+      step.at === null ? missing(step, story, again) : time(step.at, newDay),
+      step.after_ms !== null && bar(step.after_ms, ends[position] - first, last - first),
       step.after_ms !== null && took(step.after_ms),
     );
   });
   return element("ol", { class: "steps" }, ...rows);
+}
+
+/** When each step ended, in milliseconds from the first that is known: finer than a Date can tell. */
+function endsOf(steps) {
+  let end = 0;
+  return steps.map(({ after_ms: ms }) => (end += ms ?? 0));
 }
 
 function missing(step, story, again) {
@@ -97,13 +102,12 @@ function missing(step, story, again) {
   return element("span", { class: "step-time" }, expected ? words.notYet : words.unknown, expected && button(words.lookAgain, again));
 }
 
-/** Shows which part of the whole way the step was. `ends` is in milliseconds from its begin, `span` is how long it is. */
-function bar(step, ends, span) {
-  const begins = Math.max(0, Math.min(ends, ends - step.after_ms));
+/** Shows which part of the whole way, which took `span` milliseconds, a step of `ms` was that ended at `end`. */
+function bar(ms, end, span) {
   const part = element("span", { class: "step-part" });
   if (span > 0) {
-    part.style.left = `${(100 * begins) / span}%`;
-    part.style.width = `${Math.min(100, (100 * Math.abs(step.after_ms)) / span)}%`;
+    part.style.left = `min(${(100 * Math.min(end, end - ms)) / span}%, 100% - 4px)`;
+    part.style.width = `${(100 * Math.abs(ms)) / span}%`;
   }
   return element("span", { class: "step-bar", "aria-hidden": "true" }, part);
 }
@@ -118,14 +122,14 @@ function took(ms) {
   );
 }
 
-/** A moment in the reader's time zone, with its day if that has to be said; the exact one in UTC when pointed at. */
-function time(at, sayDay) {
-  const date = new Date(at);
+/** A moment in the reader's time zone, with its day where that is a new one; the exact one in UTC when pointed at. */
+function time(at, newDay) {
   return element(
     "time",
     { class: "step-time", datetime: at, title: at },
-    sayDay && element("span", { class: "step-day" }, `${sayDay}, `),
-    timeOfDay(date),
+    newDay !== null && element("span", { class: "step-day" }, newDay),
+    " ",
+    element("span", {}, timeOfDay(new Date(at))),
   );
 }
 
