@@ -43,7 +43,7 @@ class LookupOptions:
     store_connections: int = 4
     """How many connections to PostgreSQL lookups and checks of health share."""
     search_connections: int = 2
-    """How many searches run at once, each on a connection of its own. One more waits, or is answered with 503."""
+    """How many searches and stories run at once, each on its own connection. One more waits, or gets 503."""
 
     batch_max_orders: int = 500
     """How many lookups one MGET or one SELECT answers at most."""
