@@ -264,6 +264,7 @@ class BatchWriter(Generic[T]):
         for partition, record in _last_records(batch).items():
             self._table.advance(partition, work.openings[partition], record.offset + 1)
         rejected = len(batch.rejected())
+        self._status.committed()
         counters.batches += 1
         counters.messages += len(batch.entries)
         counters.inserted += written.inserted

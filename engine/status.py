@@ -60,6 +60,7 @@ class Status:
     def __init__(self, max_retries: int = 5) -> None:
         self._max_retries = max_retries
         self.counters = Counters()
+        self.committed_s: float | None = None
         self.steps: dict[str, Step] = {}
         self.outages: dict[str, int] = {}
         self.draining = False
@@ -74,6 +75,10 @@ class Status:
             yield
         finally:
             self.steps.pop(name, None)
+
+    def committed(self) -> None:
+        """Declare that a batch was committed just now."""
+        self.committed_s = time.monotonic()
 
     def outage(self, of: str, attempt: int) -> None:
         """Declare that `of` (postgres, kafka, redis, dlq) has been failing for `attempt` tries."""

@@ -10,6 +10,7 @@ import signal
 import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import attrs
@@ -77,6 +78,7 @@ class Supervisor:
         self._report = report
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._stopping = asyncio.Event()
+        self._died = asyncio.Event()
         self._exit_code = 0
         self._log = structlog.get_logger()
 
@@ -126,6 +128,7 @@ class Supervisor:
                 exit_code = 1
             if self._stopping.is_set():
                 return
+            self._died.set()
             self._log.error(
                 events.WORKER_DIED, worker=child.spec.name, exit_code=exit_code, killed_for=child.killed_for
             )
@@ -138,13 +141,7 @@ class Supervisor:
                 case Restart(delay_s):
                     child.restarts += 1
                     self._log.warning(events.WORKER_RESTARTING, worker=child.spec.name, delay_s=round(delay_s, 2))
-                    await self._pause(delay_s)
-
-    async def _pause(self, delay_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
-        except TimeoutError:
-            return
+                    await _wait(self._stopping, delay_s)
 
     async def _run_once(self, child: Child) -> int:
         beats_read, beats_write = os.pipe()
@@ -221,9 +218,11 @@ class Supervisor:
         return None
 
     async def _tell(self) -> None:
+        """Report once a second, and every death at once: the next beat of its successor would hide it."""
         while True:
+            self._died.clear()
             await self._tell_once()
-            await asyncio.sleep(REPORT_S)
+            await _wait(self._died, REPORT_S)
 
     async def _tell_once(self) -> None:
         if self._report is not None:
@@ -255,3 +254,10 @@ class Supervisor:
                 child.process.kill()
             except ProcessLookupError:
                 return
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the event.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

@@ -290,6 +290,7 @@ class Worker(Generic[T]):
     def _observe(self) -> Beat:
         now = time.monotonic()
         step, refused = self._status.overdue(now), self._table.refused
+        committed_s = self._status.committed_s
         return Beat(
             state=str(self._status.state),
             partitions=self._table.assigned,
@@ -299,6 +300,7 @@ class Worker(Generic[T]):
                 "outages_now": self._status.outages,
                 "refused": {str(partition): reason for partition, reason in islice(refused.items(), MAX_REFUSED_TOLD)},
                 "refused_count": len(refused),
+                "since_commit_s": None if committed_s is None else round(now - committed_s, 3),
                 "waiting": len(self._processor.mailbox) + len(self._writer.mailbox),
                 "memory_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             },
