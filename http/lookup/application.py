@@ -1,18 +1,24 @@
 """Puts the application together: stores, lookups, health, routes and the page."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 from aiohttp import web
 
 from engine.postgres import with_server_settings
+from engine.topic_offsets import TopicOffsets
 from handlers.cache import OrderCache
 from lookup.admission import admit
+from lookup.broadcast import Broadcast
 from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
 from lookup.description import add_description
 from lookup.guarded_cache import GuardedCache
-from lookup.health import Health
+from lookup.health import Check, Health
 from lookup.middleware import add_headers, answer_errors
+from lookup.operations import Operations
+from lookup.operations_routes import OPERATIONS, add_operations_routes
+from lookup.operations_store import OperationsStore
 from lookup.options import Connections, LookupOptions
 from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
@@ -31,6 +37,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
     add_page_routes(application, page_files)
     add_description(application, page_files)
     add_routes(application)
+    add_operations_routes(application)
 
     async def open_stores(application: web.Application) -> AsyncIterator[None]:
         async with _Stores(options, connections) as stores:
@@ -38,6 +45,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
             application[SEARCH] = stores.search
             application[STORIES] = stores.stories
             application[HEALTH] = stores.health
+            application[OPERATIONS] = stores.operations
             yield
 
     application.cleanup_ctx.append(open_stores)
@@ -71,36 +79,60 @@ class _Stores:
             deadline_s=options.cache_deadline_s,
             probe_pause_s=options.cache_probe_pause_s,
         )
-        self._broker = BrokerCheck(connections.kafka, connections.kafka_topic, options.health_deadline_s)
-        self.health = Health(
-            {
-                "postgresql": StoreCheck(self._pool, options.health_deadline_s),
-                "redis": CacheCheck(self._redis),
-                "kafka": self._broker,
-                "engine": EngineCheck(self._pool, options.health_deadline_s, options.heartbeat_max_age_s),
-                "dead_letters": DeadLetterCheck(
-                    self._pool,
-                    options.health_deadline_s,
-                    connections.kafka_topic,
-                    connections.kafka_group,
-                    options.dead_letter_max_wait_s,
-                ),
-            },
-            deadline_s=options.health_deadline_s,
-        )
+        self._broker, self.health = self._make_health(self._pool, options.health_deadline_s)
         store = OrderStore(self._pool, deadline_s=options.store_deadline_s)
         self.lookup = OrderLookup(self._cache, store, options)
         self.lookup.start()
         self.search = OrderSearch(self._search_pool, options)
         self.stories = OrderStories(self._search_pool, options)
+        await self._open_operations(bounded)
         return self
 
+    def _make_health(self, pool: "asyncpg.Pool[asyncpg.Record]", deadline_s: float) -> tuple[BrokerCheck, Health]:
+        options, connections = self._options, self._connections
+        broker = BrokerCheck(connections.kafka, connections.kafka_topic, deadline_s)
+        checks: dict[str, Check] = {
+            "postgresql": StoreCheck(pool, deadline_s),
+            "redis": CacheCheck(self._redis),
+            "kafka": broker,
+            "engine": EngineCheck(pool, deadline_s, options.heartbeat_max_age_s),
+            "dead_letters": DeadLetterCheck(
+                pool,
+                deadline_s,
+                connections.kafka_topic,
+                connections.kafka_group,
+                options.dead_letter_max_wait_s,
+            ),
+        }
+        return broker, Health(checks, deadline_s=deadline_s)
+
+    async def _open_operations(self, bounded: dict[str, Any]) -> None:
+        """Make what watchers are told: with a connection and checks of its own, so that they delay nobody else."""
+        connections, deadline_s = self._connections, self._options.operations_deadline_s
+        self._operations_pool = await asyncpg.create_pool(**bounded, min_size=0, max_size=1, statement_cache_size=0)
+        self._operations_broker, health = self._make_health(self._operations_pool, deadline_s)
+        topic, group = connections.kafka_topic, connections.kafka_group
+        self._operations = Operations(
+            health,
+            OperationsStore(self._operations_pool, topic, group, deadline_s),
+            TopicOffsets(connections.kafka, topic, deadline_s),
+        )
+        self.operations = Broadcast(
+            self._operations.snapshot,
+            every_s=self._options.operations_every_s,
+            max_listeners=self._options.operations_max_listeners,
+        )
+
     async def __aexit__(self, *_: object) -> None:
+        await self.operations.close()
+        await self._operations.close()
         await self.health.stop()
         await self.lookup.stop(self._options.lookup_deadline_s)
         await self._cache.stop()
         await self._broker.close()
+        await self._operations_broker.close()
         await self._redis.aclose()
         # A polite close waits for the server to answer; every query has ended by now.
         self._pool.terminate()
         self._search_pool.terminate()
+        self._operations_pool.terminate()

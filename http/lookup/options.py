@@ -62,6 +62,13 @@ class LookupOptions:
     """How many requests are in work at once. One more is answered with 503."""
     max_connections: int = 4096
     """How many connections are open at once. One more is answered with 503 and closed."""
+    operations_every_s: float = 0.9
+    """How often those who watch are told: a little more often than supervisors write, so that no state is missed."""
+    operations_deadline_s: float = 0.8
+    """The longest that one question to a service may take for that."""
+    operations_max_listeners: int = 100
+    """How many may watch at once. One more is answered with 503."""
+
     head_deadline_s: float = 30.0
     """A connection on which no whole request head arrives within this time is cut off."""
     max_line_bytes: int = 8190

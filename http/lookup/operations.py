@@ -1,0 +1,109 @@
+"""The state of the whole system at one moment, for people who watch it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from msgspec import json
+
+from engine.lag import Lag, LagMeter, Position
+from engine.topic_offsets import EARLIEST, TopicOffsets
+from lookup.health import Health, render_health
+from lookup.operations_store import OperationsStore, Stored
+from lookup.store_reader import StoresUnavailable
+
+DEAD_AFTER_S = 2.5
+"""A worker beats twice a second and its supervisor writes once a second: a heartbeat older than this is a late one."""
+_COUNTERS = (
+    "messages",
+    "inserted",
+    "changed",
+    "unchanged",
+    "rejected",
+    "batches",
+    "fenced",
+    "outages",
+    "cached",
+)
+
+
+class Operations:
+    """Takes snapshots. What cannot be known at the moment is null in them; nothing here ever raises for an outage."""
+
+    def __init__(self, health: Health, store: OperationsStore, offsets: TopicOffsets) -> None:
+        self._health = health
+        self._store = store
+        self._offsets = offsets
+        self._meter = LagMeter()
+
+    async def snapshot(self) -> bytes:
+        """Return the state of now as JSON on one line: `at`, `services`, `workers`, `partitions`, `rates`."""
+        parts, (stored, lags) = await asyncio.gather(self._health.examine(), self._engine())
+        return json.encode(
+            {
+                "at": datetime.now(UTC),
+                "services": render_health(parts)["checks"],
+                "workers": None if stored is None else [_render_worker(row) for row in stored.workers],
+                "partitions": None if lags is None else [_render_lag(lag) for lag in lags],
+                "rates": None if stored is None else stored.rates,
+            }
+        )
+
+    async def _engine(self) -> tuple[Stored | None, list[Lag] | None]:
+        try:
+            stored = await self._store.read()
+        except StoresUnavailable:
+            return None, None
+        try:
+            ends, positions = await self._places(stored.positions)
+        except (KafkaError, OSError):
+            ends, positions = None, stored.positions
+        return stored, self._meter.measure(positions, ends, time.time())
+
+    async def _places(self, stored: Mapping[int, Position]) -> tuple[dict[int, int], dict[int, Position]]:
+        """Return the end of each partition, and its position: where nothing was consumed yet, its beginning."""
+        ends = await self._offsets.fetch()
+        begins = await self._offsets.fetch(EARLIEST) if ends.keys() - stored.keys() else {}
+        return ends, {**{partition: Position(begin) for partition, begin in begins.items()}, **stored}
+
+    async def close(self) -> None:
+        """Close what is kept between snapshots. Closing twice is fine."""
+        await self._health.stop()
+        await self._offsets.close()
+
+
+def _render_worker(row: Any) -> dict[str, Any]:
+    details = json.decode(row["details"])
+    age_s = row["heartbeat_age_s"]
+    since_commit_s = details.get("since_commit_s")
+    dead = row["state"] == "dead" or age_s > DEAD_AFTER_S
+    return {
+        "worker_id": row["worker_id"],
+        "worker": row["worker"],
+        "host": row["host"],
+        "pid": row["pid"],
+        "state": "dead" if dead else row["state"],
+        "partitions": [] if dead else row["partitions"],
+        "restarts": row["restarts"],
+        "started_at": row["started_at"],
+        "heartbeat_age_s": round(age_s, 2),
+        "since_commit_s": None if since_commit_s is None else round(since_commit_s + age_s, 2),
+        "memory_peak_kib": details.get("memory_peak_kib"),
+        "waiting": details.get("waiting", 0),
+        "counters": {name: details.get(name, 0) for name in _COUNTERS},
+        "outages": details.get("outages_now", {}),
+        "refused": {} if dead else details.get("refused", {}),
+    }
+
+
+def _render_lag(lag: Lag) -> dict[str, Any]:
+    return {
+        "partition": lag.partition,
+        "next_offset": lag.next_offset,
+        "end_offset": lag.end_offset,
+        "lag": lag.messages,
+        "lag_s": None if lag.seconds is None else round(lag.seconds, 2),
+    }
