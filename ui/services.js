@@ -1,0 +1,76 @@
+// The services as a row of states, and what of the engine needs somebody's attention.
+
+import { element, icon } from "./elements.js";
+import { count, milliseconds } from "./format.js";
+import { trouble, words } from "./operations-words.js";
+import { NONE } from "./quantities.js";
+
+/** Returns the state of every service as a list. */
+export function serviceList(services) {
+  return element(
+    "ul",
+    { class: "services", "aria-label": words.servicesTitle },
+    ...Object.entries(services).map(([name, part]) => {
+      const well = part.status === "ok";
+      return element(
+        "li",
+        { class: well ? "service" : "service unwell" },
+        element("span", { class: "service-name" }, words.services[name] ?? name),
+        element("span", { class: "service-state" }, icon(well ? "check" : "warning"), well ? words.well : words.unwell),
+        element("span", { class: "service-detail" }, detail(name, part)),
+      );
+    }),
+  );
+}
+
+function detail(name, part) {
+  if (part.status !== "ok") return trouble(part.error ?? NONE);
+  switch (name) {
+    case "engine":
+      return Object.entries(part.workers).map(([state, number]) => `${number} ${words.states[state] ?? state}`).join(", ");
+    case "dead_letters":
+      return count(words.letterWaits, part.waiting);
+    case "kafka":
+      return count(words.broker, part.brokers);
+    default:
+      return milliseconds(part.duration_ms);
+  }
+}
+
+/**
+ * Returns what needs attention: a key that stays while the trouble does, a text, and what mends it or tells more.
+ * @returns {{key: string, text: string, more: string, command: string}[]}
+ */
+export function findAlarms(workers) {
+  return workers.flatMap((worker) => {
+    const name = `${worker.worker} (${worker.host})`;
+    const alarms = [];
+    if (worker.state === "dead") alarms.push({ text: words.dead(name) });
+    if (worker.state === "braked") alarms.push({ text: words.braked(name), command: "orderflow brake release" });
+    for (const [service, tries] of worker.state === "dead" ? [] : Object.entries(worker.outages)) {
+      const text = words.outage(name, words.outageServices[service] ?? service);
+      alarms.push({ text, more: count(words.tries, tries) });
+    }
+    for (const [partition, why] of Object.entries(worker.refused)) {
+      alarms.push({ text: words.refused(partition), more: why, command: "orderflow offsets reset" });
+    }
+    return alarms;
+  });
+}
+
+/** Returns the alarms as a list, which is empty when all is well. */
+export function alarmList(alarms) {
+  return element(
+    "ul",
+    { class: "alarms", "aria-label": words.alarmsTitle },
+    ...alarms.map(({ text, more, command }) =>
+      element(
+        "li",
+        {},
+        icon("warning"),
+        element("span", {}, element("strong", {}, text), more ? element("span", {}, " · ", more) : null),
+        command ? element("code", {}, command) : null,
+      ),
+    ),
+  );
+}

@@ -1,0 +1,97 @@
+// The workers and the lag of each partition, as tables.
+
+import { element, icon } from "./elements.js";
+import { grid } from "./grid.js";
+import { words } from "./operations-words.js";
+import { drawing } from "./plot.js";
+import { duration, NONE, number, size } from "./quantities.js";
+
+const TROUBLED = { outage: "bad", dead: "bad", retrying: "warm", braked: "warm", draining: "warm", starting: "warm" };
+
+/** Returns the table of workers; without any, how to start some. */
+export function workerTable(workers, now) {
+  if (workers.length === 0) return emptyPanel(words.noWorkersTitle, words.noWorkersText, "orderflow engine");
+  const columns = [
+    { head: words.worker },
+    { head: words.state },
+    { head: words.partitions },
+    { head: words.messages, kind: "figure" },
+    { head: words.lastCommit, kind: "figure" },
+    { head: words.memory, kind: "figure" },
+    { head: words.restarts, kind: "figure" },
+  ];
+  return grid(words.workers, "workers", columns, workers.map((worker) => workerRow(worker, now)));
+}
+
+function workerRow(worker, now) {
+  const dead = worker.state === "dead";
+  const upS = (now - new Date(worker.started_at)) / 1000;
+  const { messages, rejected } = worker.counters;
+  return {
+    kind: dead ? "dead" : "",
+    cells: [
+      [element("strong", {}, worker.worker), note(dead ? worker.host : `${worker.host} · ${worker.pid}`)],
+      [statePill(worker.state), note(`${words.heard} ${words.before(duration(worker.heartbeat_age_s))}`)],
+      [worker.partitions.join(", ") || NONE],
+      [number(messages), note(`${number(rejected)} ${words.rejected}`)],
+      [worker.since_commit_s === null ? NONE : words.before(duration(worker.since_commit_s))],
+      [size(worker.memory_peak_kib)],
+      [number(worker.restarts), note(dead ? NONE : `${words.up} ${duration(Math.max(0, upS))}`)],
+    ],
+  };
+}
+
+function statePill(state) {
+  const tone = TROUBLED[state] ?? "good";
+  return element("span", { class: `pill ${tone}` }, tone === "bad" && icon("warning"), words.states[state] ?? state);
+}
+
+function note(text) {
+  return element("small", {}, text);
+}
+
+/** Returns the table of partitions, each with a bar that compares it with the one that is furthest behind. */
+export function lagTable(partitions) {
+  if (partitions.length === 0) return emptyPanel(words.noPartitionsTitle, words.noPartitionsText, "orderflow topics create");
+  const columns = [
+    { head: words.partition },
+    { head: words.lag, kind: "lag" },
+    { head: words.delay, kind: "figure" },
+    { head: words.nextOffset, kind: "figure" },
+    { head: words.endOffset, kind: "figure" },
+  ];
+  const most = Math.max(1, ...partitions.map(({ lag }) => lag ?? 0));
+  return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, most)));
+}
+
+function lagRow(partition, most) {
+  const write = (value) => (value === null ? NONE : number(value));
+  return {
+    cells: [
+      [String(partition.partition)],
+      [element("span", {}, write(partition.lag)), bar((partition.lag ?? 0) / most)],
+      [duration(partition.lag_s)],
+      [write(partition.next_offset)],
+      [write(partition.end_offset)],
+    ],
+  };
+}
+
+function bar(share) {
+  return drawing(
+    "svg",
+    { class: "lag-bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" },
+    drawing("rect", { width: (100 * share).toFixed(1), height: 1 }),
+  );
+}
+
+/** Returns a panel that says why there is nothing in it, and which command helps. */
+export function emptyPanel(title, text, command = null) {
+  return element(
+    "section",
+    { class: "state" },
+    element("h2", {}, title),
+    element("p", {}, text),
+    command !== null && element("code", { class: "state-uid" }, command),
+  );
+}
