@@ -15,6 +15,7 @@ const english = {
   well: "Well",
   unwell: "Not well",
   broker: { one: "broker", other: "brokers" },
+  noLetterWaits: "none waits for its topic",
   letterWaits: { one: "waits for its topic", other: "wait for their topic" },
   errors: {},
   alarmsTitle: "Needs attention",
@@ -59,11 +60,11 @@ const english = {
   lag: "Messages behind",
   delay: "Time behind",
   nextOffset: "Next offset",
-  endOffset: "End of the partition",
+  endOffset: "End offset",
   noPartitionsTitle: "No partitions yet",
   noPartitionsText: "The topic is missing, or Kafka does not answer. Missing topics are made with:",
-  unknownTitle: "PostgreSQL does not answer",
-  unknownText: "Workers, offsets and rates are read from it. They are shown again as soon as it is back.",
+  unknownTitle: "PostgreSQL does not answer in time",
+  unknownText: "Workers, offsets and rates are read from it. They are shown again as soon as it answers.",
 };
 
 const russian = {
@@ -78,6 +79,7 @@ const russian = {
   well: "В порядке",
   unwell: "Не в порядке",
   broker: { one: "брокер", few: "брокера", many: "брокеров", other: "брокера" },
+  noLetterWaits: "ждущих нет",
   letterWaits: { one: "ждёт отправки", few: "ждут отправки", many: "ждут отправки", other: "ждут отправки" },
   errors: {
     "not reachable": "недоступен",
@@ -85,7 +87,7 @@ const russian = {
     "no broker answers": "ни один брокер не отвечает",
     "no worker was heard": "ни один обработчик не отзывается",
     "no worker works": "ни один обработчик не работает",
-    "partitions are refused": "есть закрытые разделы",
+    "partitions are refused": "есть разделы, которые не читаются",
     "dead letters do not reach": "отклонённые не доходят до своего топика",
     "the login was refused": "вход отклонён",
     topic: "топика нет",
@@ -96,7 +98,7 @@ const russian = {
   outageServices: { postgres: "PostgreSQL", kafka: "Kafka", redis: "Redis", dlq: "топик отклонённых" },
   tries: { one: "неудачная попытка", few: "неудачные попытки", many: "неудачных попыток", other: "неудачной попытки" },
   braked: (worker) => `${worker} на паузе: слишком много последних сообщений отклонено`,
-  refused: (partition) => `Раздел ${partition} закрыт`,
+  refused: (partition) => `Раздел ${partition} не читается`,
   throughput: "Поток",
   perSecond: "сообщений в секунду",
   committed: "записано",
@@ -109,7 +111,7 @@ const russian = {
     `Сообщений в секунду за последние пять минут. Сейчас: записано ${committed}, отклонено ${rejected}.`,
   latencySummary: ([commit, cache]) =>
     `Средняя задержка в миллисекундах за последние пять минут. Сейчас: ${commit} до записи, ${cache} до кэша.`,
-  ago: ["5 мин назад", "4", "3", "2", "1", "сейчас"],
+  ago: ["5 мин", "4", "3", "2", "1", "сейчас"],
   workers: "Обработчики",
   worker: "Обработчик",
   state: "Состояние",
@@ -131,12 +133,12 @@ const russian = {
   partition: "Раздел",
   lag: "Сообщений в очереди",
   delay: "Отставание",
-  nextOffset: "Следующее смещение",
+  nextOffset: "След. смещение",
   endOffset: "Конец раздела",
   noPartitionsTitle: "Разделов пока нет",
   noPartitionsText: "Топика нет, или Kafka не отвечает. Создать недостающие топики:",
-  unknownTitle: "PostgreSQL не отвечает",
-  unknownText: "Обработчики, смещения и скорости читаются из него. Они появятся, как только он вернётся.",
+  unknownTitle: "PostgreSQL не отвечает вовремя",
+  unknownText: "Обработчики, смещения и скорости читаются из него. Они появятся, как только он ответит.",
 };
 
 export const words = { ...sharedWords, ...inLanguage({ en: english, ru: russian }) };

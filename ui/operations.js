@@ -18,7 +18,7 @@ const throughput = makePlot({
   ...looks,
   title: words.throughput,
   unit: words.perSecond,
-  series: [{ name: words.committed, kind: "first" }, { name: words.rejected, kind: "bad" }],
+  series: [{ name: words.committed, kind: "first", filled: true }, { name: words.rejected, kind: "bad" }],
   summary: words.throughputSummary,
 });
 const latency = makePlot({
@@ -28,6 +28,7 @@ const latency = makePlot({
   series: [{ name: words.commitLatency, kind: "first" }, { name: words.cacheLatency, kind: "second" }],
   summary: words.latencySummary,
 });
+const plots = element("div", { class: "plots" }, throughput.element, latency.element);
 const places = Object.fromEntries(["services", "alarms", "workers", "lag"].map((name) => [name, element("div")]));
 let alarmed = new Set();
 let seenAt = null;
@@ -47,6 +48,7 @@ function showSnapshot(snapshot) {
   seenAt = new Date(snapshot.at);
   showState("live");
   put("services", serviceList(snapshot.services));
+  plots.classList.toggle("stale", snapshot.rates === null);
   if (snapshot.workers === null) {
     put("alarms", alarmList([]));
     put("workers", emptyPanel(words.unknownTitle, words.unknownText));
@@ -61,7 +63,7 @@ function showSnapshot(snapshot) {
 
 function build() {
   const { services, alarms, workers, lag } = places;
-  now.replaceChildren(services, alarms, element("div", { class: "plots" }, throughput.element, latency.element), workers, lag);
+  now.replaceChildren(services, alarms, plots, workers, lag);
   now.setAttribute("aria-busy", "false");
 }
 

@@ -25,19 +25,19 @@ export function roundUp(value) {
  * @param {object} what
  * @param {string} what.title
  * @param {string} what.unit
- * @param {{name: string, kind: string}[]} what.series
+ * @param {{name: string, kind: string, filled?: boolean}[]} what.series The first lies above the others.
  * @param {(value: number) => string} what.format
  * @param {(instant: Date) => string} what.formatTime
  * @param {(values: string[]) => string} what.summary A sentence of the newest values, for those who do not see it.
  * @param {string[]} what.times The labels of the axis of time, oldest first.
  */
 export function makePlot({ title, unit, series, format, formatTime, summary, times }) {
-  const values = series.map(() => element("output", {}));
+  const values = series.map(() => element("span", { class: "plot-value" }));
   const moment = element("span", { class: "plot-moment" });
-  const area = drawing("path", { class: `plot-fill ${series[0].kind}` });
+  const area = drawing("path", { class: "plot-fill" });
   const lines = series.map(({ kind }) => drawing("path", { class: `plot-line ${kind}` }));
   const cursor = drawing("line", { class: "plot-cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
-  const canvas = drawing("svg", { preserveAspectRatio: "none" }, ...gridLines(), area, ...lines, cursor);
+  const canvas = drawing("svg", { preserveAspectRatio: "none" }, ...gridLines(), area, ...lines.toReversed(), cursor);
   const labels = ["top", "middle", "bottom"].map((place) => element("span", { class: `plot-label ${place}` }));
   const field = element("div", { class: "plot-field", role: "img" }, ...labels, canvas);
   let shown = null;
@@ -78,7 +78,7 @@ export function makePlot({ title, unit, series, format, formatTime, summary, tim
       const last = columns[0].length - 1;
       canvas.setAttribute("viewBox", `0 0 ${last} ${HEIGHT}`);
       columns.forEach((column, index) => lines[index].setAttribute("d", linePath(column, top)));
-      area.setAttribute("d", `${linePath(columns[0].map((value) => value ?? 0), top)}V${HEIGHT}H0Z`);
+      if (series[0].filled) area.setAttribute("d", `${linePath(columns[0], top)}V${HEIGHT}H0Z`);
       [top, top / 2, 0].forEach((value, place) => (labels[place].textContent = format(value)));
       field.setAttribute("aria-label", summary(columns.map((column) => written(column[last], format))));
       tell();

@@ -27,9 +27,9 @@ function detail(name, part) {
   if (part.status !== "ok") return trouble(part.error ?? NONE);
   switch (name) {
     case "engine":
-      return Object.entries(part.workers).map(([state, number]) => `${number} ${words.states[state] ?? state}`).join(", ");
+      return Object.entries(part.workers).map(([state, number]) => `${words.states[state] ?? state}: ${number}`).join(", ");
     case "dead_letters":
-      return count(words.letterWaits, part.waiting);
+      return part.waiting === 0 ? words.noLetterWaits : count(words.letterWaits, part.waiting);
     case "kafka":
       return count(words.broker, part.brokers);
     default:

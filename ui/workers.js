@@ -6,6 +6,7 @@ import { words } from "./operations-words.js";
 import { drawing } from "./plot.js";
 import { duration, NONE, number, size } from "./quantities.js";
 
+const FULL_BAR = 100;
 const TROUBLED = { outage: "bad", dead: "bad", retrying: "warm", braked: "warm", draining: "warm", starting: "warm" };
 
 /** Returns the table of workers; without any, how to start some. */
@@ -13,7 +14,7 @@ export function workerTable(workers, now) {
   if (workers.length === 0) return emptyPanel(words.noWorkersTitle, words.noWorkersText, "orderflow engine");
   const columns = [
     { head: words.worker },
-    { head: words.state },
+    { head: words.state, kind: "state-cell" },
     { head: words.partitions },
     { head: words.messages, kind: "figure" },
     { head: words.lastCommit, kind: "figure" },
@@ -31,14 +32,18 @@ function workerRow(worker, now) {
     kind: dead ? "dead" : "",
     cells: [
       [element("strong", {}, worker.worker), note(dead ? worker.host : `${worker.host} · ${worker.pid}`)],
-      [statePill(worker.state), note(`${words.heard} ${words.before(duration(worker.heartbeat_age_s))}`)],
+      [statePill(worker.state), heard(worker.heartbeat_age_s)],
       [worker.partitions.join(", ") || NONE],
       [number(messages), note(`${number(rejected)} ${words.rejected}`)],
       [worker.since_commit_s === null ? NONE : words.before(duration(worker.since_commit_s))],
       [size(worker.memory_peak_kib)],
-      [number(worker.restarts), note(dead ? NONE : `${words.up} ${duration(Math.max(0, upS))}`)],
+      [number(worker.restarts), !dead && note(`${words.up} ${duration(Math.max(0, upS))}`)],
     ],
   };
+}
+
+function heard(ageS) {
+  return ageS !== null && note(`${words.heard} ${words.before(duration(ageS))}`);
 }
 
 function statePill(state) {
@@ -50,7 +55,7 @@ function note(text) {
   return element("small", {}, text);
 }
 
-/** Returns the table of partitions, each with a bar that compares it with the one that is furthest behind. */
+/** Returns the table of partitions, each with a bar beside the one that is furthest behind, or a lag worth looking at. */
 export function lagTable(partitions) {
   if (partitions.length === 0) return emptyPanel(words.noPartitionsTitle, words.noPartitionsText, "orderflow topics create");
   const columns = [
@@ -60,7 +65,7 @@ export function lagTable(partitions) {
     { head: words.nextOffset, kind: "figure" },
     { head: words.endOffset, kind: "figure" },
   ];
-  const most = Math.max(1, ...partitions.map(({ lag }) => lag ?? 0));
+  const most = Math.max(FULL_BAR, ...partitions.map(({ lag }) => lag ?? 0));
   return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, most)));
 }
 

@@ -1,8 +1,8 @@
 """The state of the whole system at one moment, for people who watch it."""
 
-import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,11 @@ class Operations:
 
     async def snapshot(self) -> bytes:
         """Return the state of now as JSON on one line: `at`, `services`, `workers`, `partitions`, `rates`."""
-        parts, (stored, lags) = await asyncio.gather(self._health.examine(), self._engine())
+        # One after the other: they share a connection, and whoever did not answer a check is not waited for again.
+        parts = await self._health.examine()
+        well = {part.name for part in parts if part.well}
+        stored = await self._read_store() if "postgresql" in well else None
+        lags = None if stored is None else await self._measure(stored, kafka="kafka" in well)
         return json.encode(
             {
                 "at": datetime.now(UTC),
@@ -52,16 +56,18 @@ class Operations:
             }
         )
 
-    async def _engine(self) -> tuple[Stored | None, list[Lag] | None]:
+    async def _read_store(self) -> Stored | None:
         try:
-            stored = await self._store.read()
+            return await self._store.read()
         except StoresUnavailable:
-            return None, None
-        try:
-            ends, positions = await self._places(stored.positions)
-        except (KafkaError, OSError):
-            ends, positions = None, stored.positions
-        return stored, self._meter.measure(positions, ends, time.time())
+            return None
+
+    async def _measure(self, stored: Stored, *, kafka: bool) -> list[Lag]:
+        ends, positions = None, stored.positions
+        if kafka:
+            with suppress(KafkaError, OSError):
+                ends, positions = await self._places(stored.positions)
+        return self._meter.measure(positions, ends, time.time())
 
     async def _places(self, stored: Mapping[int, Position]) -> tuple[dict[int, int], dict[int, Position]]:
         """Return the end of each partition, and its position: where nothing was consumed yet, its beginning."""
@@ -89,7 +95,7 @@ def _render_worker(row: Any) -> dict[str, Any]:
         "partitions": [] if dead else row["partitions"],
         "restarts": row["restarts"],
         "started_at": row["started_at"],
-        "heartbeat_age_s": round(age_s, 2),
+        "heartbeat_age_s": None if row["state"] == "dead" else round(age_s, 2),
         "since_commit_s": None if since_commit_s is None else round(since_commit_s + age_s, 2),
         "memory_peak_kib": details.get("memory_peak_kib"),
         "waiting": details.get("waiting", 0),

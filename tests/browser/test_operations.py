@@ -1,0 +1,182 @@
+"""The page of live operations in a real browser, over the real system."""
+
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+
+from orderflow.settings import Settings
+from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.programs import Programs, Running
+
+MARKUP = '<img src=x onerror="window.injected=true">'
+WORKER = """
+INSERT INTO workers VALUES ($1, 'worker-3', $2, 7, $3, '{2}', 0, now(), now() + interval '1 hour', $4::text::jsonb)
+"""
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[LookupServer]:
+    async with lookup_server(settings, operations_max_listeners=1) as running:
+        yield running
+
+
+def address(server: LookupServer) -> str:
+    return f"http://127.0.0.1:{server.port}/operations"
+
+
+def live(page: Page) -> Locator:
+    return page.locator("#live")
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.get_by_role("table", name="Workers").get_by_role("row").filter(has_text=name)
+
+
+async def hide(page: Page, hidden: bool) -> None:
+    """Do what a browser does when another tab is chosen, or this one again."""
+    await page.evaluate(
+        "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )
+
+
+async def running_server(orderflow: Programs) -> tuple[Running, str]:
+    server = await orderflow.start("serve")
+    return server, f"{(await server.wait_for('http_listening'))['url']}/operations"
+
+
+async def test_a_killed_worker_is_dead_within_two_seconds_and_recovers(
+    orderflow: Programs, page: Page, database: asyncpg.Connection
+) -> None:
+    """By itself: the page is never loaded again. What was published meanwhile arrives in the plot and the counters."""
+    engine = await orderflow.start("engine", "--workers", "2")
+    await engine.wait_for("partition_opened", count=4)
+    _, url = await running_server(orderflow)
+    await page.goto(url)
+    for name in ("worker-0", "worker-1"):
+        await expect(row(page, name)).to_contain_text("idle")
+    await page.evaluate("window.loadedOnce = true")
+
+    os.kill(await database.fetchval("SELECT pid FROM workers WHERE worker = 'worker-0'"), signal.SIGKILL)
+    await expect(row(page, "worker-0")).to_contain_text("dead", timeout=2000)
+    await expect(page.get_by_role("list", name="Needs attention")).to_contain_text("worker-0")
+    await expect(page.get_by_role("status")).to_contain_text("is dead")
+    await expect(row(page, "worker-1")).not_to_contain_text("dead")
+    await expect(row(page, "worker-0")).to_contain_text("starting")
+    await expect(row(page, "worker-0")).to_contain_text("idle", timeout=30_000)
+    await expect(row(page, "worker-0").get_by_role("cell").last).to_contain_text("1")
+    await expect(page.get_by_role("list", name="Needs attention")).to_have_count(0)
+
+    assert (await orderflow.run("publish", "20", "--invalid", "0.1")).returncode == 0
+    plot = page.get_by_role("img", name="Messages a second")
+    await expect(plot).to_have_accessible_name(re.compile("last five minutes. Now: (?!0 committed)"))
+    await expect(page.get_by_role("table", name="Lag by partition").get_by_role("row")).to_have_count(5)
+    assert await page.evaluate("window.loadedOnce") is True
+
+
+async def test_the_page_finds_the_server_again(orderflow: Programs, page: Page) -> None:
+    """While it is away what is shown stays, and says of when it is. Both changes are announced."""
+    server, url = await running_server(orderflow)
+    await page.goto(url)
+    await expect(live(page)).to_contain_text("Live as of")
+    assert await server.stop() == 0
+    await expect(live(page)).to_contain_text("Reconnecting… as of")
+    await expect(page.get_by_role("status")).to_have_text("Reconnecting…")
+    await expect(page.get_by_role("list", name="Services")).to_contain_text("PostgreSQL")
+    await running_server(orderflow)
+    await expect(live(page)).to_contain_text("Live as of")
+    await expect(page.get_by_role("status")).to_have_text("Live")
+
+
+async def test_without_workers_the_page_says_how_to_start_some(page: Page, server: LookupServer) -> None:
+    await page.goto(address(server))
+    await expect(page.get_by_role("heading", name="No worker reports")).to_be_visible()
+    await expect(page.locator("main")).to_contain_text("orderflow engine")
+    engine = page.get_by_role("list", name="Services").get_by_role("listitem").filter(has_text="Engine")
+    await expect(engine).to_contain_text("Not well")
+
+
+async def test_outages_pauses_and_refused_partitions_are_seen(
+    page: Page, server: LookupServer, database: asyncpg.Connection
+) -> None:
+    """With the command that mends them. What a worker says of itself is text, and nothing else."""
+    details = '{"outages_now": {"postgres": 6}, "refused": {"2": "the topic was created anew"}}'
+    await database.execute(WORKER, "a", "host-a", "outage", details)
+    await database.execute(WORKER, "b", MARKUP, "braked", "{}")
+    await page.goto(address(server))
+    alarms = page.get_by_role("list", name="Needs attention")
+    for told in (
+        "PostgreSQL does not answer · 6 failed tries",
+        "Partition 2 is refused · the topic was created anew",
+        "orderflow offsets reset",
+        "orderflow brake release",
+        MARKUP,
+    ):
+        await expect(alarms).to_contain_text(told)
+    await expect(page.get_by_role("status")).to_contain_text("Partition 2 is refused")
+    assert await page.locator("main img").count() == 0
+    assert await page.evaluate("window.injected") is None
+
+
+async def test_without_postgresql_the_page_says_what_is_missing(page: Page, server: LookupServer) -> None:
+    await page.goto(address(server))
+    await expect(page.get_by_role("table", name="Lag by partition")).to_be_visible()
+    await server.postgres.shut()
+    await expect(page.get_by_role("heading", name="PostgreSQL does not answer")).to_be_visible()
+    await expect(page.get_by_role("list", name="Services")).to_contain_text("not reachable")
+    await expect(live(page)).to_contain_text("Live")
+    await server.postgres.open()
+    await expect(page.get_by_role("table", name="Lag by partition")).to_be_visible()
+
+
+async def test_a_page_that_nobody_sees_lets_others_watch(page: Page, server: LookupServer) -> None:
+    """And one that finds no room comes in as soon as there is some."""
+    await page.goto(address(server))
+    await expect(live(page)).to_contain_text("Live")
+    other = await page.context.new_page()
+    await other.goto(address(server))
+    await expect(live(other)).to_contain_text("Reconnecting…")
+    await hide(page, hidden=True)
+    await expect(live(other)).to_contain_text("Live")
+    await hide(other, hidden=True)
+    await hide(page, hidden=False)
+    await expect(live(page)).to_contain_text("Live")
+
+
+async def test_the_plot_tells_the_values_under_the_pointer(page: Page, server: LookupServer) -> None:
+    await page.goto(address(server))
+    await expect(live(page)).to_contain_text("Live")
+    await page.get_by_role("img", name="Messages a second").hover()
+    moment = page.locator(".plot-moment").first
+    await expect(moment).to_contain_text(":")
+    await page.mouse.move(0, 0)
+    await expect(moment).to_be_empty()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_page_fits_a_phone_in_russian(
+    browser: Browser, server: LookupServer, database: asyncpg.Connection, scheme: str
+) -> None:
+    """Nothing sticks out of 390 pixels, however long a name is; the words are the reader's."""
+    details = '{"refused": {"2": "' + "x" * 300 + '"}, "messages": 123456789012}'
+    await database.execute(WORKER, "a", "h" * 200, "running", details)
+    context = await browser.new_context(
+        viewport={"width": 390, "height": 844},
+        locale="ru-RU",
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+    )
+    page = await context.new_page()
+    await page.goto(address(server))
+    for heading in ("Работа системы", "Поток", "Обработчики", "Отставание по разделам"):
+        await expect(page.get_by_role("heading", name=heading).first).to_be_visible()
+    await expect(live(page)).to_contain_text("На связи")
+    await expect(page.get_by_role("table", name="Обработчики")).to_contain_text("работает")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    await context.close()
