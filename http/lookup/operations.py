@@ -6,10 +6,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 from aiokafka.errors import KafkaError
 from msgspec import json
 
 from engine.lag import Lag, LagMeter, Position
+from engine.status import Counters
 from engine.topic_offsets import EARLIEST, TopicOffsets
 from lookup.health import Health, render_health
 from lookup.operations_store import OperationsStore, Stored
@@ -17,17 +19,7 @@ from lookup.store_reader import StoresUnavailable
 
 DEAD_AFTER_S = 2.5
 """A worker beats twice a second and its supervisor writes once a second: a heartbeat older than this is a late one."""
-_COUNTERS = (
-    "messages",
-    "inserted",
-    "changed",
-    "unchanged",
-    "rejected",
-    "batches",
-    "fenced",
-    "outages",
-    "cached",
-)
+_COUNTERS = [field.name for field in attrs.fields(Counters)]
 
 
 class Operations:

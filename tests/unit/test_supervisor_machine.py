@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from structlog.testing import capture_logs
 
 from engine.restart import CANNOT_START, RestartPolicy
-from engine.supervisor import CHECK_S, ChildSpec, Supervisor
+from engine.supervisor import CHECK_S, Child, ChildSpec, Supervisor
 from tests.support.memory_processes import MemoryProcess, MemoryProcesses
 from tests.support.virtual_time import VirtualLoop
 
@@ -49,9 +49,13 @@ class SupervisorMachine(RuleBasedStateMachine):
             patch.__enter__()
         specs = [ChildSpec(name, [name]) for name in CHILDREN]
         policy = RestartPolicy(restart_max, window_s)
-        self.supervisor = Supervisor(specs, policy, SHUTDOWN_TIMEOUT_S, heartbeat_timeout_s=HEARTBEAT_TIMEOUT_S)
+        self.reported_alive: dict[str, bool] = {}
+        self.supervisor = Supervisor(specs, policy, SHUTDOWN_TIMEOUT_S, self.report, HEARTBEAT_TIMEOUT_S)
         self.run = self.loop.create_task(self.supervisor.run())
         self.loop.pass_time()
+
+    async def report(self, children: list[Child]) -> None:
+        self.reported_alive = {child.spec.name: child.pid != 0 for child in children}
 
     def started(self, process: MemoryProcess) -> None:
         earliest, latest = self.due.pop(process.name)
@@ -96,8 +100,10 @@ class SupervisorMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data(), code=CODES)
     def die(self, data: st.DataObject, code: int) -> None:
-        self.running[data.draw(st.sampled_from(sorted(self.running)))].end(code)
+        name = data.draw(st.sampled_from(sorted(self.running)))
+        self.running[name].end(code)
         self.loop.pass_time()
+        assert not self.reported_alive[name], "a death is reported at once"
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), overdue=st.sampled_from([None, "write"]))
