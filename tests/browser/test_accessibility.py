@@ -11,6 +11,7 @@ from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.many_orders import store_many
+from tests.support.programs import Programs
 from tests.support.stored_orders import make_order, store_order
 
 WIDTHS = (1280, 390)
@@ -60,4 +61,19 @@ async def test_the_lookup_is_accessible(page: Page, server: LookupServer, databa
     await server.postgres.shut()
     await page.goto(root)
     await expect(page.locator("#result").get_by_text("cannot be listed right now")).to_be_visible()
+    await assert_accessible(page)
+
+
+async def test_the_operations_are_accessible(
+    page: Page, server: LookupServer, orderflow: Programs, settings: Settings
+) -> None:
+    """Before any worker has reported, and with workers at work."""
+    await page.goto(f"http://127.0.0.1:{server.port}/operations")
+    await expect(page.get_by_text("orderflow engine").first).to_be_visible()
+    await assert_accessible(page)
+
+    engine = await orderflow.start("engine", "--workers", "2")
+    await engine.wait_for("partition_opened", count=4)
+    await orderflow.run("publish", "50", "--invalid", "0.2")
+    await expect(page.get_by_text("worker-1").first).to_be_visible()
     await assert_accessible(page)
