@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "dlq": "orderflow.commands.dlq:dlq",
     "doctor": "orderflow.commands.doctor:doctor",
     "engine": "orderflow.commands.engine:engine",
+    "lag": "orderflow.commands.lag:lag",
     "migrate": "orderflow.commands.migrate:migrate",
     "offsets": "orderflow.commands.offsets:offsets",
     "publish": "orderflow.commands.publish:publish",

@@ -1,0 +1,86 @@
+"""`orderflow lag`: how far behind the engine is."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import attrs
+import click
+from aiokafka.errors import KafkaError
+from asyncpg import Connection
+from msgspec import json
+
+from engine.lag import Lag
+from orderflow.brokers import wait_for_topic
+from orderflow.database import with_postgres
+from orderflow.exits import Failed
+from orderflow.lag import LagReader
+from orderflow.settings import Settings, load_settings
+
+WATCH_S = 1.0
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="One array on standard output; with --watch, one a line.")
+def lag(watch: bool, as_json: bool) -> None:
+    """Show how far behind the engine is: by partition, in messages and in seconds.
+
+    The seconds are the age of the first message that waits. An unknown value is shown as a dash.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line
+    settings = load_settings()
+    with suppress(KeyboardInterrupt):  # the usual end of watching
+        asyncio.run(
+            with_postgres(settings, lambda connection: _show(connection, settings, watch=watch, as_json=as_json))
+        )
+
+
+async def _show(connection: Connection, settings: Settings, *, watch: bool, as_json: bool) -> None:
+    await wait_for_topic(settings, settings.kafka_topic)
+    reader = LagReader(settings)
+    try:
+        while True:
+            _print(await _read(reader, connection), as_json=as_json, with_time=watch)
+            if not watch:
+                return
+            await asyncio.sleep(WATCH_S)
+    finally:
+        await reader.close()
+
+
+async def _read(reader: LagReader, connection: Connection) -> list[Lag]:
+    try:
+        return await reader.read(connection)
+    except KafkaError as error:
+        raise Failed(f"Kafka did not tell its offsets: {type(error).__name__}") from None
+
+
+def _print(lags: list[Lag], *, as_json: bool, with_time: bool) -> None:
+    if as_json:
+        click.echo(json.encode([_as_told(lag) for lag in lags]))
+        return
+    if with_time:
+        click.echo(f"{datetime.now(UTC):%T} UTC")
+    for one in lags:
+        click.echo(
+            f"partition {one.partition}  {_number(one.messages)} messages  {_seconds(one.seconds)}  "
+            f"next offset {_number(one.next_offset)}  end {_number(one.end_offset)}"
+        )
+    messages = [one.messages for one in lags if one.messages is not None]
+    seconds = [one.seconds for one in lags if one.seconds is not None]
+    click.echo(f"in all  {sum(messages):,} messages  {_seconds(max(seconds, default=None))}")
+
+
+def _as_told(one: Lag) -> dict[str, int | float | None]:
+    told = attrs.asdict(one)
+    return {"partition": told.pop("partition"), "lag": told.pop("messages"), "lag_s": told.pop("seconds"), **told}
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _seconds(value: float | None) -> str:
+    return "– s" if value is None else f"{value:,.1f} s"
