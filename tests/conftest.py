@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 from redis.asyncio import Redis
 
@@ -20,6 +21,10 @@ from tests.support.isolation import connect, own_database, own_redis_db, own_top
 from tests.support.programs import Programs, marked
 
 pytest_plugins = ["tests.chaos.plugin"]
+
+# How long an example takes says something of the machine, and nothing of the code.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 # The user's own services must stay untouched: no setting of theirs reaches a test or a process that a test starts.
 for _name in [*variables(), *(name for name in os.environ if name.startswith("PG"))]:
