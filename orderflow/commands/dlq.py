@@ -10,11 +10,7 @@ import click
 from asyncpg import Connection
 from msgspec import json
 
-from engine.records import Place
-from engine.verdict import REFUSED_BY_DATABASE
-from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER
-from orderflow.database import with_postgres
-from orderflow.dead_letters import (
+from engine.dead_letter_list import (
     Selection,
     count_letters,
     describe_letter,
@@ -24,15 +20,17 @@ from orderflow.dead_letters import (
     state_of,
     summarise,
 )
+from engine.records import Place
+from handlers.moments import parse_moment
+from handlers.reasons import REASONS
+from orderflow.database import with_postgres
 from orderflow.exits import Failed
-from orderflow.moments import parse_moment
 from orderflow.replay import describe_counts, replay_letters
 from orderflow.settings import load_settings
 from orderflow.terminal import printable
 
 DEFAULT_MAXIMUM = 100
 MOST_LISTED = 100_000
-REASONS = (EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER, REFUSED_BY_DATABASE)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only

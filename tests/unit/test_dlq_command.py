@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.dead_letter_list import Selection, parse_place, state_of
+from handlers.moments import parse_moment
 from orderflow.commands.dlq import dlq
-from orderflow.dead_letters import Selection, parse_place, state_of
-from orderflow.moments import parse_moment
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 

@@ -13,6 +13,13 @@ from engine.dead_letter_headers import decode_headers
 from engine.dead_letter_store import TOO_LARGE
 from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Place
 
+ON_ITS_WAY_S = 3600
+"""A replay that the engine has not dealt with is waited for so long, and then counts as lost."""
+ON_ITS_WAY_NOW = f"""
+(resolved_at IS NULL AND replay_count > settled_count AND replayed_at IS NOT NULL
+ AND replayed_at > clock_timestamp() - make_interval(secs => {ON_ITS_WAY_S}))
+"""
+"""A condition on rows of `dead_letters`: the engine has yet to deal with a replay."""
 _PLACE = re.compile(r"(\d{1,10}):(\d{1,19})", re.ASCII)
 MATCHING = """
 topic = $1 AND ($2::text[] IS NULL OR reason = ANY($2)) AND ($3::text[] IS NULL OR subject = ANY($3))
