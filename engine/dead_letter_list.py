@@ -32,11 +32,18 @@ AND ($8::boolean OR resolved_at IS NULL)
 _LIST = f"""
 SELECT topic, partition, kafka_offset, failed_at, reason, subject, jsonb_array_length(errors) AS error_count,
        replay_count, replayed_at, published_at, publish_error, resolved_at
-FROM dead_letters WHERE {MATCHING} ORDER BY failed_at DESC, partition DESC, kafka_offset DESC LIMIT $9
+FROM dead_letters
+WHERE {MATCHING} AND ($10::timestamptz IS NULL OR (failed_at, partition, kafka_offset) < ($10, $11, $12))
+ORDER BY failed_at DESC, partition DESC, kafka_offset DESC LIMIT $9
 """
-_COUNT = f"SELECT reason, count(*) FROM dead_letters WHERE {MATCHING} GROUP BY reason ORDER BY 2 DESC, 1"
+_COUNT = f"""
+SELECT reason, count(*) FROM (SELECT reason FROM dead_letters WHERE {MATCHING} LIMIT $9) AS found
+GROUP BY reason ORDER BY 2 DESC, 1
+"""
 _PLACES = f"SELECT partition, kafka_offset FROM dead_letters WHERE {MATCHING}"
-_FIND = "SELECT * FROM dead_letters WHERE topic = $1 AND partition = $2 AND kafka_offset = $3"
+_FIND = f"""
+SELECT *, {ON_ITS_WAY_NOW} AS on_its_way FROM dead_letters WHERE topic = $1 AND partition = $2 AND kafka_offset = $3
+"""
 
 
 @attrs.frozen
@@ -82,14 +89,28 @@ def parse_place(text: str) -> Place:
     return place
 
 
-async def list_letters(connection: Connection, topic: str, selection: Selection, limit: int) -> list[Any]:
-    """Return rows of the letters, those that failed last first."""
-    return await connection.fetch(_LIST, *selection.parameters(topic), limit)
+@attrs.frozen
+class ListPlace:
+    """A place in the order of all lists, which is by the last failure, then by place, both descending."""
+
+    failed_at: datetime
+    partition: int
+    offset: int
 
 
-async def count_letters(connection: Connection, topic: str, selection: Selection) -> dict[str, int]:
-    """Return the number of letters by reason, the most frequent first."""
-    rows = await connection.fetch(_COUNT, *selection.parameters(topic))
+async def list_letters(
+    connection: Connection, topic: str, selection: Selection, limit: int, before: ListPlace | None = None
+) -> list[Any]:
+    """Return rows of the letters, those that failed last first; only those that come after `before` in that order."""
+    after = (None, None, None) if before is None else attrs.astuple(before)
+    return await connection.fetch(_LIST, *selection.parameters(topic), limit, *after)
+
+
+async def count_letters(
+    connection: Connection, topic: str, selection: Selection, most: int | None = None
+) -> dict[str, int]:
+    """Return the number of letters by reason, the most frequent first; only `most` letters are counted."""
+    rows = await connection.fetch(_COUNT, *selection.parameters(topic), most)
     return {row["reason"]: row["count"] for row in rows}
 
 
@@ -149,6 +170,7 @@ def describe_letter(letter: Any, *, payload: bool) -> dict[str, Any]:
         "publish_error": letter["publish_error"],
         "replay_count": letter["replay_count"],
         "replayed_at": letter["replayed_at"],
+        "on_its_way": letter["on_its_way"],
         "resolved_at": letter["resolved_at"],
         "batch_id": str(letter["batch_id"]),
         "consumer_group": letter["consumer_group"],

@@ -14,15 +14,13 @@ from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.dead_letter_headers import letter_headers
 from engine.dead_letter_store import TOO_LARGE, lock_waiting_letters, mark_published
-from engine.kafka_producer import KafkaProducer
+from engine.lazy_producer import LazyProducer
 from engine.postgres import Link, describe, is_outage
 from engine.status import Status
 
 POLL_S = 1.0
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
 SEND_DEADLINE_S = 20.0
-CLOSE_DEADLINE_S = 5.0
 LONGEST_PAUSE_S = 5.0
 SMALL_LETTER_BYTES = 64 * 1024
 """A topic that finds a letter of this size too large is out of order and is waited for; a larger one is set aside."""
@@ -53,12 +51,10 @@ class DeadLetterPublisher:
         self._topic = topic
         self._group = group
         self._dlq_topic = dlq_topic
-        self._options = producer_options
         self._link = link
         self._status = status
         self._backoff = backoff
-        self._producer: Any = None
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._producer = LazyProducer(producer_options, request_timeout_s=REQUEST_TIMEOUT_S, name="dead-letters-stop")
         self._wake = asyncio.Event()
         self._log = structlog.get_logger()
 
@@ -99,7 +95,7 @@ class DeadLetterPublisher:
             tries=attempt,
             next_try_s=round(delay_s, 2),
         )
-        self._drop_producer()
+        self._producer.drop()
         await asyncio.sleep(delay_s)
 
     async def publish_page(self) -> bool:
@@ -144,7 +140,7 @@ class DeadLetterPublisher:
         """Send letters at once; return each with what went wrong."""
         try:
             async with asyncio.timeout(SEND_DEADLINE_S):
-                producer = await self._started_producer()
+                producer = await self._producer.started()
                 outcomes = await asyncio.gather(*(self._send(producer, one) for one in letters), return_exceptions=True)
         except (KafkaError, OSError, TimeoutError) as error:
             return [(letter, error) for letter in letters]
@@ -168,38 +164,9 @@ class DeadLetterPublisher:
     def _place(self, letter: Any) -> dict[str, Any]:
         return {"topic": self._topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
 
-    async def _started_producer(self) -> Any:
-        if self._producer is None:
-            producer = KafkaProducer(
-                acks="all",
-                # An idempotent one would try for ever, and could not be stopped meanwhile.
-                enable_idempotence=False,
-                request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-                retry_backoff_ms=500,
-                max_request_size=MAX_REQUEST_BYTES,
-                **self._options,
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
-
-    def _drop_producer(self) -> None:
-        """Let go of the producer. It ends by itself, at the latest when what it still holds has expired."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            stop = asyncio.create_task(producer.stop(), name="dead-letters-stop")
-            self._stopping.add(stop)
-            stop.add_done_callback(self._stopping.discard)
-
     async def close(self) -> None:
         """Stop the producer, if it was ever started, and do not wait for long."""
-        self._drop_producer()
-        if self._stopping:
-            await asyncio.wait(self._stopping, timeout=CLOSE_DEADLINE_S)
+        await self._producer.close()
 
 
 def _letter_bytes(letter: Any) -> int:

@@ -15,6 +15,8 @@ from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck,
 from lookup.description import add_description
 from lookup.guarded_cache import GuardedCache
 from lookup.health import Check, Health
+from lookup.health import Health
+from lookup.letter_routes import add_dead_letters
 from lookup.middleware import add_headers, answer_errors
 from lookup.operations import Operations
 from lookup.operations_routes import OPERATIONS, add_operations_routes
@@ -38,6 +40,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
     add_description(application, page_files)
     add_routes(application)
     add_operations_routes(application)
+    add_dead_letters(application, options, connections)
 
     async def open_stores(application: web.Application) -> AsyncIterator[None]:
         async with _Stores(options, connections) as stores:

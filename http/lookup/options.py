@@ -45,6 +45,23 @@ class LookupOptions:
     search_connections: int = 2
     """How many searches and stories run at once, each on its own connection. One more waits, or gets 503."""
 
+    admin_token: str = attrs.field(default="", repr=False)
+    """What a request must present to do more than read. Empty: none may."""
+    letter_connections: int = 2
+    """How many requests read dead letters at once, each on a connection of its own."""
+    letter_shape_max_bytes: int = 1024 * 1024
+    """A dead letter's payload that is larger than this is not shown masked."""
+    letter_body_max_bytes: int = 2 * 1024 * 1024 + 1024
+    """How large the body of a request that mends a dead letter may be: a message of 1 MiB, written as a JSON string."""
+    letter_body_deadline_s: float = 10.0
+    """How long such a body may take to arrive."""
+    broker_deadline_s: float = 5.0
+    """The longest that Kafka may take to name its partitions, or to acknowledge what was sent."""
+    replay_max_letters: int = 1000
+    """How many dead letters one request sends again at most."""
+    replay_deadline_s: float = 20.0
+    """No more dead letters are sent again by a request that has taken so long."""
+
     batch_max_orders: int = 500
     """How many lookups one MGET or one SELECT answers at most."""
     waiting_max_orders: int = 10_000

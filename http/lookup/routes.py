@@ -12,7 +12,8 @@ from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_story import OrderStories
 from lookup.order_uid import parse_order_uid
-from lookup.search_query import WrongParameter, parse_search
+from lookup.query_parameters import WrongParameter
+from lookup.search_query import parse_search
 
 LOOKUP = web.AppKey("lookup", OrderLookup)
 SEARCH = web.AppKey("search", OrderSearch)

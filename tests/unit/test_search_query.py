@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lookup.cursor import parse_cursor, render_cursor
-from lookup.search_query import WrongParameter, parse_search
+from lookup.query_parameters import WrongParameter
+from lookup.search_query import parse_search
 
 from handlers.summaries import Place, Search
 
