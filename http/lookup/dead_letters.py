@@ -137,7 +137,7 @@ class DeadLetters:
         if run.refusals[NOT_ACKNOWLEDGED]:
             trouble = NOT_ACKNOWLEDGED
         outcome = Outcome(dict(done), dict(run.refusals), plan.total - done.total(), trouble)
-        log.info(events.LETTERS_REPLAYED, topic=self._topic, letters=done.total(), **attrs.asdict(outcome))
+        log.info(events.LETTERS_SENT_AGAIN, topic=self._topic, letters=done.total(), **attrs.asdict(outcome))
         return outcome
 
     def describe_plan(self, plan: Plan) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class DeadLetters:
         if letter["replay_count"] >= REPLAY_LIMIT:
             raise Refused("not_replayable", 409, why=AT_THE_LIMIT)
         sent = await self._send(letter, repeat(letter, forced=False))
-        log.info(events.LETTERS_REPLAYED, topic=self._topic, letters=1, replayed={letter["reason"]: 1}, left=0)
+        log.info(events.LETTERS_SENT_AGAIN, topic=self._topic, letters=1, replayed={letter["reason"]: 1}, left=0)
         # It was sent, whether or not this can be noted: sent again it is the same replay.
         with suppress(StoresUnavailable):
             await count_replays(self, self._topic, [letter])
