@@ -7,14 +7,16 @@ const DEADLINE_MS = 10_000;
  * nobody waits any more.
  * @param {string} path
  * @param {AbortSignal} signal
+ * @param {{method?: string, headers?: Object<string, string>, body?: string, deadlineMs?: number}} more
  * @returns {Promise<{response: Response, text: string}|null>}
  */
-export async function ask(path, signal) {
+export async function ask(path, signal, { headers = {}, deadlineMs = DEADLINE_MS, ...more } = {}) {
   try {
     const response = await fetch(path, {
-      headers: { Accept: "application/json" },
+      ...more,
+      headers: { Accept: "application/json", ...headers },
       cache: "no-store",
-      signal: AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
     });
     return { response, text: await response.text() };
   } catch (error) {

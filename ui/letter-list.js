@@ -1,0 +1,86 @@
+// A list of dead letters: a link a line, and a button for more of them.
+
+import { announce } from "./announcing.js";
+import { element } from "./elements.js";
+import { count, instant } from "./format.js";
+import { letterAddress } from "./letter-address.js";
+import { words } from "./letters-words.js";
+
+/**
+ * Returns the first page of a list, which grows at the touch of a button.
+ * @param {{letters: object[], next: string|null}} page
+ * @param {string} total How many there are all in all, as text.
+ * @param {Node|false} action What may be done with all of them.
+ * @param {(before: string) => Promise<import("./letter-requests.js").Answer>} more
+ */
+export function letterList(page, total, action, more) {
+  const lines = element("ol", { class: "lines" }, ...page.letters.map(line));
+  const foot = element("div", { class: "list-foot" });
+  const showRest = (next) => foot.replaceChildren(...(next === null ? [] : [moreButton(next, words.more)]));
+  const moreButton = (next, label) => {
+    const button = element("button", { type: "button", class: "secondary more" }, label);
+    button.addEventListener("click", async () => {
+      if (button.getAttribute("aria-busy") === "true") return;
+      button.setAttribute("aria-busy", "true");
+      const answer = await more(next);
+      const focused = document.activeElement === button;
+      const goesOn = answer.kind === "ok" ? append(answer.told) : offerAgain(next);
+      if (focused) goesOn?.focus();
+    });
+    return button;
+  };
+  const append = ({ letters, next }) => {
+    const added = letters.map(line);
+    lines.append(...added);
+    showRest(next);
+    announce(count(words.letters, added.length));
+    return added[0]?.firstChild;
+  };
+  const offerAgain = (next) => {
+    const again = moreButton(next, words.retry);
+    foot.replaceChildren(element("p", { role: "alert" }, words.moreFailed), again);
+    return again;
+  };
+  showRest(page.next);
+  return element(
+    "section",
+    { class: "list" },
+    element("header", { class: "list-title" }, element("h2", {}, words.heading, element("span", { class: "count" }, total)), action),
+    lines,
+    foot,
+  );
+}
+
+function line(letter) {
+  const place = `${letter.partition}:${letter.offset}`;
+  return element(
+    "li",
+    {},
+    element(
+      "a",
+      { class: "line letter-line", href: letterAddress(place) },
+      element("span", { class: "letter-reason" }, reasonName(letter.reason)),
+      element("span", { class: "letter-uid" }, letter.order_uid ?? element("em", {}, words.noUid)),
+      element("span", { class: "letter-failed" }, instant(new Date(letter.failed_at))),
+      element("span", { class: "letter-place" }, element("span", { class: "visually-hidden" }, `${words.place} `), place),
+      element("span", { class: "letter-numbers" }, numbers(letter)),
+      element("span", { class: "letter-state" }, stateBadge(letter)),
+    ),
+  );
+}
+
+function numbers({ error_count: errors, replay_count: replays }) {
+  return [count(words.errors, errors), ...(replays > 0 ? [count(words.replays, replays)] : [])].join(" · ");
+}
+
+/** Returns what a reason is called. */
+export function reasonName(reason) {
+  return words.reasons[reason] ?? reason;
+}
+
+/** Returns a badge that says what became of a letter. */
+export function stateBadge({ state, on_its_way: onItsWay }) {
+  const shown = onItsWay ? "on its way" : state;
+  const kinds = { resolved: "hit", "on its way": "hit", waiting: "miss" };
+  return element("span", { class: `badge ${kinds[shown] ?? "bad"}`, "data-state": shown }, words.states[shown] ?? shown);
+}
