@@ -4,6 +4,7 @@ import { tokenWasRefused } from "./admin-access.js";
 import { actionButton } from "./dialogs.js";
 import { element, icon } from "./elements.js";
 import { indent } from "./json.js";
+import { jsonTrouble } from "./json-trouble.js";
 import { placeOf } from "./letter-card.js";
 import { explain } from "./letter-errors.js";
 import { isJson } from "./letter-message.js";
@@ -27,10 +28,10 @@ export function mendingPanel(letter, { sent, cancel }) {
   let checked = null;
 
   const judge = () => {
-    const wrong = wrongPlace(field.value);
-    state.className = `mended-state ${wrong === null ? "right" : "wrong"}`;
-    state.replaceChildren(icon(wrong === null ? "check" : "warning"), wrong ?? words.jsonRight);
-    send.disabled = wrong !== null;
+    const trouble = jsonTrouble(field.value);
+    state.className = `mended-state ${trouble ? "wrong" : "right"}`;
+    state.replaceChildren(icon(trouble ? "warning" : "check"), trouble ? words.jsonWrong(trouble) : words.jsonRight);
+    send.disabled = trouble !== null;
     if (field.value !== checked) askToCheck();
   };
   const askToCheck = () => {
@@ -74,18 +75,6 @@ export function mendingPanel(letter, { sent, cancel }) {
 function startingText(letter) {
   const text = letter.payload ?? "";
   return isJson(text) ? indent(text) : text;
-}
-
-/** Returns null for JSON, else what to say of it. */
-function wrongPlace(text) {
-  try {
-    JSON.parse(text);
-    return null;
-  } catch (error) {
-    // Where it is stands in the message, and in each browser's own words.
-    const where = /line (\d+) column (\d+)/.exec(error.message);
-    return where ? words.jsonWrongAt(where[1], where[2]) : words.jsonWrong;
-  }
 }
 
 /** Returns what speaks against sending it. */
