@@ -81,6 +81,6 @@ export function reasonName(reason) {
 /** Returns a badge that says what became of a letter. */
 export function stateBadge({ state, on_its_way: onItsWay }) {
   const shown = onItsWay ? "on its way" : state;
-  const kinds = { resolved: "hit", "on its way": "hit", waiting: "miss" };
+  const kinds = { resolved: "hit", "on its way": "hit", waiting: "miss", published: "open" };
   return element("span", { class: `badge ${kinds[shown] ?? "bad"}`, "data-state": shown }, words.states[shown] ?? shown);
 }

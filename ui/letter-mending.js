@@ -23,7 +23,7 @@ export function mendingPanel(letter, { sent, cancel }) {
   const field = element("textarea", { id: "mended", spellcheck: "false", autocapitalize: "off", autocomplete: "off", rows: "22", wrap: "off", "aria-describedby": "mended-state" });
   field.value = startingText(letter);
   const state = element("p", { id: "mended-state", class: "mended-state", "aria-live": "polite" });
-  const findings = element("div", { class: "findings", role: "alert" });
+  const findings = element("div", { class: "findings", role: "alert" }, element("h4", {}, words.wrong), errorList(letter.errors));
   const send = actionButton([words.check], "action primary", () => proceed());
   let checked = null;
 
@@ -36,6 +36,7 @@ export function mendingPanel(letter, { sent, cancel }) {
   };
   const askToCheck = () => {
     checked = null;
+    send.className = "action primary";
     send.replaceChildren(words.check);
   };
   const proceed = async () => {
@@ -49,10 +50,14 @@ export function mendingPanel(letter, { sent, cancel }) {
     else {
       checked = payload;
       const doubts = doubtsOf(answer.told, letter);
-      findings.replaceChildren(...doubts);
       if (doubts.length === 0) await proceed();
-      else send.replaceChildren(words.sendAnyway);
+      else doubt(doubts);
     }
+  };
+  const doubt = (doubts) => {
+    showFindings(findings, doubts);
+    send.className = "action";
+    send.replaceChildren(words.sendAnyway);
   };
   field.addEventListener("input", judge);
   judge();
@@ -66,7 +71,7 @@ export function mendingPanel(letter, { sent, cancel }) {
       "div",
       { class: "mending-body" },
       element("div", { class: "mending-field" }, element("label", { for: "mended" }, words.mendLabel), field, state),
-      element("div", { class: "mending-side" }, element("h4", {}, words.wrong), errorList(letter.errors), findings),
+      findings,
     ),
     element("div", { class: "dialog-buttons" }, actionButton([words.cancel], "action", cancel), send),
   );
@@ -87,7 +92,13 @@ function errorList(errors) {
   return element("ul", { class: "letter-errors" }, ...errors.map(({ path, message }) => element("li", {}, element("code", {}, path || words.wholeMessage), " ", explain(message))));
 }
 
+function showFindings(findings, content) {
+  findings.className = "findings bad";
+  findings.replaceChildren(...content);
+  findings.scrollIntoView({ block: "nearest" });
+}
+
 function refuse(findings, answer) {
-  findings.replaceChildren(element("p", { class: "trouble" }, refusalText(answer)));
+  showFindings(findings, [element("p", { class: "trouble" }, refusalText(answer))]);
   if (answer.kind === "unauthorized") tokenWasRefused();
 }

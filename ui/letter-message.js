@@ -76,7 +76,7 @@ function linesOf(text, errors) {
   }
   const shown = lines.slice(0, MOST_LINES).map((line, number) => jsonLine(line, noted.get(number) ?? []));
   const left = lines.length - shown.length;
-  const list = element("div", { class: "json-lines", role: "group", "aria-labelledby": "message-title" }, ...shown);
+  const list = element("div", { class: "json-lines", role: "group", tabindex: "0", "aria-labelledby": "message-title" }, ...shown);
   return {
     element: element("div", {}, list, left > 0 && element("p", { class: "message-plain" }, count(words.linesLeft, left))),
     showError: (path) => {

@@ -20,7 +20,7 @@ import { refusalText, words } from "./letters-words.js";
  */
 export function letterView(masked, back, signal) {
   const place = placeOf(masked);
-  const outcome = element("div", { class: "outcome", hidden: "" });
+  const outcome = element("div", { class: "outcome", hidden: "", tabindex: "-1" });
   const trouble = element("p", { class: "trouble", role: "alert" });
   const card = element("div");
   const view = element("div", { class: "letter-view" }, back, outcome, trouble, card);
@@ -70,6 +70,7 @@ export function letterView(masked, back, signal) {
   const follow = async (sent, mended) => {
     outcome.hidden = false;
     outcome.scrollIntoView({ block: "nearest" });
+    outcome.focus({ preventScroll: true });
     try {
       const now = await followOutcome(outcome, place, sent, mended, signal);
       masked = now;
