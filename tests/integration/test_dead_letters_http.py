@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orderflow.orders import OrderGenerator
+from orderflow.services import ServiceSet
 from orderflow.settings import Address, Settings
 from tests.support.eventually import eventually
 from tests.support.letters import FAILED_AT, letters, message, store_letter
@@ -22,6 +23,7 @@ from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Running
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.topic import receive, send
+from tests.support.topic_admin import configure_topic
 
 TOKEN = "the admin's token"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
@@ -431,6 +433,58 @@ async def test_without_kafka_nothing_is_sent_and_that_is_said(
             assert (await get(server, "0/0"))[1]["replay_count"] == 0
             await proxy.open()
             await eventually(lambda: post(server, "replay", {"expected": 1}), lambda found: found[0] == 200)
+
+
+async def test_a_kafka_that_freezes_leaves_nothing_half_done(
+    settings: Settings, database: asyncpg.Connection, services: ServiceSet
+) -> None:
+    """The producer is there, the broker is silent: 503 that tells how many were sent, and afterwards it goes on."""
+    for offset in range(3):
+        await store_letter(database, settings, kafka_offset=offset)
+    async with lookup_server(settings, admin_token=TOKEN, broker_deadline_s=1.0, replay_max_letters=1) as server:
+        assert (await post(server, "replay", {"expected": 3}))[1]["left"] == 2
+        services.kafka.freeze()
+        for path, body in (("replay", {"expected": 2}), ("0/1/replay", {}), ("0/1/send", {"payload": "{}"})):
+            began = perf_counter()
+            assert await post(server, path, body) == (503, {"error": "kafka_unavailable"})
+            assert perf_counter() - began < 4
+        services.kafka.thaw()
+        await eventually(lambda: post(server, "replay", {"expected": 2}), lambda found: found[0] == 200)
+    assert sorted(letter["replay_count"] for letter in await letters(database)) == [0, 1, 1]
+
+
+async def test_what_the_broker_does_not_acknowledge_is_not_counted(
+    settings: Settings, database: asyncpg.Connection
+) -> None:
+    """503 that says so, for many, for one and for a mended one; afterwards all goes on.
+
+    A topic that is compacted takes no message without a key.
+    """
+    for offset in range(2):
+        await store_letter(database, settings, kafka_offset=offset, key=None)
+    async with lookup_server(settings, admin_token=TOKEN, broker_deadline_s=1.5) as server:
+        await configure_topic(settings, settings.kafka_topic, cleanup_policy="compact")
+        many = await post(server, "replay", {"expected": 2})
+        told = {"replayed": {}, "not_acknowledged": {"not_acknowledged": 2}, "left": 2}
+        assert many == (503, {"error": "not_acknowledged", **told})
+        for path, body in (("0/0/replay", {}), ("0/0/send", {"payload": "{}"})):
+            assert await post(server, path, body) == (503, {"error": "not_acknowledged"})
+        assert [letter["replay_count"] for letter in await letters(database)] == [0, 0]
+        await configure_topic(settings, settings.kafka_topic, cleanup_policy="delete")
+        sent = await eventually(lambda: post(server, "replay", {"expected": 2}), lambda found: found[0] == 200)
+        assert sent[1]["left"] == 0
+
+
+async def test_a_message_that_is_too_large_takes_no_other_along(
+    server: LookupServer, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """It is named, and stays; its neighbours are sent."""
+    for offset, size in enumerate((10, 30_000, 10)):
+        await store_letter(database, settings, kafka_offset=offset, payload=b"x" * size)
+    await configure_topic(settings, settings.kafka_topic, max_message_bytes="10000")
+    told = {"replayed": {"invalid_order": 2}, "not_acknowledged": {"message_too_large": 1}, "left": 1}
+    assert await post(server, "replay", {"expected": 3}) == (200, told)
+    assert [letter["replay_count"] for letter in await letters(database)] == [1, 0, 1]
 
 
 async def test_without_postgresql_lists_are_unavailable(server: LookupServer, settings: Settings) -> None:
