@@ -19,49 +19,7 @@ const never = new AbortController().signal;
  * @param {{sent: (place: string) => void, cancel: () => void}} then What follows.
  */
 export function mendingPanel(letter, { sent, cancel }) {
-  const place = placeOf(letter);
-  const field = element("textarea", { id: "mended", spellcheck: "false", autocapitalize: "off", autocomplete: "off", rows: "22", wrap: "off", "aria-describedby": "mended-state" });
-  field.value = startingText(letter);
-  const state = element("p", { id: "mended-state", class: "mended-state", "aria-live": "polite" });
-  const findings = element("div", { class: "findings", role: "alert" }, element("h4", {}, words.wrong), errorList(letter.errors));
-  const send = actionButton([words.check], "action primary", () => proceed());
-  let checked = null;
-
-  const judge = () => {
-    const trouble = jsonTrouble(field.value);
-    state.className = `mended-state ${trouble ? "wrong" : "right"}`;
-    state.replaceChildren(icon(trouble ? "warning" : "check"), trouble ? words.jsonWrong(trouble) : words.jsonRight);
-    send.disabled = trouble !== null;
-    if (field.value !== checked) askToCheck();
-  };
-  const askToCheck = () => {
-    checked = null;
-    send.className = "action primary";
-    send.replaceChildren(words.check);
-  };
-  const proceed = async () => {
-    const payload = field.value;
-    send.disabled = true;
-    const confirmed = payload === checked;
-    const answer = await (confirmed ? sendMended : checkMended)(place, payload, never);
-    send.disabled = false;
-    if (answer.kind !== "ok") refuse(findings, answer);
-    else if (confirmed) sent(placeOf(answer.told));
-    else {
-      checked = payload;
-      const doubts = doubtsOf(answer.told, letter);
-      if (doubts.length === 0) await proceed();
-      else doubt(doubts);
-    }
-  };
-  const doubt = (doubts) => {
-    showFindings(findings, doubts);
-    send.className = "action";
-    send.replaceChildren(words.sendAnyway);
-  };
-  field.addEventListener("input", judge);
-  judge();
-
+  const editor = new Editor(letter, sent);
   return element(
     "section",
     { class: "message mending", id: "message", "aria-labelledby": "mending-title" },
@@ -70,11 +28,83 @@ export function mendingPanel(letter, { sent, cancel }) {
     element(
       "div",
       { class: "mending-body" },
-      element("div", { class: "mending-field" }, element("label", { for: "mended" }, words.mendLabel), field, state),
-      findings,
+      element("div", {}, element("label", { for: "mended" }, words.mendLabel), editor.field, editor.state),
+      editor.findings,
     ),
-    element("div", { class: "dialog-buttons" }, actionButton([words.cancel], "action", cancel), send),
+    element("div", { class: "dialog-buttons" }, actionButton([words.cancel], "action", cancel), editor.send),
   );
+}
+
+class Editor {
+  /** The text that was checked last and may be sent as it is, whatever was found. */
+  checked = null;
+
+  constructor(letter, sent) {
+    this.letter = letter;
+    this.sent = sent;
+    this.field = element("textarea", {
+      id: "mended",
+      spellcheck: "false",
+      autocapitalize: "off",
+      autocomplete: "off",
+      rows: "22",
+      wrap: "off",
+      "aria-describedby": "mended-state",
+    });
+    this.field.value = startingText(letter);
+    this.state = element("p", { id: "mended-state", "aria-live": "polite" });
+    this.findings = element("div", { class: "findings", role: "alert" }, element("h4", {}, words.wrong), errorList(letter.errors));
+    this.send = actionButton([words.check], "action primary", () => this.proceed());
+    this.field.addEventListener("input", () => this.judge());
+    this.judge();
+  }
+
+  /** Says whether the text is JSON. One that has been changed has to be checked again. */
+  judge() {
+    const trouble = jsonTrouble(this.field.value);
+    this.state.className = `mended-state ${trouble ? "wrong" : "right"}`;
+    this.state.replaceChildren(icon(trouble ? "warning" : "check"), trouble ? words.jsonWrong(trouble) : words.jsonRight);
+    this.send.disabled = trouble !== null;
+    if (this.field.value === this.checked) return;
+    this.checked = null;
+    this.send.className = "action primary";
+    this.send.replaceChildren(words.check);
+  }
+
+  /** Checks the text, and sends it when nothing speaks against it, or when it has been checked before. */
+  async proceed() {
+    const payload = this.field.value;
+    const confirmed = payload === this.checked;
+    this.send.disabled = true;
+    const answer = await (confirmed ? sendMended : checkMended)(placeOf(this.letter), payload, never);
+    this.send.disabled = jsonTrouble(this.field.value) !== null;
+    if (answer.kind !== "ok") this.refuse(answer);
+    else if (confirmed) this.sent(placeOf(answer.told));
+    else await this.weigh(payload, doubtsOf(answer.told, this.letter));
+  }
+
+  async weigh(payload, doubts) {
+    if (payload !== this.field.value) return;
+    this.checked = payload;
+    if (doubts.length === 0) {
+      await this.proceed();
+      return;
+    }
+    this.find(doubts);
+    this.send.className = "action";
+    this.send.replaceChildren(words.sendAnyway);
+  }
+
+  refuse(answer) {
+    this.find([element("p", { class: "trouble" }, refusalText(answer))]);
+    if (answer.kind === "unauthorized") tokenWasRefused();
+  }
+
+  find(content) {
+    this.findings.className = "findings bad";
+    this.findings.replaceChildren(...content);
+    this.findings.scrollIntoView({ block: "nearest" });
+  }
 }
 
 function startingText(letter) {
@@ -90,15 +120,4 @@ function doubtsOf({ valid, errors, order_uid: uid, resolves }, letter) {
 
 function errorList(errors) {
   return element("ul", { class: "letter-errors" }, ...errors.map(({ path, message }) => element("li", {}, element("code", {}, path || words.wholeMessage), " ", explain(message))));
-}
-
-function showFindings(findings, content) {
-  findings.className = "findings bad";
-  findings.replaceChildren(...content);
-  findings.scrollIntoView({ block: "nearest" });
-}
-
-function refuse(findings, answer) {
-  showFindings(findings, [element("p", { class: "trouble" }, refusalText(answer))]);
-  if (answer.kind === "unauthorized") tokenWasRefused();
 }

@@ -19,69 +19,92 @@ import { refusalText, words } from "./letters-words.js";
  * @param {AbortSignal} signal Says when the letter is no longer shown.
  */
 export function letterView(masked, back, signal) {
-  const place = placeOf(masked);
-  const outcome = element("div", { class: "outcome", hidden: "", tabindex: "-1" });
-  const trouble = element("p", { class: "trouble", role: "alert" });
-  const card = element("div");
-  const view = element("div", { class: "letter-view" }, back, outcome, trouble, card);
-  let letter = masked;
-
-  const render = (shown) => {
-    letter = shown;
-    const message = messagePanel(letter, !isReadOnly() && revealButton());
-    card.replaceChildren(letterCard(letter, message, actions()));
-  };
-  const actions = () => {
-    if (isReadOnly() || letter.state === "resolved") return [];
-    const replay = actionButton([icon("again"), words.replay], "action", () => withToken(() => confirmReplay(place, (sent) => follow(sent, false))));
-    const mend = actionButton([icon("pencil"), words.mend], "action primary", () => withToken(() => whenRevealed(edit)));
-    return [replay, mend];
-  };
-  const revealButton = () => {
-    if (isRevealed(letter)) return actionButton([icon("eye"), words.hide], "action quiet", () => refocus(() => render(masked)));
-    return actionButton([icon("eye"), words.reveal], "action quiet", () =>
-      withToken(() => whenRevealed((revealed) => refocus(() => render(revealed)))),
-    );
-  };
-  /** Rendering takes the focused button away: the focus goes to the one in its place. */
-  const refocus = (act) => {
-    act();
-    card.querySelector(".message-head .quiet").focus();
-  };
-  const whenRevealed = async (then) => {
-    trouble.textContent = "";
-    const answer = isRevealed(letter) ? { kind: "ok", told: letter } : await fetchRevealed(place, signal);
-    if (answer.kind === "ok") {
-      then(answer.told);
-      return;
-    }
-    if (answer.kind === "unauthorized") tokenWasRefused();
-    trouble.textContent = refusalText(answer);
-  };
-  const edit = (revealed) => {
-    const cancel = () => render(letter);
-    const sent = (where) => {
-      render(masked);
-      follow(where, true);
-    };
-    card.querySelector("#message").replaceWith(mendingPanel(revealed, { sent, cancel }));
-    card.querySelector("textarea").focus();
-  };
-  const follow = async (sent, mended) => {
-    outcome.hidden = false;
-    outcome.scrollIntoView({ block: "nearest" });
-    outcome.focus({ preventScroll: true });
-    try {
-      const now = await followOutcome(outcome, place, sent, mended, signal);
-      masked = now;
-      render(now);
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
-  };
-
-  document.addEventListener("token-forgotten", () => render(masked), { signal });
-  render(masked);
+  const view = new LetterView(masked, signal);
   announce(words.found);
-  return view;
+  return element("div", { class: "letter-view" }, back, view.outcome, view.trouble, view.card);
+}
+
+class LetterView {
+  constructor(masked, signal) {
+    this.masked = masked;
+    this.place = placeOf(masked);
+    this.signal = signal;
+    this.outcome = element("div", { class: "outcome", hidden: "", tabindex: "-1" });
+    this.trouble = element("p", { class: "trouble", role: "alert" });
+    this.card = element("div");
+    document.addEventListener("token-forgotten", () => this.render(this.masked), { signal });
+    this.render(masked);
+  }
+
+  render(letter) {
+    this.letter = letter;
+    const message = messagePanel(letter, !isReadOnly() && this.revealButton());
+    this.card.replaceChildren(letterCard(letter, message, this.actions()));
+  }
+
+  actions() {
+    if (isReadOnly() || this.letter.state === "resolved") return [];
+    const replay = () => confirmReplay(this.place, (sent) => this.follow(sent, false));
+    const mend = () => this.whenRevealed((revealed) => this.edit(revealed));
+    return [
+      actionButton([icon("again"), words.replay], "action", () => withToken(replay)),
+      actionButton([icon("pencil"), words.mend], "action primary", () => withToken(mend)),
+    ];
+  }
+
+  revealButton() {
+    const button = (label, act) => actionButton([icon("eye"), label], "action quiet", act);
+    if (isRevealed(this.letter)) return button(words.hide, () => this.renderAndFocus(this.masked));
+    const reveal = () => this.whenRevealed((revealed) => this.renderAndFocus(revealed));
+    return button(words.reveal, () => withToken(reveal));
+  }
+
+  /** Rendering takes the focused button away: the focus goes to the one in its place. */
+  renderAndFocus(letter) {
+    this.render(letter);
+    this.card.querySelector(".message-head .quiet").focus();
+  }
+
+  async whenRevealed(then) {
+    this.trouble.textContent = "";
+    const answer = isRevealed(this.letter) ? { kind: "ok", told: this.letter } : await this.unlessGone(fetchRevealed(this.place, this.signal));
+    if (answer?.kind === "ok") then(answer.told);
+    else if (answer) {
+      if (answer.kind === "unauthorized") tokenWasRefused();
+      this.trouble.textContent = refusalText(answer);
+    }
+  }
+
+  edit(revealed) {
+    const sent = (where) => {
+      this.render(this.masked);
+      this.follow(where, true);
+    };
+    const cancel = () => {
+      this.render(this.letter);
+      this.card.querySelector(".letter-actions .primary").focus();
+    };
+    this.card.querySelector("#message").replaceWith(mendingPanel(revealed, { sent, cancel }));
+    this.card.querySelector("textarea").focus();
+  }
+
+  async follow(sent, mended) {
+    this.outcome.hidden = false;
+    this.outcome.scrollIntoView({ block: "nearest" });
+    this.outcome.focus({ preventScroll: true });
+    const now = await this.unlessGone(followOutcome(this.outcome, this.place, sent, mended, this.signal));
+    if (!now) return;
+    this.masked = now;
+    this.render(now);
+  }
+
+  /** Returns what is waited for; null when the letter is no longer shown. */
+  async unlessGone(awaited) {
+    try {
+      return await awaited;
+    } catch (error) {
+      if (this.signal.aborted) return null;
+      throw error;
+    }
+  }
 }

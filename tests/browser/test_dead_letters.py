@@ -288,6 +288,11 @@ async def test_the_keyboard_is_enough(page: Page, server: LookupServer, letter: 
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await expect(button(page, "Replay")).to_be_focused()
+    await button(page, "Mend and send").press("Enter")
+    await enter_token(page)
+    await expect(page.get_by_label("The whole message")).to_be_focused()
+    await button(page, "Cancel").press("Enter")
+    await expect(button(page, "Mend and send")).to_be_focused()
 
 
 async def test_a_letter_fits_a_phone_in_russian(
