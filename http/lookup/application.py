@@ -15,7 +15,6 @@ from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck,
 from lookup.description import add_description
 from lookup.guarded_cache import GuardedCache
 from lookup.health import Check, Health
-from lookup.health import Health
 from lookup.letter_routes import add_dead_letters
 from lookup.middleware import add_headers, answer_errors
 from lookup.operations import Operations

@@ -9,6 +9,7 @@ from playwright.async_api import Browser, Page, expect
 
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
+from tests.support.eventually import consumed
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.many_orders import store_many
 from tests.support.programs import Programs
@@ -76,4 +77,25 @@ async def test_the_operations_are_accessible(
     await engine.wait_for("partition_opened", count=4)
     await orderflow.run("publish", "50", "--invalid", "0.2")
     await expect(page.get_by_text("worker-1").first).to_be_visible()
+    await assert_accessible(page)
+
+
+async def test_the_dead_letters_are_accessible(
+    page: Page, server: LookupServer, orderflow: Programs, database: asyncpg.Connection
+) -> None:
+    """Before there are any, the list, and one letter with its errors at their places."""
+    root = f"http://127.0.0.1:{server.port}/dead-letters"
+    await page.goto(root)
+    await expect(page.locator("main")).to_contain_text("No dead letters")
+    await assert_accessible(page)
+
+    await orderflow.start("engine", "--workers", "1")
+    await orderflow.run("publish", "20", "--invalid", "1", "--seed", "3")
+    await consumed(database, 20)
+    await page.goto(root)
+    await expect(page.get_by_role("link", name=":").first).to_be_visible()
+    await assert_accessible(page)
+    row = await database.fetchrow("SELECT partition, kafka_offset FROM dead_letters WHERE reason = 'invalid_order'")
+    await page.goto(f"{root}?letter={row['partition']}:{row['kafka_offset']}")
+    await expect(page.get_by_role("article")).to_be_visible()
     await assert_accessible(page)

@@ -19,6 +19,7 @@ from tests.support.stored_orders import make_order, store_order
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 FINISHES_WITHIN_S = 120
+TOKEN = "a-test's-token"
 EXAMPLE = "b563feb7b2b84b6test"
 """The uid that the description gives as an example."""
 
@@ -45,11 +46,12 @@ async def test_the_server_keeps_to_its_description(
     """Schemathesis asks for everything that is described, in every way that is allowed and in many that are not."""
     await store_order(database, make_order(OrderGenerator(5), order_uid=EXAMPLE))
     await store_many(database, "many-", 300)
-    server = await orderflow.start("serve")
+    server = await orderflow.start("serve", ADMIN_TOKEN=TOKEN)
     url = (await server.wait_for("http_listening"))["url"]
     tester = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),
         *("--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--seed", "1", "--no-color"),
+        *("--header", f"Authorization: Bearer {TOKEN}"),
         *("--exclude-path", "/operations/events"),  # an answer without an end
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
