@@ -11,6 +11,7 @@ dead letters, the batch's own row) → the handler's follow-up. What can go wron
 
 import asyncio
 import random
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -57,7 +58,7 @@ class Identity:
     group: str
     topic: str
     worker: str
-    host: str
+    host: str = attrs.field(factory=socket.gethostname)
 
 
 class BatchWriter(Generic[T]):

@@ -12,9 +12,9 @@ class BrakeLimits:
     A share of 1 never engages it.
     """
 
-    share: float
-    window: int
-    pause_s: float
+    share: float = 0.5
+    window: int = 1000
+    pause_s: float = 60.0
 
 
 class Brake:

@@ -15,13 +15,14 @@ class RewriteBatch(Exception):
 
 
 class Handler(Protocol[T]):
-    """The application's side of a worker."""
+    """The application's side of a worker. A handler that inherits from it has to write two methods only."""
 
     def handle_message(self, record: Record) -> T | Rejected:
         """Decode and validate one record. Bad data is a value: this never raises for what a record contains."""
 
-    def subject(self, value: T) -> str | None:
+    def subject(self, value: T) -> str | None:  # noqa: ARG002
         """Return what an accepted value is about (a key, say), for the dead letter that PostgreSQL may make of it."""
+        return None
 
     async def handle_batch(self, connection: Connection, batch: Batch[T]) -> Written:
         """Write the accepted records of a batch inside the open transaction.
@@ -30,5 +31,6 @@ class Handler(Protocol[T]):
         the engine tells an outage from refused data.
         """
 
-    async def batch_committed(self, batch: Batch[T], written: Written) -> None:
+    async def batch_committed(self, batch: Batch[T], written: Written) -> None:  # noqa: ARG002
         """Follow up on a committed batch (cache, logs). It must neither raise nor wait for long."""
+        return

@@ -70,7 +70,7 @@ def finding_by_key(options: dict[str, Any]) -> dict[str, Any]:
 
 def with_server_settings(options: Mapping[str, Any], **settings: str) -> dict[str, Any]:
     """Return options of asyncpg with more settings for the session."""
-    return {**options, "server_settings": {**options["server_settings"], **settings}}
+    return {**options, "server_settings": {**options.get("server_settings", {}), **settings}}
 
 
 class Link:

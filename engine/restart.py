@@ -32,7 +32,7 @@ class RestartPolicy:
     than half of the window together: a child that dies at every start must not outlast the policy by being waited for.
     """
 
-    def __init__(self, restart_max: int, window_s: float, backoff: Backoff | None = None) -> None:
+    def __init__(self, restart_max: int = 10, window_s: float = 60.0, backoff: Backoff | None = None) -> None:
         self._restart_max = restart_max
         self._window_s = window_s
         share_s = window_s / 2 / max(1, restart_max)

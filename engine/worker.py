@@ -48,21 +48,25 @@ T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
 MAX_REFUSED_TOLD = 20
 LEAVE_S = 5.0
+SHUTDOWN_TIMEOUT_S = 30.0
 
 
 @attrs.frozen(kw_only=True)
 class WorkerOptions:
-    """What a worker needs to know. Times are in seconds, sizes in bytes."""
+    """What a worker needs to know. Times are in seconds, sizes in bytes.
+
+    `kafka_options` and `postgres_options` are keyword arguments of every aiokafka client and of `asyncpg.connect`.
+    """
 
     identity: Identity
     dlq_topic: str
     kafka_options: dict[str, Any]
     postgres_options: dict[str, Any]
-    batch_max_records: int
-    batch_max_bytes: int
-    backoff: Backoff
-    shutdown_timeout_s: float
-    brake: BrakeLimits
+    batch_max_records: int = 1000
+    batch_max_bytes: int = 8 * 1024 * 1024
+    backoff: Backoff = Backoff()
+    shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
+    brake: BrakeLimits = BrakeLimits()
 
 
 class Worker(Generic[T]):
@@ -75,7 +79,7 @@ class Worker(Generic[T]):
         self,
         options: WorkerOptions,
         handler: Handler[T],
-        status: Status,
+        status: Status | None = None,
         background: Sequence[Callable[[], Awaitable[None]]] = (),
         close: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
@@ -84,7 +88,7 @@ class Worker(Generic[T]):
         self._background = background
         self._close_application = close
         self._stopping = asyncio.Event()
-        self._status = status
+        self._status = status or Status()
         self._table = PartitionTable()
         self._log = structlog.get_logger()
         identity, postgres = options.identity, options.postgres_options

@@ -7,12 +7,13 @@ import sys
 import attrs
 import click
 
+from engine.processes import supervise
 from engine.restart import RestartPolicy
-from engine.supervisor import ChildSpec, Supervisor
+from engine.supervisor import ChildSpec
+from orderflow.connections import postgres_options
 from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
 from orderflow.settings import Settings, load_settings
-from orderflow.worker_reports import WorkerReports
 
 
 @click.command()
@@ -36,17 +37,11 @@ async def _supervise(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     if not await ready_before(stop, settings):
         return 0
-    reports = WorkerReports(settings)
-    supervisor = Supervisor(
-        [
-            ChildSpec(f"worker-{index}", (sys.executable, "-m", "orderflow", "worker", "--index", str(index)))
-            for index in range(settings.effective_workers)
-        ],
-        RestartPolicy(settings.restart_max, settings.restart_window_s),
-        settings.shutdown_timeout_s,
-        reports.report,
+    specs = [
+        ChildSpec(f"worker-{index}", (sys.executable, "-m", "orderflow", "worker", "--index", str(index)))
+        for index in range(settings.effective_workers)
+    ]
+    policy = RestartPolicy(settings.restart_max, settings.restart_window_s)
+    return await supervise(
+        specs, postgres_options(settings), policy=policy, shutdown_timeout_s=settings.shutdown_timeout_s
     )
-    try:
-        return await supervisor.run()
-    finally:
-        await reports.close(supervisor.children)

@@ -1,16 +1,14 @@
 """`orderflow worker`: one worker process, as the supervisor starts it."""
 
-import gc
-import socket
 import sys
 
 import click
-import uvloop
 
 from engine.backoff import Backoff
 from engine.batch_writer import Identity
 from engine.brake import BrakeLimits
 from engine.postgres import Link
+from engine.processes import run_worker
 from engine.status import Status
 from engine.worker import Worker, WorkerOptions
 from handlers.cache import OrderCache
@@ -22,8 +20,6 @@ from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.logs import configure_logging
 from orderflow.settings import Settings, load_settings
 
-GC_THRESHOLDS = (100_000, 50, 100)
-
 
 @click.command(hidden=True)
 @click.option("--index", type=click.IntRange(0), required=True)
@@ -32,12 +28,7 @@ def worker(index: int) -> None:
     settings = load_settings()
     name = f"worker-{index}"
     configure_logging(settings, component="worker", worker=name)
-    # What was imported lives as long as the process, and orders hold no cycles: with the default thresholds the
-    # collector takes more of a worker's time than decoding does.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    sys.exit(uvloop.run(_run(settings, index, name)))
+    sys.exit(run_worker(lambda: _run(settings, index, name)))
 
 
 async def _run(settings: Settings, index: int, name: str) -> int:
@@ -51,7 +42,7 @@ async def _run(settings: Settings, index: int, name: str) -> int:
     if index == 0 and settings.cache_warm_orders:
         background.append(WarmUp(cache, warm_link, settings.cache_warm_orders).run)
     options = WorkerOptions(
-        identity=Identity(settings.kafka_group_id, settings.kafka_topic, name, socket.gethostname()),
+        identity=Identity(settings.kafka_group_id, settings.kafka_topic, name),
         dlq_topic=settings.kafka_dlq_topic,
         kafka_options=kafka_options(settings),
         postgres_options=postgres,

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import attrs
 
-from orderflow.logs import DeferredLines
+from engine.logs import DeferredLines
 
 
 @attrs.define(slots=False)

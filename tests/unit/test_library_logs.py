@@ -4,7 +4,7 @@ import logging
 
 from structlog.testing import capture_logs
 
-from orderflow.logs import MAX_KINDS, QUIET_S, LibraryHandler
+from engine.logs import MAX_KINDS, QUIET_S, LibraryHandler
 
 
 class Clock:

@@ -12,10 +12,9 @@ from msgspec import json
 
 from engine.postgres import Link, describe
 from engine.supervisor import Child
-from orderflow.connections import postgres_options
-from orderflow.settings import Settings
 
 DEADLINE_S = 3.0
+CONNECT_S = 2.0
 _UPSERT = """
 INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - make_interval(secs => $9), $10::text::jsonb)
@@ -29,8 +28,8 @@ _FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - interval '1 day' OR 
 class WorkerReports:
     """Upserts a row a worker; an outage of PostgreSQL is waited out in silence, the workers report it themselves."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._link = Link({**postgres_options(settings, "orderflow supervisor"), "timeout": 2}, DEADLINE_S)
+    def __init__(self, postgres_options: dict[str, Any]) -> None:
+        self._link = Link({**postgres_options, "timeout": CONNECT_S}, DEADLINE_S)
         self._host = socket.gethostname()
         self._log = structlog.get_logger()
 

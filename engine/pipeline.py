@@ -1,0 +1,73 @@
+"""A pipeline as a program of its own: one topic, one handler, a supervisor with its workers.
+
+`python -m some.module` is the supervisor; it starts `python -m some.module worker-0` and so on.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from engine.backoff import Backoff
+from engine.batch_writer import Identity
+from engine.brake import BrakeLimits
+from engine.handler import Handler
+from engine.logs import configure_logging
+from engine.postgres import with_server_settings
+from engine.processes import run_worker, supervise
+from engine.supervisor import ChildSpec
+from engine.worker import Worker, WorkerOptions
+
+T = TypeVar("T")
+WRONG_USAGE = 2
+
+
+@attrs.frozen(kw_only=True)
+class Pipeline(Generic[T]):
+    """A topic, the consumer group that reads it, the topic of its dead letters, and the handler of its messages.
+
+    `kafka_options` and `postgres_options` are keyword arguments of every aiokafka client and of `asyncpg.connect`.
+    """
+
+    topic: str
+    group: str
+    dlq_topic: str
+    handler: Handler[T]
+    kafka_options: dict[str, Any]
+    postgres_options: dict[str, Any]
+    workers: int = 2
+    backoff: Backoff = Backoff()
+    brake: BrakeLimits = BrakeLimits()
+
+
+def run(pipeline: Pipeline[Any], module: str, arguments: Sequence[str]) -> int:
+    """Run the supervisor, or the worker that `arguments` (those of the command line) name. Returns the exit code.
+
+    Both run in the foreground until SIGTERM or Ctrl-C, drain, and return 0; 1 after a failure, 2 for wrong arguments.
+    """
+    names = [f"worker-{index}" for index in range(pipeline.workers)]
+    match list(arguments):
+        case []:
+            configure_logging(component="supervisor")
+            specs = [ChildSpec(name, (sys.executable, "-m", module, name)) for name in names]
+            return asyncio.run(supervise(specs, pipeline.postgres_options))
+        case [name] if name in names:
+            configure_logging(component="worker", worker=name)
+            return run_worker(lambda: _work(pipeline, name))
+        case _:
+            print(f"{module} takes no arguments", file=sys.stderr)
+            return WRONG_USAGE
+
+
+async def _work(pipeline: Pipeline[Any], name: str) -> int:
+    options = WorkerOptions(
+        identity=Identity(pipeline.group, pipeline.topic, name),
+        dlq_topic=pipeline.dlq_topic,
+        kafka_options=pipeline.kafka_options,
+        postgres_options=with_server_settings(pipeline.postgres_options, application_name=f"{pipeline.group} {name}"),
+        backoff=pipeline.backoff,
+        brake=pipeline.brake,
+    )
+    return await Worker(options, pipeline.handler).run()
