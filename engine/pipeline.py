@@ -52,7 +52,7 @@ def run(pipeline: Pipeline[Any], module: str, arguments: Sequence[str]) -> int:
         case []:
             configure_logging(component="supervisor")
             specs = [ChildSpec(name, (sys.executable, "-m", module, name)) for name in names]
-            return asyncio.run(supervise(specs, pipeline.postgres_options))
+            return asyncio.run(supervise(specs, pipeline.postgres_options, group=pipeline.group, topic=pipeline.topic))
         case [name] if name in names:
             configure_logging(component="worker", worker=name)
             return run_worker(lambda: _work(pipeline, name))

@@ -19,11 +19,17 @@ async def supervise(
     specs: Sequence[ChildSpec],
     postgres_options: dict[str, Any],
     *,
+    group: str,
+    topic: str,
     policy: RestartPolicy | None = None,
     shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
 ) -> int:
-    """Keep the workers running until SIGTERM, and their state in the table `workers`. Returns the exit code."""
-    reports = WorkerReports(with_server_settings(postgres_options, application_name="orderflow supervisor"))
+    """Keep the workers running until SIGTERM, and their state in the table `workers`. Returns the exit code.
+
+    `group` and `topic` are what the workers consume, and in which consumer group.
+    """
+    options = with_server_settings(postgres_options, application_name="orderflow supervisor")
+    reports = WorkerReports(options, group, topic)
     supervisor = Supervisor(specs, policy or RestartPolicy(), shutdown_timeout_s, reports.report)
     try:
         return await supervisor.run()

@@ -16,8 +16,9 @@ from engine.supervisor import Child
 DEADLINE_S = 3.0
 CONNECT_S = 2.0
 _UPSERT = """
-INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - make_interval(secs => $9), $10::text::jsonb)
+INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details,
+                     consumer_group, topic)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() - make_interval(secs => $9), $10::text::jsonb, $11, $12)
 ON CONFLICT (worker_id) DO UPDATE
 SET pid = excluded.pid, state = excluded.state, partitions = excluded.partitions, restarts = excluded.restarts,
     started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, details = excluded.details
@@ -28,7 +29,8 @@ _FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - interval '1 day' OR 
 class WorkerReports:
     """Upserts a row a worker; an outage of PostgreSQL is waited out in silence, the workers report it themselves."""
 
-    def __init__(self, postgres_options: dict[str, Any]) -> None:
+    def __init__(self, postgres_options: dict[str, Any], group: str, topic: str) -> None:
+        self._consumer = (group, topic)
         self._link = Link({**postgres_options, "timeout": CONNECT_S}, DEADLINE_S)
         self._host = socket.gethostname()
         self._log = structlog.get_logger()
@@ -72,4 +74,5 @@ class WorkerReports:
             child.started_at,
             time.monotonic() - child.heard_s if alive else 0.0,
             json.encode(beat.details if beat is not None else {}).decode(),
+            *self._consumer,
         )

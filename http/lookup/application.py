@@ -92,19 +92,14 @@ class _Stores:
 
     def _make_health(self, pool: "asyncpg.Pool[asyncpg.Record]", deadline_s: float) -> tuple[BrokerCheck, Health]:
         options, connections = self._options, self._connections
+        consumer = (connections.kafka_topic, connections.kafka_group)
         broker = BrokerCheck(connections.kafka, connections.kafka_topic, deadline_s)
         checks: dict[str, Check] = {
             "postgresql": StoreCheck(pool, deadline_s),
             "redis": CacheCheck(self._redis),
             "kafka": broker,
-            "engine": EngineCheck(pool, deadline_s, options.heartbeat_max_age_s),
-            "dead_letters": DeadLetterCheck(
-                pool,
-                deadline_s,
-                connections.kafka_topic,
-                connections.kafka_group,
-                options.dead_letter_max_wait_s,
-            ),
+            "engine": EngineCheck(pool, deadline_s, *consumer, options.heartbeat_max_age_s),
+            "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
         }
         return broker, Health(checks, deadline_s=deadline_s)
 

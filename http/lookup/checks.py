@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING})
 """States in which a worker consumes, or would if there were anything to consume."""
+# An empty group is told by a supervisor that is older than that column.
 _WORKERS = """
 SELECT state, (details -> 'refused')::text AS refused FROM workers
-WHERE heartbeat_at > now() - make_interval(secs => $1) ORDER BY state
+WHERE heartbeat_at > now() - make_interval(secs => $1)
+  AND ((topic = $2 AND consumer_group = $3) OR consumer_group = '') ORDER BY state
 """
 # Those that the topic cannot take for their size are marked, and do not wait.
 _WAITING = """
@@ -50,16 +52,22 @@ class StoreCheck:
 
 
 class EngineCheck:
-    """At least one worker, on any machine, has lately said that it works, and none has had to refuse a partition."""
+    """At least one worker, on any machine, has lately said that it works, and none has had to refuse a partition.
 
-    def __init__(self, pool: "Pool", deadline_s: float, heartbeat_max_age_s: float) -> None:
+    The workers of other pipelines, which may share the database, are not asked.
+    """
+
+    def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str, heartbeat_max_age_s: float) -> None:
         self._pool = pool
         self._deadline_s = deadline_s
+        self._consumer = (topic, group)
         self._heartbeat_max_age_s = heartbeat_max_age_s
 
     async def __call__(self) -> Mapping[str, Any]:
         """Return the number of living workers by state. Raises `Unwell`."""
-        rows = await _fetch(self._pool, _WORKERS, self._heartbeat_max_age_s, deadline_s=self._deadline_s)
+        rows = await _fetch(
+            self._pool, _WORKERS, self._heartbeat_max_age_s, *self._consumer, deadline_s=self._deadline_s
+        )
         workers = Counter(row["state"] for row in rows)
         if not workers:
             raise Unwell(f"no worker was heard within {self._heartbeat_max_age_s:g} s")

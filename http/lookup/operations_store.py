@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 FORGOTTEN_AFTER_S = 60
 """A worker that was not heard for so long, and has no supervisor that says why, is not shown any more."""
 MAX_WORKERS = 500
+# An empty group is told by a supervisor that is older than that column.
 _WORKERS = """
 SELECT worker_id, worker, host, pid, state, partitions, restarts, started_at, details::text AS details,
        greatest(extract(epoch FROM clock_timestamp() - heartbeat_at), 0)::float8 AS heartbeat_age_s
-FROM workers WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $1)
-ORDER BY host, worker, worker_id LIMIT $2
+FROM workers
+WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $3)
+  AND ((consumer_group = $1 AND topic = $2) OR consumer_group = '')
+ORDER BY host, worker, worker_id LIMIT $4
 """
 _POSITIONS = """
 SELECT partition, next_offset, last_timestamp FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
@@ -60,7 +63,7 @@ class OperationsStore:
 
     async def _read(self, connection: "Connection") -> Stored:
         async with asyncio.timeout(self._deadline_s):
-            workers = await connection.fetch(_WORKERS, FORGOTTEN_AFTER_S, MAX_WORKERS)
+            workers = await connection.fetch(_WORKERS, *self._consumer, FORGOTTEN_AFTER_S, MAX_WORKERS)
             positions = await connection.fetch(_POSITIONS, *self._consumer)
             now_s: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
             first = self._window.first_to_read(now_s)

@@ -43,5 +43,10 @@ async def _supervise(settings: Settings) -> int:
     ]
     policy = RestartPolicy(settings.restart_max, settings.restart_window_s)
     return await supervise(
-        specs, postgres_options(settings), policy=policy, shutdown_timeout_s=settings.shutdown_timeout_s
+        specs,
+        postgres_options(settings),
+        group=settings.kafka_group_id,
+        topic=settings.kafka_topic,
+        policy=policy,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
     )

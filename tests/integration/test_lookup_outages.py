@@ -208,6 +208,24 @@ async def test_health_says_which_part_is_not_well(server: LookupServer, database
     assert perf_counter() - began < 2
 
 
+async def test_workers_of_another_pipeline_do_not_count(
+    server: LookupServer, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """They share the database; whether orders are consumed is what their own workers say."""
+
+    async def engine_is_well() -> bool:
+        async with server.client.get("/healthz") as answer:
+            return bool((await answer.json())["checks"]["engine"]["status"] == "ok")
+
+    worker = "INSERT INTO workers VALUES ($1, 'worker-0', 'host', 1, $2, '{0}', 0, now(), now(), '{}', $3, $4)"
+    own = (settings.kafka_group_id, settings.kafka_topic)
+    await database.execute(worker, "theirs", "idle", "page-views-writer", "page-views")
+    assert not await engine_is_well()
+    await database.execute(worker, "ours", "idle", *own)
+    await database.execute("""UPDATE workers SET details = '{"refused": {"3": "…"}}' WHERE worker_id = 'theirs'""")
+    assert await engine_is_well()
+
+
 async def test_health_says_when_a_partition_is_refused_or_dead_letters_wait(
     server: LookupServer, settings: Settings, database: asyncpg.Connection
 ) -> None:

@@ -159,6 +159,13 @@ async def test_a_worker_that_is_dead_or_silent_is_shown_as_dead_and_one_long_gon
     assert found["d"]["restarts"] == 2
 
 
+async def test_workers_of_another_pipeline_are_not_shown(server: LookupServer, database: asyncpg.Connection) -> None:
+    for worker_id in ("ours", "theirs"):
+        await database.execute(WORKER, worker_id, "idle", 0, "{}")
+    await database.execute("UPDATE workers SET consumer_group = 'page-views-writer' WHERE worker_id = 'theirs'")
+    assert [worker["worker_id"] for worker in (await snapshot(server))["workers"]] == ["ours"]
+
+
 async def test_what_troubles_a_worker_is_told(server: LookupServer, database: asyncpg.Connection) -> None:
     details = '{"outages_now": {"redis": 4}, "refused": {"1": "it was deleted"}, "since_commit_s": 12.5}'
     await database.execute(WORKER, "w", "running", 1, details)
