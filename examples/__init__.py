@@ -1,0 +1,1 @@
+"""Pipelines of other things than orders, on the package engine alone."""

@@ -1,0 +1,33 @@
+"""What the pipeline is made of, and where its services are: the variables of orderflow, with the same defaults."""
+
+import os
+from typing import Any
+
+from engine.pipeline import Pipeline
+from examples.page_views.handler import PageViewHandler
+
+
+def _setting(name: str, default: str) -> str:
+    return os.environ.get(name) or default
+
+
+# Whatever else asyncpg.connect takes goes here (ssl, for one), and whatever aiokafka's clients take goes below.
+POSTGRES: dict[str, Any] = {
+    "host": _setting("POSTGRES_HOST", "127.0.0.1"),
+    "port": int(_setting("POSTGRES_PORT", "55432")),
+    "database": _setting("POSTGRES_DATABASE", "order_service"),
+    "user": _setting("POSTGRES_USER", "orderflow"),
+    "password": _setting("POSTGRES_PASSWORD", "orderflow"),
+}
+KAFKA: dict[str, Any] = {"bootstrap_servers": _setting("KAFKA_BROKERS", "127.0.0.1:59092").split(",")}
+# Not KAFKA_TOPIC: where that is set, it names the topic of orders.
+TOPIC = _setting("PAGE_VIEWS_TOPIC", "page-views")
+
+PIPELINE = Pipeline(
+    topic=TOPIC,
+    group=f"{TOPIC}-writer",
+    dlq_topic=f"{TOPIC}-dlq",
+    handler=PageViewHandler(),
+    kafka_options=KAFKA,
+    postgres_options=POSTGRES,
+)
