@@ -5,11 +5,17 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
-from aiokafka.errors import AuthenticationFailedError, KafkaError, SaslAuthenticationFailed
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 from orderflow.connections import kafka_options
 from orderflow.exits import CannotStart, Failed
-from orderflow.settings import Settings
+from orderflow.settings import Address, Settings
+from orderflow.tls import certificate_refusal, is_answered_in_plain, speaks_tls
 
 TRY_TIMEOUT_S = 5.0
 RETRY_DELAY_S = 0.5
@@ -64,13 +70,14 @@ async def wait_for_broker(settings: Settings) -> set[str]:
             if clock() + RETRY_DELAY_S > deadline:
                 brokers = ",".join(settings.kafka_bootstrap)
                 raise Failed(
-                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: check KAFKA_BROKERS ({brokers})"
+                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: check KAFKA_BROKERS ({brokers}) "
+                    f"and KAFKA_SECURITY_PROTOCOL ({settings.kafka_security_protocol})"
                 ) from None
             await asyncio.sleep(RETRY_DELAY_S)
 
 
 async def check_login(settings: Settings) -> None:
-    """Raise `CannotStart` if the first broker refuses the login: aiokafka's clients report that as "no connection"."""
+    """Raise `CannotStart` if the first broker will never let us in: aiokafka's clients report "no connection"."""
     options: dict[str, Any] = {**kafka_options(settings)}
     del options["bootstrap_servers"]
     address = settings.kafka_brokers[0]
@@ -78,10 +85,26 @@ async def check_login(settings: Settings) -> None:
         async with asyncio.timeout(TRY_TIMEOUT_S):
             connection = await create_conn(address.host, address.port, **options)
         connection.close()
-    except (AuthenticationFailedError, SaslAuthenticationFailed):
+    except (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError):
         raise CannotStart(
-            f"Kafka refused the login of {settings.kafka_sasl_username!r}: "
-            "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
+            f"Kafka refused the login of {settings.kafka_sasl_username!r}: check KAFKA_SASL_USERNAME, "
+            f"KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM ({settings.kafka_sasl_mechanism})"
         ) from None
-    except (KafkaError, OSError):
-        return
+    except (KafkaError, OSError) as error:
+        if refusal := await _refusal(settings, address, error):
+            raise CannotStart(refusal) from None
+
+
+async def _refusal(settings: Settings, address: Address, error: BaseException) -> str | None:
+    """Return what is wrong with the encryption; None if that is not what failed."""
+    protocol = settings.kafka_security_protocol
+    if reason := certificate_refusal(error):
+        return (
+            f"Kafka's certificate is not accepted ({reason}): check KAFKA_SSL_CAFILE, "
+            f"and that the certificate names {address.host}"
+        )
+    if is_answered_in_plain(error):
+        return f"Kafka speaks no TLS at {address}: check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL ({protocol})"
+    if not protocol.endswith("SSL") and await speaks_tls(address.host, address.port):
+        return f"Kafka speaks TLS at {address}: set KAFKA_SECURITY_PROTOCOL ({protocol}) to SSL or SASL_SSL"
+    return None

@@ -15,14 +15,15 @@ _KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_k
 
 
 def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
-    if settings.postgres_ssl_mode == "disable":
+    mode, root = settings.postgres_ssl_mode, settings.postgres_ssl_root_cert
+    if mode == "disable":
         return False
-    if not settings.postgres_ssl_root_cert:
-        return (
-            settings.postgres_ssl_mode if settings.postgres_ssl_mode != "verify-full" else ssl.create_default_context()
-        )
-    context = _trusting(settings.postgres_ssl_root_cert, "POSTGRES_SSL_ROOT_CERT")
-    context.check_hostname = settings.postgres_ssl_mode == "verify-full"
+    if mode == "prefer" or (mode == "require" and not root):
+        return mode
+    if not root:
+        return ssl.create_default_context()
+    context = _trusting(root, "POSTGRES_SSL_ROOT_CERT")
+    context.check_hostname = mode == "verify-full"
     return context
 
 

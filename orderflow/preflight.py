@@ -16,9 +16,11 @@ from orderflow.connections import postgres_options, redis_client
 from orderflow.exits import CannotStart, Failed
 from orderflow.migrations import TABLE, latest_version
 from orderflow.settings import Settings
+from orderflow.tls import certificate_refusal, is_answered_in_plain, speaks_tls
 
 RETRY_DELAY_S = 0.5
 _UNDEFINED_TABLE = "42P01"
+_TLS_REJECTED = "rejected SSL upgrade"
 
 
 async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
@@ -64,19 +66,17 @@ async def check_schema(settings: Settings) -> bool:
     wanted = latest_version()
     try:
         connection = await asyncpg.connect(**postgres_options(settings))
-    except Exception as error:
-        if is_refusal_to_connect(error):
-            raise CannotStart(_postgres_refusal(settings, error)) from None
-        if isinstance(error, asyncpg.PostgresError | OSError | TimeoutError | asyncpg.InterfaceError):
-            return False
-        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if refusal := refusal_of_postgres(settings, error):
+            raise CannotStart(refusal) from None
+        return False
     try:
         version = await connection.fetchval(f"SELECT max(version) FROM {TABLE}", timeout=5)
     except asyncpg.PostgresError as error:
         if error.sqlstate == _UNDEFINED_TABLE:
             raise CannotStart("the database has no schema yet: run `orderflow migrate`") from None
-        if is_refusal_to_connect(error):
-            raise CannotStart(_postgres_refusal(settings, error)) from None
+        if refusal := refusal_of_postgres(settings, error):
+            raise CannotStart(refusal) from None
         if is_outage(error):
             return False
         raise
@@ -91,12 +91,27 @@ async def check_schema(settings: Settings) -> bool:
     return True
 
 
-def _postgres_refusal(settings: Settings, error: BaseException) -> str:
+def refusal_of_postgres(settings: Settings, error: BaseException) -> str | None:
+    """Return why PostgreSQL does not let us in, and what mends it; None for an error that waiting may mend."""
+    if reason := certificate_refusal(error):
+        return (
+            f"PostgreSQL's certificate is not accepted ({reason}): "
+            f"check POSTGRES_SSL_ROOT_CERT and POSTGRES_HOST ({settings.postgres_host})"
+        )
+    if _TLS_REJECTED in str(error):
+        return "PostgreSQL speaks no TLS: give it a certificate (ssl = on), or set POSTGRES_SSL_MODE to prefer"
+    if not is_refusal_to_connect(error):
+        return None
     match getattr(error, "sqlstate", ""):
         case "3D000":
             return f"PostgreSQL has no database {settings.postgres_database!r}: create it, or check POSTGRES_DATABASE"
         case "42501":
             return f"PostgreSQL user {settings.postgres_user!r} lacks permissions on the schema: grant them"
+        case "28000":
+            return (
+                f"PostgreSQL does not let {settings.postgres_user!r} in from here: check POSTGRES_USER, "
+                f"POSTGRES_SSL_MODE ({settings.postgres_ssl_mode}) and its pg_hba.conf"
+            )
         case _:
             return (
                 f"PostgreSQL refused the login of {settings.postgres_user!r}: check POSTGRES_USER and POSTGRES_PASSWORD"
@@ -120,11 +135,28 @@ async def check_redis(settings: Settings) -> bool:
         if "DB index" in str(error):
             raise CannotStart(f"Redis has no database {settings.redis_db}: check REDIS_DB") from None
         return False
-    except (RedisError, OSError, TimeoutError):
+    except (RedisError, OSError) as error:
+        if refusal := await _redis_refusal(settings, error):
+            raise CannotStart(refusal) from None
         return False
     finally:
         await redis.aclose()
     return True
+
+
+async def _redis_refusal(settings: Settings, error: BaseException) -> str | None:
+    """Return what is wrong with the encryption; None if that is not what failed."""
+    address = settings.redis_address
+    if reason := certificate_refusal(error):
+        return (
+            f"Redis's certificate is not accepted ({reason}): check REDIS_ADDR ({address}) and "
+            "the system's trust store, or name a PEM file with SSL_CERT_FILE"
+        )
+    if is_answered_in_plain(error):
+        return f"Redis speaks no TLS at {address}: check REDIS_ADDR and REDIS_TLS (true)"
+    if not settings.redis_tls and await speaks_tls(address.host or "127.0.0.1", address.port):
+        return f"Redis speaks TLS at {address}: set REDIS_TLS to true, or check REDIS_ADDR"
+    return None
 
 
 async def _wait_for_topics(settings: Settings) -> None:

@@ -180,8 +180,9 @@ class Settings:
 
     def postgres_url(self) -> str:
         """Return the database as a URL for dbmate. It holds the password: never print it."""
-        mode = "disable" if self.postgres_ssl_mode == "disable" else self.postgres_ssl_mode
-        root = f"&sslrootcert={quote(self.postgres_ssl_root_cert, safe='')}" if self.postgres_ssl_root_cert else ""
+        mode, root = self.postgres_ssl_mode, ""
+        if self.postgres_ssl_root_cert and mode in {"require", "verify-full"}:
+            root = f"&sslrootcert={quote(self.postgres_ssl_root_cert, safe='')}"
         host = f"[{self.postgres_host}]" if ":" in self.postgres_host else self.postgres_host
         return (
             f"postgres://{quote(self.postgres_user, safe='')}:{quote(self.postgres_password, safe='')}"
@@ -213,6 +214,10 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         )
     if settings.kafka_dlq_topic == settings.kafka_topic:
         raise SettingError(f"KAFKA_DLQ_TOPIC must differ from KAFKA_TOPIC (it is {settings.kafka_topic!r})")
+    protocol = settings.kafka_security_protocol
+    if protocol.startswith("SASL") and not (settings.kafka_sasl_username and settings.kafka_sasl_password):
+        unset = "KAFKA_SASL_PASSWORD" if settings.kafka_sasl_username else "KAFKA_SASL_USERNAME"
+        raise SettingError(f"{unset} must be set when KAFKA_SECURITY_PROTOCOL is {protocol}")
     return settings
 
 

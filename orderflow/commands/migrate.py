@@ -10,6 +10,7 @@ from orderflow.connections import postgres_options
 from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.exits import CannotStart, Failed
 from orderflow.migrations import latest_version, migrations_directory
+from orderflow.preflight import refusal_of_postgres
 from orderflow.settings import Settings, load_settings
 
 _RETRY_S = 0.5
@@ -45,13 +46,11 @@ async def wait_for_postgres(settings: Settings) -> None:
     while True:
         try:
             connection = await asyncpg.connect(**postgres_options(settings))
-        except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError):
-            raise CannotStart(
-                f"PostgreSQL refused the login of {settings.postgres_user!r}: check POSTGRES_USER and POSTGRES_PASSWORD"
-            ) from None
         except asyncpg.InvalidCatalogNameError:
             return
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        except (OSError, asyncpg.PostgresError) as error:
+            if refusal := refusal_of_postgres(settings, error):
+                raise CannotStart(refusal) from None
             if time.monotonic() + _RETRY_S > deadline:
                 raise Failed(
                     f"PostgreSQL did not answer on {settings.postgres_host}:{settings.postgres_port} within "

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -43,10 +44,14 @@ class _Connection:
 
 
 class TcpProxy:
-    """Forwards TCP connections to one address, well, until a test says otherwise. `open` mends everything."""
+    """Forwards TCP connections to one address, well, until a test says otherwise. `open` mends everything.
 
-    def __init__(self, host: str, port: int, listen_on: int = 0) -> None:
+    With `tls` it is where the clients' encryption ends: the service is spoken to in plain.
+    """
+
+    def __init__(self, host: str, port: int, listen_on: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._target = (host, port)
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._flowing = {way: asyncio.Event() for way in Way}
@@ -69,7 +74,7 @@ class TcpProxy:
         for flowing in self._flowing.values():
             flowing.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._tls)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
@@ -189,9 +194,11 @@ class TcpProxy:
 
 
 @asynccontextmanager
-async def tcp_proxy(host: str, port: int, listen_on: int = 0) -> AsyncIterator[TcpProxy]:
+async def tcp_proxy(
+    host: str, port: int, listen_on: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[TcpProxy]:
     """Provide an open proxy in front of an address, on a free port or a given one, and close it afterwards."""
-    proxy = TcpProxy(host, port, listen_on)
+    proxy = TcpProxy(host, port, listen_on, tls)
     await proxy.open()
     try:
         yield proxy

@@ -1,0 +1,279 @@
+"""PostgreSQL, Redis and Kafka over TLS and with a login: all works, and what does not fit is said in one line.
+
+PostgreSQL and Kafka are real and end their TLS themselves. In front of Valkey, whose embedded build has no TLS, a proxy
+of the test does.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from orderflow.connections import kafka_options, postgres_options
+from orderflow.dbmate import find_dbmate, run_dbmate
+from orderflow.exits import CannotStart
+from orderflow.migrations import migrations_directory
+from orderflow.services import free_ports
+from orderflow.services.service import silent
+from orderflow.settings import Settings, parse_settings
+from tests.support import postgresql_with_openssl
+from tests.support.endpoints import Endpoints
+from tests.support.eventually import eventually
+from tests.support.isolation import connect, unique
+from tests.support.programs import Finished, Programs, Running
+from tests.support.secure_services import PASSWORDS, USER, SecureServices, secure_services
+
+WRONG = "not-the-secret-5"
+Changes = Callable[[SecureServices], dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecureServices]:
+    """Provide the services, with a database that is migrated."""
+    if postgresql_with_openssl.package() is None:
+        pytest.skip("there is no PostgreSQL with OpenSSL for this machine")
+    async with secure_services(tmp_path_factory.mktemp("secure")) as services:
+        url = parse_settings({**services.environment, "POSTGRES_DATABASE": "migrated"}).postgres_url()
+        await run_dbmate(await find_dbmate(silent), url, migrations_directory(), "up")
+        yield services
+
+
+@pytest.fixture
+def environment(secured: SecureServices) -> dict[str, str]:
+    """Reach the secured services, with a database and topics that are not there yet."""
+    topic = unique("orders")
+    return {
+        **secured.environment,
+        "POSTGRES_DATABASE": unique("orderflow_test"),
+        "KAFKA_TOPIC": topic,
+        "KAFKA_DLQ_TOPIC": f"{topic}-dlq",
+        "KAFKA_GROUP_ID": f"{topic}-group",
+        "HTTP_ADDR": f"127.0.0.1:{free_ports(1)[0]}",
+        "START_TIMEOUT_S": "20",
+    }
+
+
+def assert_secrets_are_kept(texts: Iterable[str]) -> None:
+    everything = "\n".join(texts)
+    assert not [secret for secret in (*PASSWORDS.values(), WRONG) if secret in everything]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mechanism"),
+    [
+        ("SSL", "PLAIN"),
+        ("SASL_SSL", "PLAIN"),
+        ("SASL_SSL", "SCRAM-SHA-256"),
+        ("SASL_SSL", "SCRAM-SHA-512"),
+        ("SASL_PLAINTEXT", "PLAIN"),
+        ("SASL_PLAINTEXT", "SCRAM-SHA-256"),
+    ],
+)
+async def test_orders_go_all_the_way_over_secured_connections(
+    orderflow: Programs, environment: dict[str, str], secured: SecureServices, protocol: str, mechanism: str
+) -> None:
+    """Migrated, published, stored, cached, looked up over HTTP, and rejected: on no connection in plain."""
+    environment |= {
+        "KAFKA_SECURITY_PROTOCOL": protocol,
+        "KAFKA_SASL_MECHANISM": mechanism,
+        "KAFKA_BROKERS": secured.kafka[protocol],
+    }
+    said = [await succeed(orderflow, "migrate"), await succeed(orderflow, "topics", "create")]
+    engine, server = await start(orderflow)
+    published = await succeed(orderflow, "publish", "20")
+    uids = published.lines[1:-1]
+    await succeed(orderflow, "publish", "1", "--invalid", "1")
+    await engine.wait_for("dead_letter_published")
+    assert len(uids) == 20
+    async with ClientSession(f"http://{environment['HTTP_ADDR']}") as client:
+        for uid in uids:
+            assert await looked_up(client, uid) == "hit"
+    assert await unencrypted_sessions(environment) == 0
+    assert await engine.stop() == 0
+    assert await server.stop() == 0
+    said += [published]
+    assert_secrets_are_kept([*(one.stdout + one.stderr for one in said), *engine.stderr_lines, *server.stderr_lines])
+
+
+async def start(orderflow: Programs) -> tuple[Running, Running]:
+    engine = await orderflow.start("engine", "--workers", "1")
+    server = await orderflow.start("serve")
+    await engine.wait_for("partition_opened", count=4)
+    await server.wait_for("http_listening")
+    return engine, server
+
+
+async def succeed(orderflow: Programs, *arguments: str) -> Finished:
+    finished = await orderflow.run(*arguments)
+    assert finished.returncode == 0, finished.stderr
+    return finished
+
+
+async def looked_up(client: ClientSession, uid: str) -> str:
+    """Return whether the order came from the cache (`hit` or `miss`), waiting until it has been consumed."""
+
+    async def ask() -> tuple[int, str, Any]:
+        async with client.get(f"/order/{uid}") as answer:
+            return answer.status, answer.headers.get("X-Cache", ""), await answer.json()
+
+    status, cache, order = await eventually(ask, lambda found: found[0] == 200 and found[1] == "hit")
+    assert (status, order["order_uid"]) == (200, uid)
+    return cache
+
+
+async def unencrypted_sessions(environment: dict[str, str]) -> int:
+    """Return how many sessions of the test's database are not encrypted. There are sessions."""
+    connection = await connect(environment)
+    try:
+        encrypted = await connection.fetch(
+            "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname = $1 AND usename = $2",
+            environment["POSTGRES_DATABASE"],
+            USER,
+        )
+    finally:
+        await connection.close()
+    assert len(encrypted) > 2
+    return sum(not row["ssl"] for row in encrypted)
+
+
+async def test_the_doctor_finds_secured_services_well(orderflow: Programs) -> None:
+    """It uses the same settings, and reaches the addresses that Kafka advertises."""
+    await succeed(orderflow, "migrate")
+    await succeed(orderflow, "topics", "create")
+    told = await orderflow.run("doctor")
+    assert told.returncode == 0, told.stdout
+
+
+@pytest.mark.parametrize("mode", ["prefer", "require", "verify-full"])
+@pytest.mark.parametrize("authority", ["authority", ""])
+async def test_every_mode_of_tls_reaches_postgresql(
+    orderflow: Programs, environment: dict[str, str], secured: SecureServices, mode: str, authority: str
+) -> None:
+    """Each does for the program and for dbmate. Without a file of its own, verify-full asks the system's trust store."""
+    root = str(secured.certificates.authority) if authority else ""
+    environment |= {"POSTGRES_SSL_MODE": mode, "POSTGRES_SSL_ROOT_CERT": root}
+    await succeed(orderflow, "migrate")
+    await succeed(orderflow, "dlq", "list")
+
+
+async def test_prefer_does_without_tls_where_there_is_none(
+    orderflow: Programs, environment: dict[str, str], template: str, endpoints: Endpoints
+) -> None:
+    """A server that has no TLS is spoken to in plain by `prefer`, and refused by `require`."""
+    if endpoints.embedded is None:
+        pytest.skip("whether this run's PostgreSQL has TLS is not known")
+    environment |= {**endpoints.environment, "POSTGRES_DATABASE": template}
+    for command in (["migrate"], ["dlq", "list"]):
+        preferred = await orderflow.run(*command, POSTGRES_SSL_MODE="prefer")
+        assert preferred.returncode == 0, preferred.stderr
+        required = await orderflow.run(*command, POSTGRES_SSL_MODE="require")
+        assert required.returncode == 3
+        assert "POSTGRES_SSL_MODE" in last_line(required)
+
+
+def last_line(finished: Finished) -> str:
+    return finished.stderr.splitlines()[-1]
+
+
+POSTGRES: dict[str, tuple[Changes, str]] = {
+    "another authority": (
+        lambda services: {"POSTGRES_SSL_ROOT_CERT": str(services.certificates.stranger)},
+        "POSTGRES_SSL_ROOT_CERT",
+    ),
+    "another name": (lambda _: {"POSTGRES_HOST": "localhost"}, "POSTGRES_HOST (localhost)"),
+    "no TLS": (lambda _: {"POSTGRES_SSL_MODE": "disable"}, "POSTGRES_SSL_MODE (disable)"),
+    "another password": (lambda _: {"POSTGRES_PASSWORD": WRONG}, "POSTGRES_PASSWORD"),
+    "no such file": (lambda _: {"POSTGRES_SSL_ROOT_CERT": "/no/such/file"}, "POSTGRES_SSL_ROOT_CERT"),
+}
+REDIS: dict[str, tuple[Changes, str]] = {
+    "another authority": (lambda services: {"SSL_CERT_FILE": str(services.certificates.stranger)}, "SSL_CERT_FILE"),
+    "no TLS": (lambda _: {"REDIS_TLS": "false"}, "REDIS_TLS"),
+    "TLS on a plain port": (lambda services: {"REDIS_ADDR": services.plain_redis}, "REDIS_TLS"),
+    "another password": (lambda _: {"REDIS_PASSWORD": WRONG}, "REDIS_PASSWORD"),
+    "another user": (lambda _: {"REDIS_USERNAME": "nobody"}, "REDIS_USERNAME"),
+}
+KAFKA: dict[str, tuple[Changes, str]] = {
+    "another authority": (
+        lambda services: {"KAFKA_SSL_CAFILE": str(services.certificates.stranger)},
+        "KAFKA_SSL_CAFILE",
+    ),
+    "another authority for the system": (
+        lambda services: {"KAFKA_SSL_CAFILE": "", "SSL_CERT_FILE": str(services.certificates.stranger)},
+        "KAFKA_SSL_CAFILE",
+    ),
+    "no such file": (lambda _: {"KAFKA_SSL_CAFILE": "/no/such/file"}, "KAFKA_SSL_CAFILE"),
+    "no TLS": (lambda _: {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}, "KAFKA_SECURITY_PROTOCOL (PLAINTEXT)"),
+    "a login without TLS": (
+        lambda _: {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"},
+        "KAFKA_SECURITY_PROTOCOL (SASL_PLAINTEXT)",
+    ),
+    "another password": (lambda _: {"KAFKA_SASL_PASSWORD": WRONG}, "KAFKA_SASL_PASSWORD"),
+    "another password, in plain": (
+        lambda _: {"KAFKA_SASL_PASSWORD": WRONG, "KAFKA_SASL_MECHANISM": "PLAIN"},
+        "KAFKA_SASL_PASSWORD",
+    ),
+    "another user": (lambda _: {"KAFKA_SASL_USERNAME": "nobody"}, "KAFKA_SASL_USERNAME"),
+    "no user": (lambda _: {"KAFKA_SASL_USERNAME": ""}, "KAFKA_SASL_USERNAME must be set"),
+}
+
+
+async def refused(orderflow: Programs, command: list[str], changes: dict[str, str], told: str) -> None:
+    """Expect exit code 3 at once, however long a service would be waited for, and one line that names the setting."""
+    ended = await orderflow.run(*command, timeout_s=15, **{"POSTGRES_DATABASE": "migrated"} | changes)
+    assert ended.returncode == 3, ended.stderr
+    assert told in last_line(ended)
+    assert_secrets_are_kept([ended.stdout, ended.stderr])
+
+
+@pytest.mark.parametrize("command", ["migrate", "serve"])
+@pytest.mark.parametrize("what", POSTGRES)
+async def test_what_postgresql_does_not_take_is_refused(
+    orderflow: Programs, secured: SecureServices, what: str, command: str
+) -> None:
+    """Neither waited for nor tried without TLS."""
+    changes, told = POSTGRES[what]
+    await refused(orderflow, [command], changes(secured), told)
+
+
+@pytest.mark.parametrize("what", REDIS)
+async def test_what_redis_does_not_take_is_refused(orderflow: Programs, secured: SecureServices, what: str) -> None:
+    """Neither waited for nor tried without TLS."""
+    changes, told = REDIS[what]
+    await refused(orderflow, ["serve"], changes(secured), told)
+
+
+@pytest.mark.parametrize("command", [["topics", "create"], ["engine"], ["publish", "1"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("what", KAFKA)
+async def test_what_kafka_does_not_take_is_refused(
+    orderflow: Programs, secured: SecureServices, what: str, command: list[str]
+) -> None:
+    """Neither waited for nor tried without TLS."""
+    changes, told = KAFKA[what]
+    await refused(orderflow, command, changes(secured), told)
+
+
+async def test_a_login_that_is_missing_is_told_of_after_the_wait(
+    orderflow: Programs, secured: SecureServices
+) -> None:
+    """A broker that hangs up on who does not log in looks like one that starts: exit 1, and the setting is named."""
+    changes = {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT", "KAFKA_BROKERS": secured.kafka["SASL_PLAINTEXT"]}
+    ended = await orderflow.run("topics", "create", START_TIMEOUT_S="2", **changes)
+    assert ended.returncode == 1
+    assert "KAFKA_SECURITY_PROTOCOL (PLAINTEXT)" in last_line(ended)
+
+
+async def test_tls_on_a_plain_port_of_kafka_is_told_of(orderflow: Programs, secured: SecureServices) -> None:
+    """The broker hangs up on what it takes for nonsense: the setting is named, at the latest after the wait."""
+    changes = {"KAFKA_BROKERS": secured.kafka["SASL_PLAINTEXT"]}
+    ended = await orderflow.run("topics", "create", START_TIMEOUT_S="2", **changes)
+    assert ended.returncode in {1, 3}
+    assert "KAFKA_SECURITY_PROTOCOL (SASL_SSL)" in last_line(ended)
+
+
+def test_a_file_that_is_no_certificate_is_refused(secured: SecureServices, settings: Settings) -> None:
+    """The line names the setting."""
+    no_certificate = str(secured.certificates.key)
+    for variable, options in (("POSTGRES_SSL_ROOT_CERT", postgres_options), ("KAFKA_SSL_CAFILE", kafka_options)):
+        with pytest.raises(CannotStart, match=variable):
+            options(parse_settings({**secured.environment, variable: no_certificate}))
