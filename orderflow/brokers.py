@@ -1,6 +1,8 @@
 """Waits for Kafka at start, and finds out whether a topic exists without ever creating it."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -15,7 +17,7 @@ from aiokafka.errors import (
 from orderflow.connections import kafka_options
 from orderflow.exits import CannotStart, Failed
 from orderflow.settings import Address, Settings
-from orderflow.tls import certificate_refusal, is_answered_in_plain, speaks_tls
+from orderflow.tls import certificate_refusal, speaks_tls
 
 TRY_TIMEOUT_S = 5.0
 RETRY_DELAY_S = 0.5
@@ -78,33 +80,41 @@ async def wait_for_broker(settings: Settings) -> set[str]:
 
 async def check_login(settings: Settings) -> None:
     """Raise `CannotStart` if the first broker will never let us in: aiokafka's clients report "no connection"."""
-    options: dict[str, Any] = {**kafka_options(settings)}
-    del options["bootstrap_servers"]
-    address = settings.kafka_brokers[0]
-    try:
+    refusal = None
+    with suppress(TimeoutError):
         async with asyncio.timeout(TRY_TIMEOUT_S):
-            connection = await create_conn(address.host, address.port, **options)
-        connection.close()
+            refusal = await _refusal(settings)
+    if refusal:
+        raise CannotStart(refusal)
+
+
+async def _refusal(settings: Settings) -> str | None:
+    """Return why the first broker does not let us in, and what mends it; None if waiting may help."""
+    address, protocol = settings.kafka_brokers[0], settings.kafka_security_protocol
+    try:
+        await _connect(address, kafka_options(settings))
     except (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError):
-        raise CannotStart(
+        return (
             f"Kafka refused the login of {settings.kafka_sasl_username!r}: check KAFKA_SASL_USERNAME, "
             f"KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM ({settings.kafka_sasl_mechanism})"
-        ) from None
-    except (KafkaError, OSError) as error:
-        if refusal := await _refusal(settings, address, error):
-            raise CannotStart(refusal) from None
-
-
-async def _refusal(settings: Settings, address: Address, error: BaseException) -> str | None:
-    """Return what is wrong with the encryption; None if that is not what failed."""
-    protocol = settings.kafka_security_protocol
-    if reason := certificate_refusal(error):
-        return (
-            f"Kafka's certificate is not accepted ({reason}): check KAFKA_SSL_CAFILE, "
-            f"and that the certificate names {address.host}"
         )
-    if is_answered_in_plain(error):
-        return f"Kafka speaks no TLS at {address}: check KAFKA_BROKERS and KAFKA_SECURITY_PROTOCOL ({protocol})"
-    if not protocol.endswith("SSL") and await speaks_tls(address.host, address.port):
-        return f"Kafka speaks TLS at {address}: set KAFKA_SECURITY_PROTOCOL ({protocol}) to SSL or SASL_SSL"
+    except (KafkaError, OSError) as error:
+        if reason := certificate_refusal(error):
+            return (
+                f"Kafka's certificate is not accepted ({reason}): check KAFKA_SSL_CAFILE, "
+                f"and that the certificate names {address.host}"
+            )
+        if protocol.endswith("SSL"):
+            with suppress(KafkaError, OSError):
+                await _connect(address, {})
+                return f"Kafka speaks no TLS at {address}: check KAFKA_BROKERS, KAFKA_SECURITY_PROTOCOL ({protocol})"
+        elif await speaks_tls(address.host, address.port):
+            return f"Kafka speaks TLS at {address}: set KAFKA_SECURITY_PROTOCOL ({protocol}) to SSL or SASL_SSL"
     return None
+
+
+async def _connect(address: Address, options: Mapping[str, Any]) -> None:
+    """Connect as `options` say, exchange versions, log in, and hang up."""
+    security = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    connection = await create_conn(address.host, address.port, **security)
+    connection.close()

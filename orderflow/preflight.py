@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import asyncpg
+import attrs
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from engine.postgres import is_outage, is_refusal_to_connect
@@ -16,7 +17,7 @@ from orderflow.connections import postgres_options, redis_client
 from orderflow.exits import CannotStart, Failed
 from orderflow.migrations import TABLE, latest_version
 from orderflow.settings import Settings
-from orderflow.tls import certificate_refusal, is_answered_in_plain, speaks_tls
+from orderflow.tls import certificate_refusal, speaks_tls
 
 RETRY_DELAY_S = 0.5
 _UNDEFINED_TABLE = "42P01"
@@ -100,8 +101,10 @@ def refusal_of_postgres(settings: Settings, error: BaseException) -> str | None:
         )
     if _TLS_REJECTED in str(error):
         return "PostgreSQL speaks no TLS: give it a certificate (ssl = on), or set POSTGRES_SSL_MODE to prefer"
-    if not is_refusal_to_connect(error):
-        return None
+    return _refused_login(settings, error) if is_refusal_to_connect(error) else None
+
+
+def _refused_login(settings: Settings, error: BaseException) -> str:
     match getattr(error, "sqlstate", ""):
         case "3D000":
             return f"PostgreSQL has no database {settings.postgres_database!r}: create it, or check POSTGRES_DATABASE"
@@ -152,11 +155,26 @@ async def _redis_refusal(settings: Settings, error: BaseException) -> str | None
             f"Redis's certificate is not accepted ({reason}): check REDIS_ADDR ({address}) and "
             "the system's trust store, or name a PEM file with SSL_CERT_FILE"
         )
-    if is_answered_in_plain(error):
-        return f"Redis speaks no TLS at {address}: check REDIS_ADDR and REDIS_TLS (true)"
-    if not settings.redis_tls and await speaks_tls(address.host or "127.0.0.1", address.port):
+    if settings.redis_tls:
+        if await _answers_in_plain(settings):
+            return f"Redis speaks no TLS at {address}: check REDIS_ADDR and REDIS_TLS (true)"
+    elif await speaks_tls(address.host or "127.0.0.1", address.port):
         return f"Redis speaks TLS at {address}: set REDIS_TLS to true, or check REDIS_ADDR"
     return None
+
+
+async def _answers_in_plain(settings: Settings) -> bool:
+    """Whether Redis answers a stranger who does without TLS. No password is sent."""
+    redis = redis_client(attrs.evolve(settings, redis_tls=False, redis_username="", redis_password=""))
+    try:
+        await redis.ping()
+    except (AuthenticationError, NoPermissionError, ResponseError):
+        return True
+    except (RedisError, OSError):
+        return False
+    finally:
+        await redis.aclose()
+    return True
 
 
 async def _wait_for_topics(settings: Settings) -> None:

@@ -1,29 +1,21 @@
-"""What a connection that failed over its encryption means: whom to ask, and which setting mends it."""
+"""What a connection that failed over its encryption means."""
 
 import asyncio
 import ssl
 
 PROBE_TIMEOUT_S = 2.0
-_NO_TLS = {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 
 
-def certificate_refusal(error: BaseException) -> str | None:
-    """Return why a server's certificate was not accepted, or None if the error is another one."""
-    found = _ssl_error(error)
-    return found.verify_message if isinstance(found, ssl.SSLCertVerificationError) else None
+def certificate_refusal(error: BaseException | None) -> str | None:
+    """Return why a server's certificate was not accepted, or None if the error is another one.
 
-
-def is_answered_in_plain(error: BaseException) -> bool:
-    """Whether a TLS handshake was answered by something that does not speak TLS."""
-    found = _ssl_error(error)
-    return found is not None and found.reason in _NO_TLS
-
-
-def _ssl_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return the TLS error that `error` is or came from: clients wrap it in errors of their own."""
-    while error is not None and not isinstance(error, ssl.SSLError):
+    Clients wrap what the handshake says in errors of their own: all that the error came from counts.
+    """
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
         error = error.__cause__ or error.__context__
-    return error
+    return None
 
 
 async def speaks_tls(host: str, port: int) -> bool:

@@ -34,13 +34,16 @@ def builder(records: list[Record], compression: int = 0) -> Any:
     return made
 
 
-async def send_odd(settings: Settings, records: list[Record], partition: int) -> int:
-    """Send a record batch; return the offset of its first record when it is acknowledged."""
+async def send_odd(settings: Settings, records: list[Record], partition: int, compression: int = 0) -> int:
+    """Send a record batch, and return the offset of its first record when it is acknowledged.
+
+    `compression` is Kafka's number of a codec.
+    """
     producer = AIOKafkaProducer(**kafka_options(settings))
     await producer.start()
     try:
         batch = producer.create_batch()
-        batch._builder, batch._relative_offset = builder(records), len(records)
+        batch._builder, batch._relative_offset = builder(records, compression), len(records)
         place = await (await producer.send_batch(batch, settings.kafka_topic, partition=partition))
     finally:
         await producer.stop()

@@ -56,20 +56,22 @@ class SecurePostgreSQL(PostgreSQL):
         connection = await self._connect()
         try:
             await connection.execute(f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORDS['POSTGRES_PASSWORD']}'")
-            rules = self.data / "pg_hba.conf"
-            rules.write_text(f"hostnossl all {USER} all reject\n{rules.read_text()}")
-            for name in ("chain", "key"):
-                file: Path = self.data / f"{name}.pem"
-                file.touch(mode=0o600)
-                file.write_text(getattr(self.certificates, name).read_text())
-                self._hand_over(file)
-            # Read by PostgreSQL itself: it must not be able to start without.
+            self._demand_tls()
             await connection.execute(f"ALTER SYSTEM SET ssl_cert_file = '{self.data / 'chain.pem'}'")
             await connection.execute(f"ALTER SYSTEM SET ssl_key_file = '{self.data / 'key.pem'}'")
             await connection.execute("ALTER SYSTEM SET ssl = on")
             await connection.execute("SELECT pg_reload_conf()")
         finally:
             await connection.close()
+
+    def _demand_tls(self) -> None:
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"hostnossl all {USER} all reject\n{rules.read_text()}")
+        for source, name in ((self.certificates.chain, "chain.pem"), (self.certificates.key, "key.pem")):
+            file = self.data / name
+            file.touch(mode=0o600)
+            file.write_text(source.read_text())
+            self._hand_over(file)
 
 
 class SecureKafka(Kafka):
@@ -81,6 +83,9 @@ class SecureKafka(Kafka):
     async def prepare(self) -> None:
         """Add the listeners, their certificate, and the users of PLAIN."""
         await super().prepare()
+        self._add_listeners()
+
+    def _add_listeners(self) -> None:
         keys = self.directory / "keys.pem"
         keys.touch(mode=0o600)
         keys.write_text(self.certificates.key_and_chain)

@@ -114,3 +114,24 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("KAFKA_TOPIC", "from-environment")
     settings = load_settings(env_file)
     assert (settings.kafka_topic, settings.kafka_group_id) == ("from-environment", "from-file")
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [("KAFKA_SASL_PASSWORD", "KAFKA_SASL_USERNAME"), ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")],
+)
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_a_login_has_a_name_and_a_password(protocol: str, given: str, missing: str) -> None:
+    """Half a login would be refused by every broker. Without a login there need be neither."""
+    with pytest.raises(SettingError, match=f"^{missing} must be set when KAFKA_SECURITY_PROTOCOL is {protocol}$"):
+        parse_settings({"KAFKA_SECURITY_PROTOCOL": protocol, given: "swordfish"})
+    parse_settings({"KAFKA_SECURITY_PROTOCOL": "SSL"})
+
+
+def test_only_a_mode_that_checks_certificates_gives_dbmate_the_authority() -> None:
+    """`prefer` takes any certificate: an authority would turn it into another mode."""
+    urls = {
+        mode: parse_settings({"POSTGRES_SSL_MODE": mode, "POSTGRES_SSL_ROOT_CERT": "/a b/ca.pem"}).postgres_url()
+        for mode in ("disable", "prefer", "require", "verify-full")
+    }
+    assert {mode for mode, url in urls.items() if "sslrootcert=%2Fa%20b%2Fca.pem" in url} == {"require", "verify-full"}
