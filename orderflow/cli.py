@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "lag": "orderflow.commands.lag:lag",
     "migrate": "orderflow.commands.migrate:migrate",
     "offsets": "orderflow.commands.offsets:offsets",
+    "prune": "orderflow.commands.prune:prune",
     "publish": "orderflow.commands.publish:publish",
     "serve": "orderflow.commands.serve:serve",
     "services": "orderflow.commands.services:services",
