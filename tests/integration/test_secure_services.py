@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 
 from orderflow.connections import kafka_options, postgres_options
 from orderflow.dbmate import find_dbmate, run_dbmate
-from orderflow.exits import CannotStart
+from orderflow.exits import CannotStart, Failed
 from orderflow.migrations import migrations_directory
 from orderflow.services import free_ports
 from orderflow.services.service import silent
@@ -33,6 +33,10 @@ async def secured(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
     """Provide the services, with a database that is migrated."""
     if postgresql_with_openssl.package() is None:
         pytest.skip("there is no PostgreSQL with OpenSSL for this machine")
+    try:
+        await postgresql_with_openssl.programs()
+    except Failed as error:
+        pytest.skip(f"NOT TESTED, for PostgreSQL with OpenSSL cannot be downloaded: {error}")
     async with secure_services(tmp_path_factory.mktemp("secure")) as services:
         url = parse_settings({**services.environment, "POSTGRES_DATABASE": "migrated"}).postgres_url()
         await run_dbmate(await find_dbmate(silent), url, migrations_directory(), "up")
