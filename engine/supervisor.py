@@ -126,9 +126,9 @@ class Supervisor:
             except OSError as error:  # no process, no memory, no file descriptor: a death like any other
                 self._log.error(events.WORKER_FAILED, worker=child.spec.name, error=type(error).__name__)
                 exit_code = 1
+            self._died.set()
             if self._stopping.is_set():
                 return
-            self._died.set()
             self._log.error(
                 events.WORKER_DIED, worker=child.spec.name, exit_code=exit_code, killed_for=child.killed_for
             )
