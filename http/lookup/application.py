@@ -16,7 +16,8 @@ from lookup.description import add_description
 from lookup.guarded_cache import GuardedCache
 from lookup.health import Check, Health
 from lookup.letter_routes import add_dead_letters
-from lookup.middleware import add_headers, answer_errors
+from lookup.metrics import Metrics
+from lookup.middleware import METRICS, add_headers, answer_errors
 from lookup.operations import Operations
 from lookup.operations_routes import OPERATIONS, add_operations_routes
 from lookup.operations_store import OperationsStore
@@ -33,6 +34,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
     """Return the application. Connections are opened when it starts. Raises `PageMissing`."""
     middlewares = [answer_errors, admit(options.max_requests)]
     application = web.Application(middlewares=middlewares, client_max_size=options.max_body_bytes)
+    application[METRICS] = Metrics(options.process)
     application.on_response_prepare.append(add_headers)
     page_files = read_page(options.ui_directory)
     add_page_routes(application, page_files)

@@ -10,12 +10,14 @@ from aiohttp.typedefs import Handler
 
 from lookup import events
 from lookup.answers import add_security_headers, error_answer
+from lookup.metrics import Metrics
 from lookup.store_reader import StoresUnavailable
 
 log = structlog.get_logger()
 
 ORDER_UID = web.RequestKey("order_uid", str)
 """The uid that a lookup asked for, once it is known to be one: for the access log."""
+METRICS = web.AppKey("metrics", Metrics)
 _BEGAN_S = web.RequestKey("began_s", float)
 _ROUTE = web.RequestKey("route", str)
 RETRY_AFTER_S = 1
@@ -78,6 +80,9 @@ class AccessLog(AbstractAccessLogger):
         if x_cache is not None:
             fields["x_cache"] = x_cache
         log.info(events.HTTP_REQUEST, **fields)
+        if began_s is not None and isinstance(request, web.Request):
+            metrics = request.app[METRICS]
+            metrics.answered(request.method, request.get(_ROUTE, _NO_ROUTE), response.status, duration_s, x_cache)
 
     @property
     def enabled(self) -> bool:

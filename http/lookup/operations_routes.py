@@ -1,9 +1,12 @@
-"""The routes of live operations: a stream of snapshots, and one by itself."""
+"""The routes of live operations: a stream of snapshots, one by itself, and metrics."""
 
 from aiohttp import web
+from msgspec import json
 
 from lookup.answers import error_answer
 from lookup.broadcast import Broadcast, Listener, TooManyListeners
+from lookup.metrics import CONTENT_TYPE
+from lookup.middleware import METRICS
 
 OPERATIONS = web.AppKey("operations", Broadcast)
 RECONNECT_MS = 1000
@@ -18,14 +21,19 @@ _HEADERS = {
 
 async def get_snapshot(request: web.Request) -> web.Response:
     """Answer `GET /operations/snapshot`: the state of the system as JSON, once, for scripts."""
-    try:
-        with request.app[OPERATIONS].listen() as listener:
-            snapshot = await listener.next()
-    except TooManyListeners:
-        snapshot = None
+    snapshot = await _newest(request)
     if snapshot is None:
         return _full()
     return web.Response(body=snapshot, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def get_metrics(request: web.Request) -> web.Response:
+    """Answer `GET /metrics`: the same, and what this server counts, for Prometheus."""
+    snapshot = await _newest(request)
+    if snapshot is None:
+        return _full()
+    body = request.app[METRICS].render(json.decode(snapshot))
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
 
 async def get_events(request: web.Request) -> web.StreamResponse:
@@ -57,6 +65,14 @@ async def _pass_on(listener: Listener, stream: web.StreamResponse) -> None:
             await stream.write(b"data: " + snapshot + b"\n\n")
 
 
+async def _newest(request: web.Request) -> bytes | None:
+    try:
+        with request.app[OPERATIONS].listen() as listener:
+            return await listener.next()
+    except TooManyListeners:
+        return None
+
+
 def _full() -> web.Response:
     return error_answer("too_many_listeners", 503, {"Retry-After": str(FULL_RETRY_S)})
 
@@ -65,6 +81,7 @@ def add_operations_routes(application: web.Application) -> None:
     """Add the routes, and have the streams end when the server begins to stop: it waits for every answer."""
     application.router.add_get("/operations/events", get_events, allow_head=False)
     application.router.add_get("/operations/snapshot", get_snapshot)
+    application.router.add_get("/metrics", get_metrics)
     application.on_shutdown.append(_end_streams)
 
 

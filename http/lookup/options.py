@@ -32,6 +32,8 @@ class LookupOptions:
     cache_ttl_s: int
     """How long a filled answer lives in Redis."""
 
+    process: str = "http"
+    """The name of this process among those that share an address: a label of its metrics."""
     lookup_deadline_s: float = 3.0
     """The longest that one lookup or search may take, all in all, before it is answered with 503."""
     cache_deadline_s: float = 0.25

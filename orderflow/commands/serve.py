@@ -107,7 +107,7 @@ async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
 
 async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *, shared: bool) -> None:
     options = LookupOptions(
-        ui_directory=_ui_directory(), cache_ttl_s=settings.redis_ttl_s, admin_token=settings.admin_token
+        ui_directory=_ui_directory(), cache_ttl_s=settings.redis_ttl_s, process=name, admin_token=settings.admin_token
     )
     connections = Connections(
         postgres=finding_by_key(postgres_options(settings, f"orderflow {name}")),

@@ -162,7 +162,7 @@ def test_kafka_tells_clients_of_this_machine_the_port_they_reach() -> None:
 def test_ports_are_bound_to_this_machine() -> None:
     """Nobody else on the network reaches an unprotected store."""
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(published) == 4
+    assert len(published) == 6
     assert all(port.startswith("127.0.0.1:${") for port in published)
 
 
