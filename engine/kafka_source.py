@@ -34,7 +34,7 @@ from engine.status import Status
 
 CHUNK_RECORDS = 25
 """How many records are handled in one go. An answer from PostgreSQL that the writer waits for waits so long, too."""
-FETCH_BYTES = 4 * 1024 * 1024
+FETCH_BYTES = 2 * 1024 * 1024
 POLL_S = 0.2
 REOPEN_S = 5.0
 COMMIT_EVERY_S = 1.0
@@ -105,8 +105,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self._consumer.start()
         except BaseException:
             # A client that failed half-way still has tasks that could join the group later.
-            consumer, self._consumer = self._consumer, None
-            await consumer.stop()
+            try:
+                await self._consumer.stop()
+            finally:
+                self._consumer = None
             raise
 
     def stop_fetching(self) -> None:
