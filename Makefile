@@ -64,6 +64,10 @@ bench: setup ## the benchmark table (BENCH_ARGS=--quick: two minutes; PEER='comm
 	@$(if $(PLOTS),$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.lock)
 	@exec $(BIN)/python -m bench $(if $(PLOTS),--plots) $(BENCH_ARGS)
 
+.PHONY: screenshots
+screenshots: setup ## the pictures of docs/images, taken anew in Chromium from the system at work
+	@$(BIN)/python -m pytest tests/browser/screenshots.py --quiet --no-header
+
 COMPILE := env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
 	--generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(LOCK_ARGS)
