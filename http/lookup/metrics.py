@@ -78,12 +78,13 @@ class Metrics(Collector):
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
             registry=self._registry,
         )
-        self._lookups = Counter(
+        lookups = Counter(
             "orderflow_http_lookups",
             "Orders found, by whether Redis had them (hit) or PostgreSQL (miss)",
             ("process", "cache"),
             registry=self._registry,
         )
+        self._lookups = {cache: lookups.labels(process, cache) for cache in ("hit", "miss")}
 
     def answered(self, method: str, route: str, status: int, seconds: float, cache: str | None) -> None:
         """Count a request. `cache` is what `X-Cache` told, if it did."""
@@ -100,7 +101,7 @@ class Metrics(Collector):
         if route not in ENDLESS_ROUTES:
             series[1].observe(seconds)
         if cache is not None:
-            self._lookups.labels(self._process, cache).inc()
+            self._lookups[cache].inc()
 
     def render(self, snapshot: Mapping[str, Any]) -> bytes:
         """Return everything in Prometheus's text format. `snapshot` is one of `lookup.operations`, decoded."""

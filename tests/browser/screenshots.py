@@ -28,7 +28,8 @@ async def test_take_screenshots(
     await eventually(lambda: database.fetchval(total), lambda found: found >= MESSAGES // 4, 60)
     uid = await database.fetchval("SELECT order_uid FROM order_items GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1")
     letter = await database.fetchrow(
-        "SELECT partition, kafka_offset FROM dead_letters ORDER BY jsonb_array_length(errors) DESC, 1, 2 LIMIT 1"
+        "SELECT partition, kafka_offset FROM dead_letters WHERE reason = 'invalid_order' AND subject IS NOT NULL "
+        "ORDER BY octet_length(payload) DESC, 1, 2 LIMIT 1"
     )
     pages = {
         "orders": "/",

@@ -9,7 +9,7 @@ from orderflow.settings import parse_settings, variables
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 SETTING = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$", re.MULTILINE)
-HOST_PORTS = {"HTTP_HOST_PORT", "POSTGRES_HOST_PORT", "KAFKA_HOST_PORT", "REDIS_HOST_PORT"}
+HOST_PORTS = {f"{name}_HOST_PORT" for name in ("HTTP", "PROMETHEUS", "GRAFANA", "POSTGRES", "KAFKA", "REDIS")}
 
 
 def documented() -> dict[str, str]:
