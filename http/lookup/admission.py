@@ -19,7 +19,7 @@ def admit(max_requests: int) -> Middleware:
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal in_work
-        if request.path == LIVENESS:
+        if request.rel_url.raw_path == LIVENESS:
             return await handler(request)
         if in_work >= max_requests:
             return error_answer("overloaded", 503, {"Retry-After": str(RETRY_AFTER_S)})
