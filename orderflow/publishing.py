@@ -82,7 +82,8 @@ async def publish_all(
         feed.stop()
         click.echo(f"--- {tally} ---")
     if tally.invalid:
-        click.echo(f"orderflow: {tally.invalid} invalid messages published, whose uids are not printed", err=True)
+        noun = "message" if tally.invalid == 1 else "messages"
+        click.echo(f"orderflow: {tally.invalid} invalid {noun} published, whose uids are not printed", err=True)
     _judge(tally, publisher, interrupted=interrupted)
 
 

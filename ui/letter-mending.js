@@ -20,6 +20,13 @@ const never = new AbortController().signal;
  */
 export function mendingPanel(letter, { sent, cancel }) {
   const editor = new Editor(letter, sent);
+  window.addEventListener("beforeunload", function warn(event) {
+    if (!editor.field.isConnected) window.removeEventListener("beforeunload", warn);
+    else if (editor.changed) event.preventDefault();
+  });
+  const leave = () => {
+    if (!editor.changed || window.confirm(words.discard)) cancel();
+  };
   return element(
     "section",
     { class: "message mending", id: "message", "aria-labelledby": "mending-title" },
@@ -31,7 +38,7 @@ export function mendingPanel(letter, { sent, cancel }) {
       element("div", {}, element("label", { for: "mended" }, words.mendLabel), editor.field, editor.state),
       editor.findings,
     ),
-    element("div", { class: "dialog-buttons" }, actionButton([words.cancel], "action", cancel), editor.send),
+    element("div", { class: "dialog-buttons" }, actionButton([words.cancel], "action", leave), editor.send),
   );
 }
 
@@ -57,6 +64,11 @@ class Editor {
     this.send = actionButton([words.check], "action primary", () => this.proceed());
     this.field.addEventListener("input", () => this.judge());
     this.judge();
+  }
+
+  /** Whether there is something to lose. */
+  get changed() {
+    return this.field.value !== startingText(this.letter);
   }
 
   /** Says whether the text is JSON. One that has been changed has to be checked again. */

@@ -88,7 +88,7 @@ def _render_worker(row: Any) -> dict[str, Any]:
         "restarts": row["restarts"],
         "started_at": row["started_at"],
         "heartbeat_age_s": None if row["state"] == "dead" else round(age_s, 2),
-        "since_commit_s": None if since_commit_s is None else round(since_commit_s + age_s, 2),
+        "since_commit_s": None if dead or since_commit_s is None else round(since_commit_s + age_s, 2),
         "memory_peak_kib": details.get("memory_peak_kib"),
         "waiting": details.get("waiting", 0),
         "counters": {name: details.get(name, 0) for name in _COUNTERS},
