@@ -52,11 +52,15 @@ async function followAddress() {
   }
 }
 
+function showMissing(place, said) {
+  show(element("div", { class: "letter-view" }, backLink(), state("missing", said, [place])), words[`${said}Title`]);
+}
+
 async function showLetter(place, signal, slow) {
   const answer = await fetchLetter(place, signal);
   clearTimeout(slow);
   if (answer.kind === "ok") show(letterView(answer.told, backLink(), signal), null);
-  else if (answer.kind === "not-found") show(element("div", { class: "letter-view" }, backLink(), state("missing", "notFound", [place])), words.notFoundTitle);
+  else if (answer.kind === "not-found") showMissing(place, answer.told.consumed ? "notFound" : "notConsumed");
   else showFailure(answer.kind);
 }
 
