@@ -4,7 +4,9 @@ from zlib import crc32
 
 import attrs
 from asyncpg import Connection
+from asyncpg.pool import PoolConnectionProxy
 
+from engine.lag import Position
 from engine.records import Record
 
 _OPEN_INSERT = """
@@ -20,6 +22,9 @@ _ADVANCE = """
 UPDATE consumed_offsets
 SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+"""
+_POSITIONS = """
+SELECT partition, next_offset, last_timestamp FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
 """
 
 
@@ -88,3 +93,11 @@ async def advance_offsets(connection: Connection, group: str, topic: str, advanc
         )
         if tag != "UPDATE 1":
             raise Fenced(step.partition)
+
+
+async def fetch_positions(
+    connection: "Connection | PoolConnectionProxy", group: str, topic: str
+) -> dict[int, Position]:
+    """Return how far each partition is consumed; those of which nothing was consumed yet are missing."""
+    rows = await connection.fetch(_POSITIONS, group, topic)
+    return {row["partition"]: Position(row["next_offset"], row["last_timestamp"]) for row in rows}

@@ -11,6 +11,8 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.offset import OffsetRequest
 
+from engine.lag import Position
+
 LATEST, EARLIEST = -1, -2
 _CONSUMER = -1
 _READ_COMMITTED = 1
@@ -37,6 +39,15 @@ class TopicOffsets:
         except BaseException:
             await self.close()
             raise
+
+    async def fetch_ends(self, stored: Mapping[int, Position]) -> tuple[dict[int, int], dict[int, Position]]:
+        """Return the end of each partition, and its position: where nothing was consumed yet, its beginning.
+
+        `stored` are the positions that were read before. Raises as `fetch` does.
+        """
+        ends = await self.fetch()
+        begins = await self.fetch(EARLIEST) if ends.keys() - stored.keys() else {}
+        return ends, {**{partition: Position(begin) for partition, begin in begins.items()}, **stored}
 
     async def _ask(self, client: AIOKafkaClient, which: int) -> dict[int, int]:
         asked: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)

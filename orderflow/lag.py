@@ -9,16 +9,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
 
-from engine.lag import Lag, LagMeter, Position
-from engine.topic_offsets import EARLIEST, TopicOffsets
+from engine.lag import Lag, LagMeter
+from engine.offsets import fetch_positions
+from engine.topic_offsets import TopicOffsets
 from orderflow.connections import kafka_options
 from orderflow.settings import Settings
 
 DEADLINE_S = 5.0
 _FETCH_TIMEOUT_MS = 1000
-_POSITIONS = """
-SELECT partition, next_offset, last_timestamp FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
-"""
 
 
 class LagReader:
@@ -34,11 +32,8 @@ class LagReader:
 
         Raises `KafkaError`, `OSError` and what asyncpg raises.
         """
-        rows = await connection.fetch(_POSITIONS, self._settings.kafka_group_id, self._settings.kafka_topic)
-        stored = {row["partition"]: Position(row["next_offset"], row["last_timestamp"]) for row in rows}
-        begins = await self._offsets.fetch(EARLIEST)
-        ends = await self._offsets.fetch()
-        positions = {**{partition: Position(begin) for partition, begin in begins.items()}, **stored}
+        stored = await fetch_positions(connection, self._settings.kafka_group_id, self._settings.kafka_topic)
+        ends, positions = await self._offsets.fetch_ends(stored)
         lags = self._meter.measure(positions, ends, time.time())
         waiting = {lag.partition: lag.next_offset for lag in lags if lag.messages and lag.next_offset is not None}
         produced_s = await self._produced_s(waiting) if waiting else {}

@@ -12,10 +12,19 @@ _MICROSECOND = timedelta(microseconds=1)
 _PLAIN = re.compile(rb"(-?\d{1,18}):(.+)", re.DOTALL)
 
 
+def to_microseconds(moment: datetime) -> int:
+    """Return an instant as microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """Return the instant that `to_microseconds` made this number of. Raises `OverflowError`."""
+    return _EPOCH + microseconds * _MICROSECOND
+
+
 def render_cursor(place: Place) -> str:
     """Return the place as letters, digits, `-` and `_`."""
-    microseconds = (place.date_created - _EPOCH) // _MICROSECOND
-    plain = f"{microseconds}:{place.order_uid}".encode()
+    plain = f"{to_microseconds(place.date_created)}:{place.order_uid}".encode()
     return base64.urlsafe_b64encode(plain).rstrip(b"=").decode()
 
 
@@ -26,7 +35,7 @@ def parse_cursor(text: str) -> Place | None:
         parts = _PLAIN.fullmatch(plain)
         if parts is None or b"\x00" in plain or len(parts[2]) > MAX_KEY_BYTES:
             return None
-        place = Place(_EPOCH + int(parts[1]) * _MICROSECOND, parts[2].decode())
+        place = Place(from_microseconds(int(parts[1])), parts[2].decode())
     except (ValueError, OverflowError):
         return None
     return place if render_cursor(place) == text else None

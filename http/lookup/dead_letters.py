@@ -72,7 +72,9 @@ class DeadLetters:
     """Reads on a small pool of its own, so that no crowd delays a lookup; sends on one producer."""
 
     def __init__(self, pool: "Pool", sender: LetterSender, topic: str, group: str, options: LookupOptions) -> None:
-        self._reader = StoreReader("dead_letters", pool, deadline_s=options.store_deadline_s)
+        self._reader = StoreReader(
+            "dead_letters", pool, deadline_s=options.store_deadline_s, in_all_s=options.lookup_deadline_s
+        )
         self._sender = sender
         self._topic = topic
         self._group = group
@@ -80,11 +82,7 @@ class DeadLetters:
 
     async def read(self, query: Callable[[Any], Awaitable[T]]) -> T:
         """Return what `query` returns. Raises `StoresUnavailable`, at the latest when the deadline is over."""
-        try:
-            async with asyncio.timeout(self._options.lookup_deadline_s):
-                return await self._reader.read(query)
-        except TimeoutError:
-            raise StoresUnavailable from None
+        return await self._reader.read(query)
 
     async def page(self, search: LetterSearch) -> LetterPage:
         """Return a page of the list, the letters that failed last first."""

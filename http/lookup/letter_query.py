@@ -1,7 +1,7 @@
 """Reads which dead letters are meant, and the cursor that leads from page to page of their list."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -9,6 +9,7 @@ import attrs
 from engine.dead_letter_list import ListPlace, Selection, parse_place
 from handlers.moments import MOMENT_RULE, parse_moment
 from handlers.reasons import REASONS
+from lookup.cursor import from_microseconds, to_microseconds
 from lookup.query_parameters import (
     KEY_RULE,
     Parameters,
@@ -22,8 +23,6 @@ from lookup.query_parameters import (
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 _UNRESOLVED, _ALL = "unresolved", "all"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _CURSOR = re.compile(r"(-?\d{1,18})\.(\d{1,10})\.(\d{1,19})", re.ASCII)
 
 
@@ -55,7 +54,7 @@ def read_letter_filters(**filters: str | None) -> Selection:
 
 def render_letter_cursor(place: ListPlace) -> str:
     """Return the place as digits and full stops."""
-    return f"{(place.failed_at - _EPOCH) // _MICROSECOND}.{place.partition}.{place.offset}"
+    return f"{to_microseconds(place.failed_at)}.{place.partition}.{place.offset}"
 
 
 def parse_letter_cursor(text: str | None) -> ListPlace | None:
@@ -65,7 +64,7 @@ def parse_letter_cursor(text: str | None) -> ListPlace | None:
         return None
     try:
         partition, offset = parse_place(f"{parts[2]}:{parts[3]}")
-        place = ListPlace(_EPOCH + int(parts[1]) * _MICROSECOND, partition, offset)
+        place = ListPlace(from_microseconds(int(parts[1])), partition, offset)
     except (ValueError, OverflowError):
         return None
     return place if render_letter_cursor(place) == text else None

@@ -30,7 +30,7 @@ from lookup.letter_sender import RETRY_LATER, LetterSender
 from lookup.masking import Shapeless, shape_of
 from lookup.options import Connections, LookupOptions
 from lookup.query_parameters import Parameters, WrongParameter, parse_parameters
-from lookup.refusal import Refused, answering_refusals
+from lookup.refusal import Refused
 
 LETTERS = web.AppKey("letters", DeadLetters)
 ADMIN = web.AppKey("admin", Admin)
@@ -186,13 +186,13 @@ def add_dead_letters(application: web.Application, options: LookupOptions, conne
     application[OPTIONS] = options
     router = application.router
     place = r"/dead-letters/{partition:\d+}/{offset:\d+}"
-    router.add_get("/dead-letters/list", answering_refusals(get_list))
-    router.add_get("/dead-letters/counts", answering_refusals(get_counts))
-    router.add_get("/dead-letters/access", answering_refusals(get_access))
-    router.add_get(place, answering_refusals(get_letter))
-    router.add_post("/dead-letters/replay", answering_refusals(post_replay))
-    router.add_post(f"{place}/replay", answering_refusals(post_replay_one))
-    router.add_post(f"{place}/send", answering_refusals(post_mended))
+    router.add_get("/dead-letters/list", get_list)
+    router.add_get("/dead-letters/counts", get_counts)
+    router.add_get("/dead-letters/access", get_access)
+    router.add_get(place, get_letter)
+    router.add_post("/dead-letters/replay", post_replay)
+    router.add_post(f"{place}/replay", post_replay_one)
+    router.add_post(f"{place}/send", post_mended)
 
     async def open_letters(application: web.Application) -> AsyncIterator[None]:
         bounded = with_server_settings(connections.postgres, statement_timeout=f"{options.store_deadline_s * 1000:.0f}")

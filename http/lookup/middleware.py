@@ -9,8 +9,10 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.typedefs import Handler
 
 from lookup import events
-from lookup.answers import add_security_headers, error_answer
+from lookup.answers import add_security_headers, error_answer, json_answer
 from lookup.metrics import Metrics
+from lookup.query_parameters import WrongParameter
+from lookup.refusal import Refused
 from lookup.store_reader import StoresUnavailable
 
 log = structlog.get_logger()
@@ -41,6 +43,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     except web.HTTPException as error:
         return answer_http_exception(error)
+    except WrongParameter as wrong:
+        return json_answer({"error": "invalid_parameter", "parameter": wrong.parameter, "allowed": wrong.allowed}, 400)
+    except Refused as refused:
+        return json_answer({"error": refused.code, **refused.told}, refused.status, refused.headers)
     except StoresUnavailable:
         return error_answer("unavailable", 503, {"Retry-After": str(RETRY_AFTER_S)})
     except Exception as error:

@@ -1,7 +1,6 @@
 """The state of the whole system at one moment, for people who watch it."""
 
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -10,9 +9,9 @@ import attrs
 from aiokafka.errors import KafkaError
 from msgspec import json
 
-from engine.lag import Lag, LagMeter, Position
+from engine.lag import Lag, LagMeter
 from engine.status import Counters
-from engine.topic_offsets import EARLIEST, TopicOffsets
+from engine.topic_offsets import TopicOffsets
 from lookup.health import Health, render_health
 from lookup.operations_store import OperationsStore, Stored
 from lookup.store_reader import StoresUnavailable
@@ -58,14 +57,8 @@ class Operations:
         ends, positions = None, stored.positions
         if kafka:
             with suppress(KafkaError, OSError):
-                ends, positions = await self._places(stored.positions)
+                ends, positions = await self._offsets.fetch_ends(stored.positions)
         return self._meter.measure(positions, ends, time.time())
-
-    async def _places(self, stored: Mapping[int, Position]) -> tuple[dict[int, int], dict[int, Position]]:
-        """Return the end of each partition, and its position: where nothing was consumed yet, its beginning."""
-        ends = await self._offsets.fetch()
-        begins = await self._offsets.fetch(EARLIEST) if ends.keys() - stored.keys() else {}
-        return ends, {**{partition: Position(begin) for partition, begin in begins.items()}, **stored}
 
     async def close(self) -> None:
         """Close what is kept between snapshots. Closing twice is fine."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from engine.lag import Position
+from engine.offsets import fetch_positions
 from lookup.rates import BUCKET_S, RateWindow
 from lookup.store_reader import StoreReader
 
@@ -23,9 +24,6 @@ FROM workers
 WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $3)
   AND ((consumer_group = $1 AND topic = $2) OR consumer_group = '')
 ORDER BY host, worker, worker_id LIMIT $4
-"""
-_POSITIONS = """
-SELECT partition, next_offset, last_timestamp FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
 """
 # The latencies are those of the average message: a batch counts as often as it has messages.
 _RATES = """
@@ -64,13 +62,13 @@ class OperationsStore:
     async def _read(self, connection: "Connection") -> Stored:
         async with asyncio.timeout(self._deadline_s):
             workers = await connection.fetch(_WORKERS, *self._consumer, FORGOTTEN_AFTER_S, MAX_WORKERS)
-            positions = await connection.fetch(_POSITIONS, *self._consumer)
+            positions = await fetch_positions(connection, *self._consumer)
             now_s: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
             first = self._window.first_to_read(now_s)
             rates = await connection.fetch(_RATES, *self._consumer, float(first * BUCKET_S), BUCKET_S)
         self._window.take(rates, first, now_s)
         return Stored(
             workers,
-            {row["partition"]: Position(row["next_offset"], row["last_timestamp"]) for row in positions},
+            positions,
             self._window.render(),
         )

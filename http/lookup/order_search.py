@@ -1,11 +1,10 @@
 """Finds orders by what they have in common. Redis has no say in it: lists are read from PostgreSQL alone."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from handlers.summaries import Page, Search, fetch_page
 from lookup.options import LookupOptions
-from lookup.store_reader import StoreReader, StoresUnavailable
+from lookup.store_reader import StoreReader
 
 if TYPE_CHECKING:
     from lookup.store_reader import Connection, Pool
@@ -15,9 +14,10 @@ class OrderSearch:
     """Answers searches. Its pool is its own and bounds how many run at once: no crowd of them delays a lookup."""
 
     def __init__(self, pool: "Pool", options: LookupOptions) -> None:
-        self._reader = StoreReader("search", pool, deadline_s=options.store_deadline_s)
+        self._reader = StoreReader(
+            "search", pool, deadline_s=options.store_deadline_s, in_all_s=options.lookup_deadline_s
+        )
         self._statement_deadline_s = options.store_deadline_s
-        self._deadline_s = options.lookup_deadline_s
 
     async def find(self, search: Search) -> Page:
         """Return a page. Raises `StoresUnavailable`, at the latest when the deadline is over."""
@@ -25,8 +25,4 @@ class OrderSearch:
         async def query(connection: "Connection") -> Page:
             return await fetch_page(connection, search, self._statement_deadline_s)
 
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._reader.read(query)
-        except TimeoutError:
-            raise StoresUnavailable from None
+        return await self._reader.read(query)

@@ -1,11 +1,10 @@
 """Tells the story of an order: how it came to be stored. Redis has no say in it."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from handlers.story import Story, fetch_story
 from lookup.options import LookupOptions
-from lookup.store_reader import StoreReader, StoresUnavailable
+from lookup.store_reader import StoreReader
 
 if TYPE_CHECKING:
     from lookup.store_reader import Connection, Pool
@@ -15,9 +14,10 @@ class OrderStories:
     """Answers questions for a story, on the connections of searches: no crowd of them delays a lookup."""
 
     def __init__(self, pool: "Pool", options: LookupOptions) -> None:
-        self._reader = StoreReader("story", pool, deadline_s=options.store_deadline_s)
+        self._reader = StoreReader(
+            "story", pool, deadline_s=options.store_deadline_s, in_all_s=options.lookup_deadline_s
+        )
         self._statement_deadline_s = options.store_deadline_s
-        self._deadline_s = options.lookup_deadline_s
 
     async def find(self, order_uid: str) -> Story | None:
         """Return the story, None when nothing is known of the uid. Raises `StoresUnavailable` within the deadline."""
@@ -25,8 +25,4 @@ class OrderStories:
         async def query(connection: "Connection") -> Story | None:
             return await fetch_story(connection, order_uid, self._statement_deadline_s)
 
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._reader.read(query)
-        except TimeoutError:
-            raise StoresUnavailable from None
+        return await self._reader.read(query)

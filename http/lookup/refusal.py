@@ -1,13 +1,7 @@
-"""Refusals that are raised where they are noticed and answered in one place."""
+"""Refusals that are raised where they are noticed; `lookup.middleware` answers them."""
 
 from collections.abc import Mapping
 from typing import Any
-
-from aiohttp import web
-from aiohttp.typedefs import Handler
-
-from lookup.answers import json_answer
-from lookup.query_parameters import WrongParameter
 
 
 class Refused(Exception):
@@ -19,18 +13,3 @@ class Refused(Exception):
         self.status = status
         self.headers = headers
         self.told = told
-
-
-def answering_refusals(handler: Handler) -> Handler:
-    """Return the handler with its `Refused` and `WrongParameter` turned into answers."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except WrongParameter as wrong:
-            refusal = {"error": "invalid_parameter", "parameter": wrong.parameter, "allowed": wrong.allowed}
-            return json_answer(refusal, 400)
-        except Refused as refused:
-            return json_answer({"error": refused.code, **refused.told}, refused.status, refused.headers)
-
-    return answer

@@ -12,7 +12,6 @@ from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_story import OrderStories
 from lookup.order_uid import parse_order_uid
-from lookup.query_parameters import WrongParameter
 from lookup.search_query import parse_search
 
 LOOKUP = web.AppKey("lookup", OrderLookup)
@@ -49,13 +48,8 @@ async def get_story(request: web.Request) -> web.Response:
 
 
 async def get_orders(request: web.Request) -> web.Response:
-    """Answer `GET /orders`: a page of a list, newest first, or 400. Raises `StoresUnavailable`."""
-    try:
-        search = parse_search(request.rel_url.raw_query_string)
-    except WrongParameter as wrong:
-        refusal = {"error": "invalid_parameter", "parameter": wrong.parameter, "allowed": wrong.allowed}
-        return json_answer(refusal, 400)
-    page = await request.app[SEARCH].find(search)
+    """Answer `GET /orders`: a page of a list, newest first. Raises `WrongParameter` and `StoresUnavailable`."""
+    page = await request.app[SEARCH].find(parse_search(request.rel_url.raw_query_string))
     return json_answer({"orders": page.orders, "next": None if page.next is None else render_cursor(page.next)})
 
 

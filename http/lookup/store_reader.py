@@ -26,12 +26,16 @@ class StoresUnavailable(Exception):
 
 
 class StoreReader:
-    """Runs queries that only read. `name` tells in the log who could not read."""
+    """Runs queries that only read. `name` tells in the log who could not read.
 
-    def __init__(self, name: str, pool: "Pool", *, deadline_s: float) -> None:
+    `deadline_s` bounds the wait for a connection, `in_all_s` everything, a second try included.
+    """
+
+    def __init__(self, name: str, pool: "Pool", *, deadline_s: float, in_all_s: float | None = None) -> None:
         self._name = name
         self._pool = pool
         self._deadline_s = deadline_s
+        self._in_all_s = in_all_s
         self._lost = False
 
     async def read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
@@ -39,6 +43,13 @@ class StoreReader:
 
         Raises `StoresUnavailable`.
         """
+        try:
+            async with asyncio.timeout(self._in_all_s):
+                return await self._read(query)
+        except TimeoutError:
+            raise StoresUnavailable from None
+
+    async def _read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
         try:
             found = await self._read_again_if_connection_was_lost(query)
         except TROUBLE as error:
@@ -54,7 +65,7 @@ class StoreReader:
     async def _read_again_if_connection_was_lost(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
         connection: Connection = await self._pool.acquire(timeout=self._deadline_s)
         try:
-            return await _read(connection, query)
+            return await _run(connection, query)
         except TROUBLE as error:
             # A pooled connection may have died while it was idle. That is found out here and is no outage yet.
             if isinstance(error, TimeoutError) or not connection.is_closed():
@@ -63,12 +74,12 @@ class StoreReader:
             await self._pool.release(connection)
         connection = await self._pool.acquire(timeout=self._deadline_s)
         try:
-            return await _read(connection, query)
+            return await _run(connection, query)
         finally:
             await self._pool.release(connection)
 
 
-async def _read(connection: "Connection", query: "Callable[[Connection], Awaitable[T]]") -> T:
+async def _run(connection: "Connection", query: "Callable[[Connection], Awaitable[T]]") -> T:
     try:
         return await query(connection)
     except (TimeoutError, asyncio.CancelledError):

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from engine.status import State
 from engine.supervisor import ChildSpec, Supervisor
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.exits import CannotStart
+from orderflow.listening import try_to_listen
 from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
 from orderflow.project import project_root
@@ -78,9 +78,8 @@ async def _supervise(settings: Settings, processes: int) -> int:
 def _check_address(settings: Settings) -> None:
     """Find out whether the address is free: processes that may share it would not notice a stranger's."""
     address = settings.http_address
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        socket.create_server((address.host, address.port), family=family).close()
+        try_to_listen(address)
     except OSError as error:
         raise _address_refused(settings, error.strerror or str(error)) from None
 

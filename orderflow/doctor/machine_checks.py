@@ -1,11 +1,11 @@
 """Checks of this machine: Python, and the address of the HTTP server."""
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator
 
 from orderflow.doctor.finding import Finding, failed, ok
+from orderflow.listening import try_to_listen
 from orderflow.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
@@ -25,9 +25,8 @@ async def examine_machine(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _address(settings: Settings) -> Finding:
     address = settings.http_address
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        socket.create_server((address.host, address.port), family=family).close()
+        try_to_listen(address)
     except OSError as error:
         if await _is_ours(address.host or "127.0.0.1", address.port):
             return ok("HTTP address", f"{address} is held by a running orderflow")
