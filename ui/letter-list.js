@@ -1,8 +1,8 @@
 // A list of dead letters: a link a line, and a button for more of them.
 
-import { announce } from "./announcing.js";
 import { element } from "./elements.js";
 import { count, instant } from "./format.js";
+import { growingList } from "./growing-list.js";
 import { letterAddress } from "./letter-address.js";
 import { words } from "./letters-words.js";
 
@@ -14,34 +14,15 @@ import { words } from "./letters-words.js";
  * @param {(before: string) => Promise<import("./letter-requests.js").Answer>} more
  */
 export function letterList(page, total, action, more) {
-  const lines = element("ol", { class: "lines" }, ...page.letters.map(line));
-  const foot = element("div", { class: "list-foot" });
-  const showRest = (next) => foot.replaceChildren(...(next === null ? [] : [moreButton(next, words.more)]));
-  const moreButton = (next, label) => {
-    const button = element("button", { type: "button", class: "secondary more" }, label);
-    button.addEventListener("click", async () => {
-      if (button.getAttribute("aria-busy") === "true") return;
-      button.setAttribute("aria-busy", "true");
-      const answer = await more(next);
-      const focused = document.activeElement === button;
-      const goesOn = answer.kind === "ok" ? append(answer.told) : offerAgain(next);
-      if (focused) goesOn?.focus();
-    });
-    return button;
-  };
-  const append = ({ letters, next }) => {
-    const added = letters.map(line);
-    lines.append(...added);
-    showRest(next);
-    announce(count(words.letters, added.length));
-    return added[0]?.firstChild;
-  };
-  const offerAgain = (next) => {
-    const again = moreButton(next, words.retry);
-    foot.replaceChildren(element("p", { role: "alert" }, words.moreFailed), again);
-    return again;
-  };
-  showRest(page.next);
+  const { lines, foot } = growingList(
+    asItems(page),
+    line,
+    async (before) => {
+      const answer = await more(before);
+      return answer.kind === "ok" ? asItems(answer.told) : null;
+    },
+    { ...words, items: words.letters },
+  );
   return element(
     "section",
     { class: "list" },
@@ -49,6 +30,10 @@ export function letterList(page, total, action, more) {
     lines,
     foot,
   );
+}
+
+function asItems({ letters, next }) {
+  return { items: letters, next };
 }
 
 function line(letter) {

@@ -1,9 +1,9 @@
 // A list of orders: a link a line, and a button for more of them.
 
 import { orderAddress } from "./address.js";
-import { announce } from "./announcing.js";
 import { element } from "./elements.js";
 import { count, instant, money } from "./format.js";
+import { growingList } from "./growing-list.js";
 import { words } from "./words.js";
 
 /**
@@ -13,38 +13,17 @@ import { words } from "./words.js";
  * @param {(before: string) => Promise<import("./pages.js").Page>} more
  */
 export function orderList(title, page, more) {
-  const lines = element("ol", { class: "lines" }, ...page.orders.map(line));
   const total = element("span", { class: "count" });
-  const foot = element("div", { class: "list-foot" });
-  const showRest = (next) => {
-    total.textContent = `${lines.children.length}${next === null ? "" : "+"}`;
-    foot.replaceChildren(...(next === null ? [] : [moreButton(next, words.more)]));
-  };
-  const moreButton = (next, label) => {
-    const button = element("button", { type: "button", class: "secondary more" }, label);
-    button.addEventListener("click", async () => {
-      if (button.getAttribute("aria-busy") === "true") return;
-      button.setAttribute("aria-busy", "true");
-      const page = await more(next);
-      const focused = document.activeElement === button;
-      const goesOn = page.kind === "page" ? append(page) : offerAgain(next);
-      if (focused) goesOn?.focus();
-    });
-    return button;
-  };
-  const append = (page) => {
-    const added = page.orders.map(line);
-    lines.append(...added);
-    showRest(page.next);
-    announce(count(words.orders, added.length));
-    return added[0]?.firstChild;
-  };
-  const offerAgain = (next) => {
-    const again = moreButton(next, words.retry);
-    foot.replaceChildren(element("p", { role: "alert" }, words.moreFailed), again);
-    return again;
-  };
-  showRest(page.next);
+  const { lines, foot } = growingList(
+    asItems(page),
+    line,
+    async (before) => {
+      const following = await more(before);
+      return following.kind === "page" ? asItems(following) : null;
+    },
+    { ...words, items: words.orders },
+    (length, complete) => (total.textContent = `${length}${complete ? "" : "+"}`),
+  );
   return element(
     "section",
     { class: "list" },
@@ -53,6 +32,10 @@ export function orderList(title, page, more) {
     lines,
     foot,
   );
+}
+
+function asItems({ orders, next }) {
+  return { items: orders, next };
 }
 
 /** The outline of a list that is on its way. */

@@ -1,0 +1,48 @@
+// A list that grows at the touch of a button.
+
+import { announce } from "./announcing.js";
+import { element } from "./elements.js";
+import { count } from "./format.js";
+
+/**
+ * Returns the lines of the first page, and the foot with the button for more.
+ * @param {{items: object[], next: string|null}} page
+ * @param {(item: object) => Element} line
+ * @param {(before: string) => Promise<{items: object[], next: string|null}|null>} more Null: it could not be read.
+ * @param {{more: string, moreFailed: string, retry: string, items: Object<string, string>}} words
+ * @param {(lines: number, complete: boolean) => void} grown Is told how long the list is, at first and whenever it grows.
+ */
+export function growingList(page, line, more, words, grown = () => {}) {
+  const lines = element("ol", { class: "lines" }, ...page.items.map(line));
+  const foot = element("div", { class: "list-foot" });
+  const showRest = (next) => {
+    grown(lines.children.length, next === null);
+    foot.replaceChildren(...(next === null ? [] : [moreButton(next, words.more)]));
+  };
+  const moreButton = (next, label) => {
+    const button = element("button", { type: "button", class: "secondary more" }, label);
+    button.addEventListener("click", async () => {
+      if (button.getAttribute("aria-busy") === "true") return;
+      button.setAttribute("aria-busy", "true");
+      const following = await more(next);
+      const focused = document.activeElement === button;
+      const goesOn = following === null ? offerAgain(next) : append(following);
+      if (focused) goesOn?.focus();
+    });
+    return button;
+  };
+  const append = ({ items, next }) => {
+    const added = items.map(line);
+    lines.append(...added);
+    showRest(next);
+    announce(count(words.items, added.length));
+    return added[0]?.firstChild;
+  };
+  const offerAgain = (next) => {
+    const again = moreButton(next, words.retry);
+    foot.replaceChildren(element("p", { role: "alert" }, words.moreFailed), again);
+    return again;
+  };
+  showRest(page.next);
+  return { lines, foot };
+}
