@@ -1,12 +1,10 @@
 """Puts the application together: stores, lookups, health, routes and the page."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import asyncpg
 from aiohttp import web
 
-from engine.postgres import with_server_settings
 from engine.topic_offsets import TopicOffsets
 from handlers.cache import OrderCache
 from lookup.admission import admit
@@ -26,6 +24,7 @@ from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_store import OrderStore
 from lookup.order_story import OrderStories
+from lookup.pools import open_pool
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
 from lookup.static import add_page_routes, read_page
 
@@ -66,14 +65,11 @@ class _Stores:
     async def __aenter__(self) -> "_Stores":
         options, connections = self._options, self._connections
         self._redis = connections.redis()
-        # The server does not notice that a reader has given up while its query waits for a lock: it needs a bound, too.
-        bounded = with_server_settings(connections.postgres, statement_timeout=f"{options.store_deadline_s * 1000:.0f}")
-        # Without a minimum the pool connects with its first query, not here.
-        self._pool = await asyncpg.create_pool(**bounded, min_size=0, max_size=options.store_connections)
-        self._search_pool = await asyncpg.create_pool(
-            **bounded,
-            min_size=0,
-            max_size=options.search_connections,
+        self._pool = await open_pool(connections, options.store_connections, options.store_deadline_s)
+        self._search_pool = await open_pool(
+            connections,
+            options.search_connections,
+            options.store_deadline_s,
             # A kept statement may keep a plan from when the table was small: one that reads all of it.
             statement_cache_size=0,
         )
@@ -89,7 +85,7 @@ class _Stores:
         self.lookup.start()
         self.search = OrderSearch(self._search_pool, options)
         self.stories = OrderStories(self._search_pool, options)
-        await self._open_operations(bounded)
+        await self._open_operations()
         return self
 
     def _make_health(self, pool: "asyncpg.Pool[asyncpg.Record]", deadline_s: float) -> tuple[BrokerCheck, Health]:
@@ -105,10 +101,10 @@ class _Stores:
         }
         return broker, Health(checks, deadline_s=deadline_s)
 
-    async def _open_operations(self, bounded: dict[str, Any]) -> None:
+    async def _open_operations(self) -> None:
         """Make what watchers are told: with a connection and checks of its own, so that they delay nobody else."""
         connections, deadline_s = self._connections, self._options.operations_deadline_s
-        self._operations_pool = await asyncpg.create_pool(**bounded, min_size=0, max_size=1, statement_cache_size=0)
+        self._operations_pool = await open_pool(connections, 1, self._options.store_deadline_s, statement_cache_size=0)
         self._operations_broker, health = self._make_health(self._operations_pool, deadline_s)
         topic, group = connections.kafka_topic, connections.kafka_group
         self._operations = Operations(

@@ -5,13 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import asyncpg
 import structlog
 from aiohttp import web
 from msgspec import Struct
 
 from engine.dead_letter_list import describe_letter, parse_place, summarise
-from engine.postgres import with_server_settings
 from engine.records import Place
 from engine.verdict import Rejected
 from handlers.decode import decode_order
@@ -29,6 +27,7 @@ from lookup.letter_query import (
 from lookup.letter_sender import RETRY_LATER, LetterSender
 from lookup.masking import Shapeless, shape_of
 from lookup.options import Connections, LookupOptions
+from lookup.pools import open_pool
 from lookup.query_parameters import Parameters, WrongParameter, parse_parameters
 from lookup.refusal import Refused
 
@@ -195,11 +194,10 @@ def add_dead_letters(application: web.Application, options: LookupOptions, conne
     router.add_post(f"{place}/send", post_mended)
 
     async def open_letters(application: web.Application) -> AsyncIterator[None]:
-        bounded = with_server_settings(connections.postgres, statement_timeout=f"{options.store_deadline_s * 1000:.0f}")
-        pool = await asyncpg.create_pool(
-            **bounded,
-            min_size=0,
-            max_size=options.letter_connections,
+        pool = await open_pool(
+            connections,
+            options.letter_connections,
+            options.store_deadline_s,
             statement_cache_size=0,
             command_timeout=options.store_deadline_s,
         )
