@@ -11,7 +11,6 @@ dead letters, the batch's own row) → the handler's follow-up. What can go wron
 
 import asyncio
 import random
-import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -20,12 +19,13 @@ from uuid import uuid4
 import attrs
 import structlog
 from asyncpg import Connection
-from msgspec import json
 
 from engine import events, failpoints
 from engine.backoff import Backoff
+from engine.batch_rows import insert_batch, is_stored
 from engine.blockers import BlockerWatch
 from engine.handler import Handler, RewriteBatch
+from engine.identity import Identity
 from engine.offsets import Advance, Fenced, advance_offsets, await_offset
 from engine.partitions import PartitionTable
 from engine.postgres import Link, describe, is_momentary, is_outage, refuses_data
@@ -39,26 +39,10 @@ T = TypeVar("T")
 WRITE_DEADLINE_S = 60.0
 STEP_GRACE_S = 30.0
 MOMENTARY_TRIES = 10
-_FIND_BATCH = "SELECT 1 FROM batches WHERE batch_id = $1"
-_INSERT_BATCH = """
-INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
-                     messages, inserted, changed, unchanged, rejected, changed_keys)
-VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, clock_timestamp(), $9, $10, $11, $12, $13, $14)
-"""
 
 
 class _Refused(Exception):
     """PostgreSQL refused the batch for its data. The message holds none of it."""
-
-
-@attrs.frozen
-class Identity:
-    """Who writes: the consumer group and topic, and the worker's name and host for the batch's row."""
-
-    group: str
-    topic: str
-    worker: str
-    host: str = attrs.field(factory=socket.gethostname)
 
 
 class BatchWriter(Generic[T]):
@@ -194,7 +178,7 @@ class BatchWriter(Generic[T]):
                 batch = await recognise_replays(connection, batch)
             written = await self._handler.handle_batch(connection, batch)
             await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
-            await self._insert_batch(connection, batch, written)
+            await insert_batch(connection, self._identity, batch, written)
         except BaseException:
             if not connection.is_closed():
                 await transaction.rollback()
@@ -213,25 +197,6 @@ class BatchWriter(Generic[T]):
                 raise Fenced(partition)
             advances.append(Advance(partition, opened.next_offset, record))
         return advances
-
-    async def _insert_batch(self, connection: Connection, batch: Batch[T], written: Written) -> None:
-        await connection.execute(
-            _INSERT_BATCH,
-            batch.batch_id,
-            self._identity.group,
-            batch.topic,
-            self._identity.worker,
-            self._identity.host,
-            json.encode(_sources(batch)).decode(),
-            batch.consumed_at,
-            batch.validated_at,
-            len(batch.entries),
-            written.inserted,
-            written.changed,
-            written.unchanged,
-            len(batch.rejected()),
-            written.changed_keys,
-        )
 
     async def _landed(self, batch: Batch[T]) -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
@@ -257,7 +222,7 @@ class BatchWriter(Generic[T]):
         # While the COMMIT is still on its way, its transaction holds the locks of all its offsets.
         async with self._watch.over(connection):
             await await_offset(connection, self._identity.group, batch.topic, batch.entries[0].record.partition)
-        return await connection.fetchrow(_FIND_BATCH, batch.batch_id) is not None
+        return await is_stored(connection, batch.batch_id)
 
     async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
         failpoints.reach(failpoints.AFTER_COMMIT)
@@ -296,15 +261,3 @@ class _Work(Generic[T]):
 
 def _last_records(batch: Batch[Any]) -> dict[int, Record]:
     return {entry.record.partition: entry.record for entry in batch.entries}
-
-
-def _sources(batch: Batch[Any]) -> list[dict[str, int]]:
-    sources: dict[int, dict[str, int]] = {}
-    for entry in batch.entries:
-        record = entry.record
-        source = sources.setdefault(
-            record.partition, {"partition": record.partition, "first_offset": record.offset, "messages": 0}
-        )
-        source["last_offset"] = record.offset
-        source["messages"] += 1
-    return list(sources.values())

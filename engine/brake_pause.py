@@ -13,8 +13,8 @@ import structlog
 from asyncpg import Connection
 
 from engine import events
-from engine.batch_writer import Identity
 from engine.brake import Brake
+from engine.identity import Identity
 from engine.postgres import Link, describe, is_outage
 from engine.status import Status
 

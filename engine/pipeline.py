@@ -11,14 +11,15 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from engine.backoff import Backoff
-from engine.batch_writer import Identity
 from engine.brake import BrakeLimits
 from engine.handler import Handler
+from engine.identity import Identity
 from engine.logs import configure_logging
 from engine.postgres import with_server_settings
 from engine.processes import run_worker, supervise
 from engine.supervisor import ChildSpec
-from engine.worker import Worker, WorkerOptions
+from engine.worker import Worker
+from engine.worker_options import WorkerOptions
 
 T = TypeVar("T")
 WRONG_USAGE = 2

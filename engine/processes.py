@@ -9,7 +9,7 @@ import uvloop
 from engine.postgres import with_server_settings
 from engine.restart import RestartPolicy
 from engine.supervisor import ChildSpec, Supervisor
-from engine.worker import SHUTDOWN_TIMEOUT_S
+from engine.worker_options import SHUTDOWN_TIMEOUT_S
 from engine.worker_reports import WorkerReports
 
 GC_THRESHOLDS = (100_000, 50, 100)

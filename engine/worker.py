@@ -1,9 +1,6 @@
-"""A worker process: one event loop, some partitions, and the actors between Kafka and PostgreSQL.
+"""A worker process, from its start to its end: one event loop, some partitions, and the stages that records pass.
 
-    KafkaSource ──chunks──► processor (handle_message) ──handled chunks──► writer (handle_batch, one transaction)
-                                                                             └─► dead letters, the handler's follow-up
-
-Stopping goes the same way: stop fetching, let each actor finish what waits for it, commit, leave the group.
+Stopping goes the way of the records: stop fetching, let each stage finish what waits for it, commit, leave the group.
 """
 
 import asyncio
@@ -20,14 +17,6 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from engine import events, failpoints
-from engine.actor import BatchActor
-from engine.backoff import Backoff
-from engine.batch_writer import BatchWriter, Identity
-from engine.blockers import BlockerWatch
-from engine.brake import Brake, BrakeLimits
-from engine.brake_pause import BrakePause
-from engine.dead_letter_headers import read_replay_headers
-from engine.dead_letter_publisher import DeadLetterPublisher
 from engine.handler import Handler
 from engine.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
@@ -37,36 +26,13 @@ from engine.heartbeat import (
     inherited_fd,
     watch_lifeline,
 )
-from engine.kafka_source import KafkaSource
-from engine.partitions import PartitionTable
-from engine.postgres import Link, finding_by_key, with_server_settings
-from engine.records import Chunk, Entry, HandledChunk
+from engine.stages import Stages
 from engine.status import Status
-from engine.verdict import Rejected
+from engine.worker_options import WorkerOptions
 
 T = TypeVar("T")
-LOCK_TIMEOUT_MS = 5000
 MAX_REFUSED_TOLD = 20
 LEAVE_S = 5.0
-SHUTDOWN_TIMEOUT_S = 30.0
-
-
-@attrs.frozen(kw_only=True)
-class WorkerOptions:
-    """What a worker needs to know. Times are in seconds, sizes in bytes.
-
-    `kafka_options` and `postgres_options` are keyword arguments of every aiokafka client and of `asyncpg.connect`.
-    """
-
-    identity: Identity
-    dlq_topic: str
-    kafka_options: dict[str, Any]
-    postgres_options: dict[str, Any]
-    batch_max_records: int = 1000
-    batch_max_bytes: int = 8 * 1024 * 1024
-    backoff: Backoff = Backoff()
-    shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
-    brake: BrakeLimits = BrakeLimits()
 
 
 class Worker(Generic[T]):
@@ -84,86 +50,12 @@ class Worker(Generic[T]):
         close: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._options = options
-        self._handler = handler
         self._background = background
         self._close_application = close
         self._stopping = asyncio.Event()
         self._status = status or Status()
-        self._table = PartitionTable()
+        self._stages = Stages(options, handler, self._status, self._stopping)
         self._log = structlog.get_logger()
-        identity, postgres = options.identity, options.postgres_options
-        self._write_link = Link(_for_writing(postgres))
-        self._open_link, self._outbox_link, self._watch_link = Link(postgres), Link(postgres), Link(postgres)
-        self._brake_link = Link(postgres)
-        self._brake = Brake(options.brake)
-        self._brake_pause = BrakePause(identity, self._brake, self._brake_link, self._status)
-        self._publisher = DeadLetterPublisher(
-            identity.topic,
-            identity.group,
-            options.dlq_topic,
-            options.kafka_options,
-            self._outbox_link,
-            self._status,
-            options.backoff,
-        )
-        watch = BlockerWatch(self._watch_link)
-        writer = BatchWriter(
-            identity,
-            handler,
-            self._write_link,
-            watch,
-            self._table,
-            self._status,
-            options.backoff,
-            self._publisher.wake,
-        )
-        # One batch waits while the one before it is at work: a second would gain no speed and cost memory.
-        capacity = {
-            "max_items": options.batch_max_records,
-            "max_weight": options.batch_max_bytes,
-            "capacity_items": options.batch_max_records,
-            "capacity_weight": options.batch_max_bytes,
-        }
-        self._writer: BatchActor[HandledChunk[T]] = BatchActor("writer", writer.handle_batch, **capacity)
-        self._processor: BatchActor[Chunk] = BatchActor("processor", self._process, **capacity)
-        self._source = KafkaSource(
-            identity.topic,
-            identity.group,
-            options.kafka_options,
-            self._open_link,
-            watch,
-            self._table,
-            self._status,
-            options.backoff,
-            self._emit,
-            # A chunk no longer than the window: the brake works to within a window.
-            min(options.batch_max_records, options.brake.window),
-            options.batch_max_bytes,
-        )
-
-    async def _emit(self, chunk: Chunk) -> None:
-        await self._processor.put(chunk, chunk.size_bytes, len(chunk.records))
-
-    async def _process(self, chunks: list[Chunk]) -> None:
-        handle = self._handler.handle_message
-        for chunk in chunks:
-            if self._table.opened(chunk.partition, chunk.opening) is None:
-                continue
-            if self._brake.engaged:
-                return  # told to stop in the pause: all that is left here is consumed again by whoever comes next
-            entries = [Entry(record, handle(record)) for record in chunk.records]
-            handled = HandledChunk(
-                chunk.partition, chunk.opening, chunk.epoch, entries, chunk.size_bytes, chunk.consumed_at
-            )
-            await self._writer.put(handled, chunk.size_bytes, len(entries))
-            for entry in entries:
-                rejected = isinstance(entry.value, Rejected)
-                # A dead letter that an operator sends again says nothing of what is upstream.
-                if not (rejected and read_replay_headers(entry.record, self._options.identity.topic)):
-                    self._brake.saw(rejected)
-            if self._brake.engaged:
-                await self._brake_pause.hold(self._stopping)
-            await asyncio.sleep(0)
 
     def request_stop(self) -> None:
         """Begin to drain."""
@@ -185,8 +77,7 @@ class Worker(Generic[T]):
             return 0 if clean else 1
         finally:
             heartbeat.cancel()
-            for link in (self._write_link, self._open_link, self._outbox_link, self._watch_link, self._brake_link):
-                await link.close()
+            await self._stages.close()
             self._log.info(events.WORKER_STOPPED)
 
     def _watch_supervisor(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -203,7 +94,7 @@ class Worker(Generic[T]):
         attempt = 0
         while not self._stopping.is_set():
             try:
-                await self._unless_stopped(self._source.start())
+                await self._unless_stopped(self._stages.source.start())
             except (KafkaError, OSError) as error:
                 attempt += 1
                 delay_s = self._options.backoff.delay_s(attempt, random.random())
@@ -233,13 +124,13 @@ class Worker(Generic[T]):
             await asyncio.gather(task, stop, return_exceptions=True)
 
     async def _work(self) -> bool:
-        self._writer.start()
-        self._processor.start()
-        source = asyncio.create_task(self._source.run(), name="source")
+        self._stages.writer.start()
+        self._stages.processor.start()
+        source = asyncio.create_task(self._stages.source.run(), name="source")
         others = [
-            asyncio.create_task(self._publisher.run(), name="dead-letters"),
-            asyncio.create_task(self._writer.wait(), name="writer-watch"),
-            asyncio.create_task(self._processor.wait(), name="processor-watch"),
+            asyncio.create_task(self._stages.publisher.run(), name="dead-letters"),
+            asyncio.create_task(self._stages.writer.wait(), name="writer-watch"),
+            asyncio.create_task(self._stages.processor.wait(), name="processor-watch"),
             *(asyncio.ensure_future(start()) for start in self._background),
         ]
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -249,7 +140,7 @@ class Worker(Generic[T]):
         for task in (*others, stop):
             task.cancel()
         await asyncio.gather(*others, stop, return_exceptions=True)
-        await self._publisher.close()
+        await self._stages.publisher.close()
         return clean and not failed
 
     async def _until_stop_or_failure(self, stop: "asyncio.Task[Any]", tasks: list["asyncio.Task[Any]"]) -> bool:
@@ -272,13 +163,13 @@ class Worker(Generic[T]):
         deadline = time.monotonic() + self._options.shutdown_timeout_s * 0.8
         self._status.draining = True
         self._log.info(events.DRAIN_STARTED)
-        self._source.stop_fetching()
+        self._stages.source.stop_fetching()
         await asyncio.wait({source}, timeout=min(1.0, _left(deadline)))
         source.cancel()
-        processed = await self._processor.stop(_left(deadline))
-        written = await self._writer.stop(_left(deadline))
+        processed = await self._stages.processor.stop(_left(deadline))
+        written = await self._stages.writer.stop(_left(deadline))
         if not (processed and written):
-            self._log.error(events.DRAIN_INCOMPLETE, waiting=len(self._processor.mailbox) + len(self._writer.mailbox))
+            self._log.error(events.DRAIN_INCOMPLETE, waiting=self._stages.waiting)
         if self._close_application is not None:
             await self._close_application(_left(deadline))
         # Nothing is lost by not taking leave: the group misses a member that has gone after its session timeout.
@@ -287,17 +178,17 @@ class Worker(Generic[T]):
 
     async def _leave(self, timeout_s: float) -> None:
         try:
-            await asyncio.wait_for(self._source.close(), timeout_s)
+            await asyncio.wait_for(self._stages.source.close(), timeout_s)
         except (KafkaError, TimeoutError, OSError) as error:
             self._log.warning(events.KAFKA_COMMIT_FAILED, error=type(error).__name__)
 
     def _observe(self) -> Beat:
         now = time.monotonic()
-        step, refused = self._status.overdue(now), self._table.refused
+        step, refused = self._status.overdue(now), self._stages.table.refused
         committed_s = self._status.committed_s
         return Beat(
             state=str(self._status.state),
-            partitions=self._table.assigned,
+            partitions=self._stages.table.assigned,
             overdue=None if step is None else step.name,
             details={
                 **attrs.asdict(self._status.counters),
@@ -305,14 +196,10 @@ class Worker(Generic[T]):
                 "refused": {str(partition): reason for partition, reason in islice(refused.items(), MAX_REFUSED_TOLD)},
                 "refused_count": len(refused),
                 "since_commit_s": None if committed_s is None else round(now - committed_s, 3),
-                "waiting": len(self._processor.mailbox) + len(self._writer.mailbox),
+                "waiting": self._stages.waiting,
                 "memory_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             },
         )
-
-
-def _for_writing(options: dict[str, Any]) -> dict[str, Any]:
-    return with_server_settings(finding_by_key(options), lock_timeout=str(LOCK_TIMEOUT_MS))
 
 
 def _left(deadline: float) -> float:

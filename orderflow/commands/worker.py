@@ -5,12 +5,13 @@ import sys
 import click
 
 from engine.backoff import Backoff
-from engine.batch_writer import Identity
 from engine.brake import BrakeLimits
+from engine.identity import Identity
 from engine.postgres import Link
 from engine.processes import run_worker
 from engine.status import Status
-from engine.worker import Worker, WorkerOptions
+from engine.worker import Worker
+from engine.worker_options import WorkerOptions
 from handlers.cache import OrderCache
 from handlers.cache_writer import CacheWriter
 from handlers.catch_up import CatchUp

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 from msgspec import json
 
-from engine.batch_writer import Identity
 from engine.brake import Brake, BrakeLimits
 from engine.brake_pause import BrakePause
+from engine.identity import Identity
 from engine.postgres import Link
 from engine.status import Status
 from orderflow.connections import postgres_options

@@ -11,12 +11,13 @@ import attrs
 from structlog.testing import capture_logs
 
 from engine.backoff import Backoff
-from engine.batch_writer import Identity
 from engine.brake import BrakeLimits
+from engine.identity import Identity
 from engine.records import Batch, Record, Written
 from engine.status import Status
 from engine.verdict import Rejected
-from engine.worker import Worker, WorkerOptions
+from engine.worker import Worker
+from engine.worker_options import WorkerOptions
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, Member, MemoryConsumer, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres

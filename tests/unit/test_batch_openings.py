@@ -8,8 +8,9 @@ import attrs
 import pytest
 
 from engine.backoff import Backoff
-from engine.batch_writer import BatchWriter, Identity
+from engine.batch_writer import BatchWriter
 from engine.blockers import BlockerWatch
+from engine.identity import Identity
 from engine.offsets import Fenced
 from engine.partitions import PartitionTable
 from engine.postgres import Link

@@ -86,6 +86,6 @@ def test_a_partition_is_not_refused_because_its_last_owner_went_on_while_it_was_
     refused = []
     for _ in range(100):
         world.loop.pass_time(0.1)
-        refused.append(heir.worker._table.refused)
-    assert heir.worker._table.positions() == {0: 1}
+        refused.append(heir.worker._stages.table.refused)
+    assert heir.worker._stages.table.positions() == {0: 1}
     assert not any(refused)

@@ -178,12 +178,12 @@ class OffsetsMachine(RuleBasedStateMachine):
     def no_partition_is_refused(self) -> None:
         """The topic stays the same, and its end only grows: there is no reason to refuse it."""
         for process in self.processes:
-            assert process.worker._table.refused == {}
+            assert process.worker._stages.table.refused == {}
 
     @invariant()
     def positions_never_pass_what_is_stored(self) -> None:
         for process in self.processes:
-            for partition, offset in process.worker._table.positions().items():
+            for partition, offset in process.worker._stages.table.positions().items():
                 assert offset <= self.highest[partition]
 
     def teardown(self) -> None:

@@ -1,0 +1,29 @@
+"""What a worker is told when it is made."""
+
+from typing import Any
+
+import attrs
+
+from engine.backoff import Backoff
+from engine.brake import BrakeLimits
+from engine.identity import Identity
+
+SHUTDOWN_TIMEOUT_S = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class WorkerOptions:
+    """What a worker needs to know. Times are in seconds, sizes in bytes.
+
+    `kafka_options` and `postgres_options` are keyword arguments of every aiokafka client and of `asyncpg.connect`.
+    """
+
+    identity: Identity
+    dlq_topic: str
+    kafka_options: dict[str, Any]
+    postgres_options: dict[str, Any]
+    batch_max_records: int = 1000
+    batch_max_bytes: int = 8 * 1024 * 1024
+    backoff: Backoff = Backoff()
+    shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
+    brake: BrakeLimits = BrakeLimits()
