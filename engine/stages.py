@@ -15,6 +15,7 @@ from engine.brake_pause import BrakePause
 from engine.dead_letter_publisher import DeadLetterPublisher
 from engine.handler import Handler
 from engine.kafka_source import KafkaSource
+from engine.partition_opener import PartitionOpener
 from engine.partitions import PartitionTable
 from engine.postgres import Link, finding_by_key, with_server_settings
 from engine.processor import Processor
@@ -98,17 +99,17 @@ class Stages(Generic[T]):
         return Processor(identity.topic, self._handler, self.table, brake, pause, stopping, self.writer.put)
 
     def _make_source(self) -> KafkaSource:
-        options = self._options
+        options, identity = self._options, self._options.identity
+        opener = PartitionOpener(identity.topic, identity.group, self._link(), self._watch, self.table)
 
         async def emit(chunk: Chunk) -> None:
             await self.processor.put(chunk, chunk.size_bytes, len(chunk.records))
 
         return KafkaSource(
-            options.identity.topic,
-            options.identity.group,
+            identity.topic,
+            identity.group,
             options.kafka_options,
-            self._link(),
-            self._watch,
+            opener,
             self.table,
             self._status,
             options.backoff,
