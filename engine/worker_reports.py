@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 from msgspec import json
 
+from engine import events
 from engine.postgres import Link, describe
 from engine.supervisor import Child
 
@@ -58,7 +59,7 @@ class WorkerReports:
             asyncpg.InterfaceError,
             asyncpg.InternalClientError,
         ) as error:
-            self._log.debug("worker_report_failed", error=describe(error))
+            self._log.debug(events.WORKER_REPORT_FAILED, error=describe(error))
 
     def _row(self, child: Child) -> tuple[Any, ...]:
         beat = child.beat

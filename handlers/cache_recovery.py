@@ -14,11 +14,10 @@ from redis.exceptions import ResponseError
 from engine.postgres import Link
 from handlers.body import version_of
 from handlers.cache import OrderCache
+from handlers.events import CACHE_RECOVERED, CACHE_SERVER_HIDDEN
 
 PAGE_ORDERS = 1000
 MARGIN_S = 60
-CACHE_RECOVERED = "cache_recovered"
-CACHE_SERVER_HIDDEN = "cache_server_hidden"
 # SKIP LOCKED: another worker is at it.
 _OTHER_SERVER = "SELECT true FROM cache_servers WHERE run_id <> $1 FOR UPDATE SKIP LOCKED"
 _CHANGED = """

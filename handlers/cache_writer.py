@@ -18,12 +18,12 @@ from engine.mailbox import MailboxClosed
 from engine.postgres import Link, describe
 from engine.status import Status
 from handlers.cache import OrderCache
+from handlers.events import CACHE_FULL
 
 MAX_ORDERS_A_ROUND = 2000
 MAX_ORDERS_WAITING = 8000
 MAX_BYTES_WAITING = 32 * 1024 * 1024
 RETRY_S = 1.0
-CACHE_FULL = "cache_full"
 MARK_CACHED = "UPDATE batches SET cached_at = clock_timestamp(), changed_keys = '{}' WHERE batch_id = ANY($1::uuid[])"
 
 

@@ -15,14 +15,13 @@ from engine.postgres import Link, describe, is_outage
 from handlers.cache import OrderCache
 from handlers.cache_recovery import CacheRecovery
 from handlers.cache_writer import MARK_CACHED
+from handlers.events import CACHE_CATCH_UP_FAILED, CACHE_CAUGHT_UP
 from handlers.reader import fetch_bodies
 
 CHECK_S = 5.0
 OLDER_THAN_S = 5
 PAGE_BATCHES = 20
 MAX_UIDS = 1000
-CAUGHT_UP = "cache_caught_up"
-CATCH_UP_FAILED = "cache_catch_up_failed"
 # SKIP LOCKED: several workers look for the same work, and each batch needs it once.
 _UNDONE = """
 SELECT batch_id, changed_keys FROM batches
@@ -53,7 +52,7 @@ class CatchUp:
         except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if isinstance(error, asyncpg.PostgresError) and not is_outage(error):
                 raise
-            self._log.debug(CATCH_UP_FAILED, error=describe(error))
+            self._log.debug(CACHE_CATCH_UP_FAILED, error=describe(error))
 
     async def _catch_up_all(self) -> None:
         while await self.catch_up_page():
@@ -74,5 +73,5 @@ class CatchUp:
                 bodies = await fetch_bodies(connection, uids[start : start + MAX_UIDS])
                 await self._cache.put_many(list(bodies.items()))
             await connection.execute(MARK_CACHED, [batch["batch_id"] for batch in batches])
-        self._log.info(CAUGHT_UP, batches=len(batches), orders=len(uids))
+        self._log.info(CACHE_CAUGHT_UP, batches=len(batches), orders=len(uids))
         return True

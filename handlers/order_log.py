@@ -7,12 +7,10 @@ import structlog
 
 from engine.records import Batch, Entry, Written
 from engine.verdict import Rejected
+from handlers.events import BATCH_COMMITTED, ORDER_REJECTED, ORDERS_COMMITTED
 from handlers.prepared import PreparedOrder
 
 ORDERS_A_LINE = 100
-ORDERS_COMMITTED = "orders_committed"
-ORDER_REJECTED = "order_rejected"
-BATCH_COMMITTED = "batch_committed"
 
 
 def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:

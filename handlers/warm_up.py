@@ -10,11 +10,10 @@ from redis.exceptions import RedisError
 
 from engine.postgres import Link, describe
 from handlers.cache import OrderCache
+from handlers.events import CACHE_WARMED, CACHE_WARMING_STOPPED
 from handlers.reader import fetch_newest
 
 PAGE_ORDERS = 500
-WARMED = "cache_warmed"
-WARMING_STOPPED = "cache_warming_stopped"
 
 
 class WarmUp:
@@ -39,6 +38,6 @@ class WarmUp:
                 warmed += len(bodies)
                 await asyncio.sleep(0)
         except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._log.warning(WARMING_STOPPED, orders=warmed, error=describe(error))
+            self._log.warning(CACHE_WARMING_STOPPED, orders=warmed, error=describe(error))
             return
-        self._log.info(WARMED, orders=warmed)
+        self._log.info(CACHE_WARMED, orders=warmed)

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from engine.records import Batch, Entry, Written
 from engine.verdict import Rejected
 from handlers.decode import decode_order
+from handlers.events import BATCH_COMMITTED, ORDER_REJECTED, ORDERS_COMMITTED
 from handlers.model import Order
-from handlers.order_log import BATCH_COMMITTED, ORDER_REJECTED, ORDERS_A_LINE, ORDERS_COMMITTED, log_batch
+from handlers.order_log import ORDERS_A_LINE, log_batch
 from handlers.prepared import PreparedOrder, prepare
 from orderflow.orders import OrderGenerator
 
