@@ -1,0 +1,46 @@
+"""From bytes to an order: dates."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.bad_messages import (
+    order_with,
+)
+from tests.support.decoding import (
+    BAD_DATES,
+    DATES,
+    accepted,
+    the_error,
+)
+
+
+@pytest.mark.parametrize("text", DATES)
+def test_a_date_is_kept_in_utc_to_the_microsecond(text: str) -> None:
+    """Zones are converted, finer digits are cut and not rounded."""
+    moment = accepted(order_with(("date_created", text))).date_created
+    assert moment == DATES[text]
+    assert moment.utcoffset() == DATES[text].utcoffset()
+    assert moment.replace(tzinfo=None) == DATES[text].replace(tzinfo=None)
+
+
+@pytest.mark.parametrize("name", BAD_DATES)
+def test_what_is_no_rfc_3339_date_with_a_zone_is_refused(name: str) -> None:
+    """The message says what one looks like."""
+    message = the_error(order_with(("date_created", BAD_DATES[name])), "date_created")
+    assert message == "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
+
+
+@pytest.mark.parametrize("zone", ["+00:60", "+01:99", "-22:61"])
+def test_a_zone_has_fewer_than_sixty_minutes(zone: str) -> None:
+    """RFC 3339: `time-numoffset = ("+" / "-") time-hour ":" time-minute`, and a minute is 00 to 59."""
+    the_error(order_with(("date_created", f"2026-01-31T12:00:00{zone}")), "date_created")
+
+
+@given(moment=st.datetimes(timezones=st.just(UTC)), digits=st.text("0123456789", max_size=12))
+def test_any_instant_comes_back_cut_to_the_microsecond(moment: datetime, digits: str) -> None:
+    """Digits behind the sixth never change the ones before."""
+    text = moment.replace(tzinfo=None).isoformat(timespec="microseconds") + digits + "Z"
+    assert accepted(order_with(("date_created", text))).date_created == moment
