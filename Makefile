@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## .venv with everything the other targets need
@@ -54,6 +54,14 @@ lint: setup ## style, types and the import rules
 .PHONY: test
 test: lint ## everything that checks the code, then the whole test suite (PYTEST_ARGS: for pytest)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: audit
+audit: setup ## known vulnerabilities of all packages, and the hashes of the locks
+	@$(BIN)/python -m tools.audit
+
+.PHONY: hooks
+hooks: setup ## the checks before each commit, installed into this clone
+	@$(BIN)/pre-commit install
 
 .PHONY: chaos
 chaos: setup ## every fault against real processes, with a table at the end (SEED=number: repeat a run)
