@@ -85,6 +85,15 @@ lock: setup ## resolve the dependencies of pyproject.toml anew into requirements
 	@$(COMPILE) --all-extras --all-build-deps --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --output-file bench/requirements.lock bench/requirements.in
 
+.PHONY: wheel
+wheel: setup ## the wheel in dist/, the same bytes from the same files
+	@env -u SOURCE_DATE_EPOCH $(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+.PHONY: release
+release: setup ## the wheel of a release: refused unless its version, CHANGELOG.md and the commit belong together
+	@$(BIN)/python -m tools.release
+	@$(MAKE) wheel
+
 .PHONY: up
 up: ## the whole system with docker compose
 	@docker compose up --build --detach

@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="orderflow")
+@click.version_option(package_name="orderflow", prog_name="orderflow")
 def root() -> None:
     """Take orders from Kafka into PostgreSQL exactly once, keep them in Redis, and serve them over HTTP."""
 

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from orderflow.exits import CannotStart
-from orderflow.project import project_root
+from orderflow.project import shipped_directory
 
 TABLE = "schema_migrations"
 """dbmate's own table: one row for each applied migration, in the text column `version`."""
 
 
 def migrations_directory() -> Path:
-    """Return the folder of the migrations: the checkout's, else the installed package's. Raises `CannotStart`."""
-    for folder in (project_root() / "db" / "migrations", Path(__file__).parent / "assets" / "migrations"):
-        if any(folder.glob("*.sql")):
-            return folder
+    """Return the folder of the migrations: the installed package's, else the checkout's. Raises `CannotStart`."""
+    folder = shipped_directory("migrations", "db/migrations")
+    if any(folder.glob("*.sql")):
+        return folder
     raise CannotStart("there are no migrations: run this in the project's folder (db/migrations)")
 
 

@@ -9,6 +9,15 @@ def project_root() -> Path:
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
+def shipped_directory(name: str, in_checkout: str) -> Path:
+    """Return a folder that comes with the program: the installed wheel's `name`, else the checkout's.
+
+    What has the same name in the current folder may be another project's.
+    """
+    shipped = Path(__file__).parent / "assets" / name
+    return shipped if shipped.is_dir() else project_root() / in_checkout
+
+
 def services_directory() -> Path:
     """Return the folder that holds the embedded services' data, logs and downloads."""
     return project_root() / ".services"

@@ -1,6 +1,7 @@
-"""The description of all routes in OpenAPI: what `openapi.json` says of the data, and the pages' files."""
+"""The description of all routes in OpenAPI: what `openapi.json` says of the data, the version, and the pages' files."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -13,8 +14,9 @@ PATH = "/openapi.json"
 
 
 def describe_routes(page_files: Sequence[PageFile]) -> dict[str, Any]:
-    """Return the OpenAPI document, the files of the pages included."""
+    """Return the OpenAPI document, with the installed version and the files of the pages."""
     description: dict[str, Any] = json.decode(files("lookup").joinpath("openapi.json").read_bytes())
+    description["info"]["version"] = version("orderflow")
     description["paths"] |= {file.route: {"get": _describe(file)} for file in page_files}
     return description
 

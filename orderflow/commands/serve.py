@@ -4,7 +4,6 @@ import asyncio
 import gc
 import signal
 import sys
-from pathlib import Path
 
 import click
 import uvloop
@@ -30,7 +29,7 @@ from orderflow.exits import CannotStart
 from orderflow.listening import try_to_listen
 from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
-from orderflow.project import project_root
+from orderflow.project import shipped_directory
 from orderflow.settings import Settings, load_settings
 
 _MAX_PROCESSES = 64
@@ -106,7 +105,10 @@ async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
 
 async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *, shared: bool) -> None:
     options = LookupOptions(
-        ui_directory=_ui_directory(), cache_ttl_s=settings.redis_ttl_s, process=name, admin_token=settings.admin_token
+        ui_directory=shipped_directory("ui", "ui"),
+        cache_ttl_s=settings.redis_ttl_s,
+        process=name,
+        admin_token=settings.admin_token,
     )
     connections = Connections(
         postgres=finding_by_key(postgres_options(settings, f"orderflow {name}")),
@@ -123,12 +125,6 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
         raise CannotStart(f"the page is missing: {error}") from None
     except AddressTaken as error:
         raise _address_refused(settings, str(error)) from None
-
-
-def _ui_directory() -> Path:
-    """Return the folder of the page: the installed package's, else the checkout's."""
-    installed = Path(__file__).resolve().parents[1] / "assets" / "ui"
-    return installed if installed.is_dir() else project_root() / "ui"
 
 
 def _stop_signal(settings: Settings) -> asyncio.Event:

@@ -14,7 +14,7 @@ import click
 
 from orderflow.demo.addresses import Environment, exports, separate_environment, url, usual_environment
 from orderflow.demo.comparison import check_answer, published_orders
-from orderflow.demo.processes import Honcho, honcho, run_orderflow
+from orderflow.demo.processes import Honcho, find_procfile, honcho, run_orderflow
 from orderflow.demo.signals import say
 from orderflow.exits import Failed
 from orderflow.project import project_root, services_directory
@@ -31,6 +31,7 @@ _OK = 200
 
 async def demo() -> None:
     """Start everything, publish orders, show where they are, and stay until cancelled. Raises `OrderflowError`."""
+    find_procfile()
     directory = services_directory()
     environment = usual_environment(directory, say)
     async with _system(directory, project_root(), environment) as (process, services):
@@ -51,6 +52,7 @@ async def smoke() -> None:
     Raises `OrderflowError` when anything is not as it should be.
     """
     began = time.monotonic()
+    find_procfile()
     services_directory().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=services_directory(), prefix="smoke-") as folder:
         environment = separate_environment()

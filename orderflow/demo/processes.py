@@ -80,15 +80,21 @@ class Honcho:
         return f"see the last lines of its log above, or {self.log}"
 
 
+def find_procfile() -> Path:
+    """Return the path of the Procfile. Raises `CannotStart` where there is none, as beside an installed wheel."""
+    procfile = project_root() / "Procfile"
+    if not procfile.is_file():
+        raise CannotStart("there is no Procfile here: run the demo in the project's folder")
+    return procfile
+
+
 @asynccontextmanager
 async def honcho(environment: Mapping[str, str], folder: Path, log: Path) -> AsyncIterator[Honcho]:
     """Run `honcho start` in a session of its own; at the end let it drain, and kill what is left of it.
 
     It reads no `.env`: honcho would let the file win over the environment. Raises `CannotStart` without a Procfile.
     """
-    procfile = project_root() / "Procfile"
-    if not procfile.is_file():
-        raise CannotStart("there is no Procfile here: run the demo in the project's folder")
+    procfile = find_procfile()
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:

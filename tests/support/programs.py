@@ -183,13 +183,14 @@ class Programs:
     environment: Mapping[str, str]
     folder: Path
     mark: str
+    python: str = sys.executable
     _running: list[Running] = attrs.field(factory=list, init=False)
 
     async def _spawn(
         self, arguments: tuple[str, ...], extra: Mapping[str, str], stdin: int, module: str = "orderflow"
     ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
+            self.python,
             "-m",
             module,
             *arguments,
