@@ -42,7 +42,7 @@ def test_a_clean_change_is_committed(git: Git) -> None:
     [
         ("notes_md", "A space \n", "no spaces at the end of a line"),
         ("notes_md", "No newline", "one newline at the end of a file"),
-        ("notes_md", "." * 600_000 + "\n", "no new file over 500 kB"),
+        ("notes_md", "." * 2_200_000 + "\n", "no new file over 2 MB"),
         ("code_py", "a=1\n", "the style is wrong"),
     ],
 )
