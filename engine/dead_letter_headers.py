@@ -7,6 +7,7 @@ import attrs
 from msgspec import json
 
 from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Record
+from engine.trace_context import trace_headers
 
 FIELDS_HEADER_BYTES = 4096
 ORIGINAL_TOPIC = "x-original-topic"
@@ -45,7 +46,10 @@ def decode_headers(stored: str) -> list[tuple[str, bytes]]:
 
 
 def letter_headers(letter: Any) -> list[tuple[str, bytes]]:
-    """Return the headers that a letter carries to the dead-letter topic. They hold no personal data."""
+    """Return the headers that a letter carries to the dead-letter topic, its trace's among them.
+
+    They hold no personal data.
+    """
     paths = list(dict.fromkeys(error["path"] for error in json.decode(letter["errors"]) if error["path"]))
     fields = ",".join(paths).encode()
     while len(fields) > FIELDS_HEADER_BYTES:
@@ -57,6 +61,7 @@ def letter_headers(letter: Any) -> list[tuple[str, bytes]]:
         ("x-failure-fields", fields),
         ("x-failed-at", letter["failed_at"].isoformat().replace("+00:00", "Z").encode()),
     ]
+    headers += trace_headers(decode_headers(letter["headers"]))
     if letter["settled_count"]:
         headers.append((REPLAY_COUNT, str(letter["settled_count"]).encode()))
     return headers

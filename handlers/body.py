@@ -4,18 +4,32 @@ It ends with `updated_at` in a fixed width, so that the bytes carry their own ve
 two bodies without parsing either.
 """
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
 from msgspec import json
 
+from engine.trace_context import Traceparent
 from handlers.model import Order, UtcTime
 
 VERSION_WIDTH = len('2026-01-01T00:00:00.000000Z"}')
 """How many bytes at a body's end are its version: `updated_at`, the closing quote and the closing brace."""
 DIGEST_BYTES = 16
 BEFORE_VERSION = b'","updated_at":"'
+
+
+class Bodies(dict[str, bytes]):
+    """Bodies by uid. `traces` tells the traceparent of those whose message named one."""
+
+    def __init__(
+        self,
+        bodies: Mapping[str, bytes] | Iterable[tuple[str, bytes]] = (),
+        traces: Mapping[str, Traceparent] | None = None,
+    ) -> None:
+        super().__init__(bodies)
+        self.traces = traces or {}
 
 
 def render_short_time(moment: Any) -> str:

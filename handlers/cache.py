@@ -1,6 +1,8 @@
 """The cache of finished answers in Redis: `order:` and the uid → the exact bytes that HTTP answers with.
 
 Writes are versioned: a body replaces another only if it is not older, whoever writes and in whatever order.
+
+Beside it, only where the order's message named a trace: `order-trace:` and the uid → the version and the traceparent.
 """
 
 from collections.abc import Sequence
@@ -8,9 +10,15 @@ from importlib.resources import files
 
 from redis.asyncio import Redis
 
-from handlers.body import BEFORE_VERSION, VERSION_WIDTH, body_belongs_to
+from engine.trace_context import Traceparent, parse_traceparent
+from handlers.body import BEFORE_VERSION, VERSION_WIDTH, Bodies, body_belongs_to
 
 KEY_PREFIX = b"order:"
+TRACE_PREFIX = b"order-trace:"
+SOME_TRACES = b"order-traces"
+"""A key that is there as long as any trace may be: where no producer traces, lookups ask for this one only."""
+_AFTER_TIME = len(b'"}')
+_TIME_WIDTH = VERSION_WIDTH - _AFTER_TIME
 ORDERS_A_SCRIPT = 250
 """How many orders one script call writes. Redis answers nobody else meanwhile, and more do not fit its core's cache."""
 
@@ -25,26 +33,49 @@ class OrderCache:
     def __init__(self, redis: Redis, ttl_s: int) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
+        self._some_traces = False
         self._put_newer = redis.register_script(_script("put_newer.lua"))
+        self._put_traces = redis.register_script(_script("put_traces.lua"))
         self._drop_older = redis.register_script(_script("drop_older.lua"))
 
-    async def get_many(self, uids: Sequence[str]) -> list[bytes | None]:
-        """Return a body or None for each uid, in order. A value that is not whole, or of another uid, is None."""
+    async def get_many(self, uids: Sequence[str]) -> Bodies:
+        """Return the cached bodies by uid. A value that is not whole, or of another uid, is left out."""
         if not uids:
-            return []
-        bodies: list[bytes | None] = await self._redis.mget(  # type: ignore[assignment]
-            [KEY_PREFIX + uid.encode() for uid in uids]
+            return Bodies()
+        encoded = [uid.encode() for uid in uids]
+        keys = [*(KEY_PREFIX + uid for uid in encoded), SOME_TRACES]
+        trace_keys = [TRACE_PREFIX + uid for uid in encoded] if self._some_traces else []
+        values = await self._get(keys + trace_keys)
+        found = Bodies(
+            (uid, body)
+            for uid, body in zip(uids, values, strict=False)
+            if body is not None and body_belongs_to(body, uid)
         )
-        return [
-            body if body is not None and body_belongs_to(body, uid) else None
-            for uid, body in zip(uids, bodies, strict=True)
-        ]
+        self._some_traces = values[len(uids)] is not None
+        if self._some_traces:
+            traces = values[len(keys) :] or await self._get([TRACE_PREFIX + uid for uid in encoded])
+            found.traces = {
+                uid: traceparent
+                for uid, trace in zip(uids, traces, strict=True)
+                if trace is not None and uid in found and (traceparent := _read_trace(trace, found[uid]))
+            }
+        return found
 
-    async def put_many(self, bodies: Sequence[tuple[str, bytes]]) -> int:
+    async def _get(self, keys: list[bytes]) -> list[bytes | None]:
+        values: list[bytes | None] = await self._redis.mget(keys)  # type: ignore[assignment]
+        return values
+
+    async def put_many(self, bodies: Sequence[tuple[str, bytes]], traces: Sequence[tuple[str, bytes]] = ()) -> int:
         """Store `(uid, body)` pairs for the time to live; a newer body that is already there stays.
 
-        Returns how many found no room: of those nothing older is left in the cache either.
+        `traces` are `(uid, versioned_trace)` pairs of those that have one. Returns how many bodies found no room: of
+        those nothing older is left in the cache either.
         """
+        # The traces first: one that belongs to no body yet is not told, and no body is without its own.
+        for start in range(0, len(traces), ORDERS_A_SCRIPT):
+            part = traces[start : start + ORDERS_A_SCRIPT]
+            keys = [SOME_TRACES, *(TRACE_PREFIX + uid.encode() for uid, _ in part)]
+            await self._put_traces(keys=keys, args=[self._ttl_s, _TIME_WIDTH, *(trace for _, trace in part)])
         refused = 0
         for start in range(0, len(bodies), ORDERS_A_SCRIPT):
             part = bodies[start : start + ORDERS_A_SCRIPT]
@@ -66,3 +97,22 @@ class OrderCache:
         """Return what tells this Redis server from any other, and from itself restarted; None if it hides that."""
         run_id = (await self._redis.info("server")).get("run_id")
         return None if run_id is None else str(run_id)
+
+
+def versioned_trace(body: bytes, traceparent: Traceparent) -> bytes:
+    """Return what is cached of an order's trace: the version of the body that it belongs to, and the traceparent."""
+    return _version(body) + traceparent.encode()
+
+
+def versioned_traces(bodies: Bodies) -> list[tuple[str, bytes]]:
+    """Return the uid and the `versioned_trace` of all that have a trace."""
+    return [(uid, versioned_trace(bodies[uid], traceparent)) for uid, traceparent in bodies.traces.items()]
+
+
+def _read_trace(value: bytes, body: bytes) -> Traceparent | None:
+    """Return the traceparent in a cached value; None if it is that of another version."""
+    return parse_traceparent(value[_TIME_WIDTH:]) if value.startswith(_version(body)) else None
+
+
+def _version(body: bytes) -> bytes:
+    return body[-VERSION_WIDTH:-_AFTER_TIME]

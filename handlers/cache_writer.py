@@ -29,10 +29,11 @@ MARK_CACHED = "UPDATE batches SET cached_at = clock_timestamp(), changed_keys = 
 
 @attrs.frozen
 class CacheBatch:
-    """The bodies of one committed batch."""
+    """The bodies of one committed batch, and the `versioned_trace` of those that have one; both by uid."""
 
     batch_id: UUID
     bodies: list[tuple[str, bytes]]
+    traces: list[tuple[str, bytes]] = attrs.field(factory=list)
 
 
 class CacheWriter:
@@ -79,7 +80,10 @@ class CacheWriter:
         if time.monotonic() < self._retry_at:
             return
         try:
-            refused = await self._cache.put_many([pair for batch in batches for pair in batch.bodies])
+            refused = await self._cache.put_many(
+                [pair for batch in batches for pair in batch.bodies],
+                [pair for batch in batches for pair in batch.traces],
+            )
         except (RedisError, OSError, TimeoutError) as error:
             self._retry_at = time.monotonic() + RETRY_S
             if "redis" not in self._status.outages:

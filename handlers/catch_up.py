@@ -12,7 +12,7 @@ from asyncpg import Connection
 from redis.exceptions import RedisError
 
 from engine.postgres import Link, describe, is_outage
-from handlers.cache import OrderCache
+from handlers.cache import OrderCache, versioned_traces
 from handlers.cache_recovery import CacheRecovery
 from handlers.cache_writer import MARK_CACHED
 from handlers.events import CACHE_CATCH_UP_FAILED, CACHE_CAUGHT_UP
@@ -71,7 +71,7 @@ class CatchUp:
             uids = sorted({uid for batch in batches for uid in batch["changed_keys"]})
             for start in range(0, len(uids), MAX_UIDS):
                 bodies = await fetch_bodies(connection, uids[start : start + MAX_UIDS])
-                await self._cache.put_many(list(bodies.items()))
+                await self._cache.put_many(list(bodies.items()), versioned_traces(bodies))
             await connection.execute(MARK_CACHED, [batch["batch_id"] for batch in batches])
         self._log.info(CACHE_CAUGHT_UP, batches=len(batches), orders=len(uids))
         return True

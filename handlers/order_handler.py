@@ -5,6 +5,7 @@ from asyncpg import Connection
 from engine.records import Batch, Record, Written
 from engine.verdict import Rejected
 from handlers.body import finish_body, render_time
+from handlers.cache import versioned_trace
 from handlers.cache_writer import CacheBatch, CacheWriter
 from handlers.decode import decode_order
 from handlers.order_log import log_batch
@@ -43,16 +44,20 @@ class OrderHandler:
     async def batch_committed(self, batch: Batch[PreparedOrder], written: Written) -> None:
         """Cache the new and changed orders, and log every order of the batch."""
         plan: Plan[PreparedOrder] = written.follow_up
-        self._cache_writer.offer(CacheBatch(batch.batch_id, _bodies(plan)))
+        self._cache_writer.offer(_cached(batch, plan))
         log_batch(batch, written)
 
 
-def _bodies(plan: Plan[PreparedOrder]) -> list[tuple[str, bytes]]:
-    bodies = []
+def _cached(batch: Batch[PreparedOrder], plan: Plan[PreparedOrder]) -> CacheBatch:
+    bodies, traces = [], []
     rendered = {}
     for write in (*plan.inserts, *plan.changes):
         times = (write.created_at, write.updated_at)
         if times not in rendered:
             rendered[times] = (render_time(write.created_at), render_time(write.updated_at))
-        bodies.append((write.candidate.uid, finish_body(write.candidate.order.content, *rendered[times])))
-    return bodies
+        candidate = write.candidate
+        body = finish_body(candidate.order.content, *rendered[times])
+        bodies.append((candidate.uid, body))
+        if candidate.traceparent is not None:
+            traces.append((candidate.uid, versioned_trace(body, candidate.traceparent)))
+    return CacheBatch(batch.batch_id, bodies, traces)

@@ -5,7 +5,8 @@ from typing import Any
 
 import structlog
 
-from engine.records import Batch, Entry, Written
+from engine.records import Batch, Entry, Record, Written
+from engine.trace_context import trace_id_of, traceparent_of
 from engine.verdict import Rejected
 from handlers.events import BATCH_COMMITTED, ORDER_REJECTED, ORDERS_COMMITTED
 from handlers.prepared import PreparedOrder
@@ -14,7 +15,11 @@ ORDERS_A_LINE = 100
 
 
 def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:
-    """Log a committed batch. No name, phone, address or e-mail is ever among the fields."""
+    """Log a committed batch. No name, phone, address or e-mail is ever among the fields.
+
+    `trace_ids` has, at the place of each uid, the trace of its message, or null; it is left out where no message of the
+    line named any.
+    """
     log = structlog.get_logger().bind(batch_id=str(batch.batch_id), topic=batch.topic)
     for partition, group in groupby(batch.entries, key=lambda entry: entry.record.partition):
         accepted: list[Entry[PreparedOrder]] = []
@@ -31,6 +36,7 @@ def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:
                 offset=line[0].record.offset,
                 last_offset=line[-1].record.offset,
                 order_uids=[entry.value.order_uid for entry in line],  # type: ignore[union-attr]
+                **_traces(line),
             )
     log.info(
         BATCH_COMMITTED,
@@ -42,7 +48,13 @@ def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:
     )
 
 
-def _log_rejected(log: Any, record: Any, verdict: Rejected) -> None:
+def _traces(line: list[Entry[PreparedOrder]]) -> dict[str, list[str | None]]:
+    found = [traceparent_of(entry.record) for entry in line]
+    return {"trace_ids": [each and trace_id_of(each) for each in found]} if any(found) else {}
+
+
+def _log_rejected(log: Any, record: Record, verdict: Rejected) -> None:
+    traceparent = traceparent_of(record)
     log.warning(
         ORDER_REJECTED,
         order_uid=verdict.subject,
@@ -50,4 +62,5 @@ def _log_rejected(log: Any, record: Any, verdict: Rejected) -> None:
         offset=record.offset,
         reason=verdict.reason,
         fields=[error.path for error in verdict.errors][:20],
+        **({"trace_id": trace_id_of(traceparent)} if traceparent else {}),
     )

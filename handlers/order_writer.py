@@ -14,6 +14,7 @@ from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
 from engine.records import Batch, Record, bounded_ms, time_of
+from engine.trace_context import traceparent_of
 from handlers.copy_format import copy_data, microseconds, microseconds_of_ms
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
 from handlers.versions import Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
@@ -32,8 +33,8 @@ FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[])
 WHERE orders.order_uid = new.order_uid
 """
 # A field's length stands before its value.
-_INT4, _INT8, _UUID = 4, 8, 16
-_pack_stored_with = Struct(">iiiqiiiqi16siqiq").pack
+_INT4, _INT8, _UUID, _NULL = 4, 8, 16, -1
+_pack_stored_with = Struct(">iiiqiiiqi16siqiqi").pack
 
 
 class OrderWriter:
@@ -53,6 +54,7 @@ class OrderWriter:
                 _source(record, batch),
                 order.content_digest,
                 order,
+                traceparent_of(record),
             )
             for record, order in batch.accepted()
         ]
@@ -120,14 +122,17 @@ def _source(record: Record, batch: Batch[Any]) -> Source:
 
 
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:
-    """Return the rows in pieces, each with what is known only now: where it comes from, its batch and its times."""
+    """Return the rows in pieces, each with what is known only now: where it comes from, its batch, times and trace."""
     rows: list[bytes] = []
     for write in writes:
-        source = write.candidate.source
+        source, traceparent = write.candidate.source, write.candidate.traceparent
         stored_with = _pack_stored_with(
             _INT4, source.partition, _INT8, source.offset, _INT4, source.epoch,
             _INT8, microseconds_of_ms(source.produced_ms), _UUID, batch_id.bytes,
             _INT8, microseconds(write.created_at), _INT8, microseconds(write.updated_at),
+            _NULL if traceparent is None else len(traceparent),
         )  # fmt: skip
         rows += (write.candidate.order.order_row, stored_with)
+        if traceparent is not None:
+            rows.append(traceparent.encode())
     return rows

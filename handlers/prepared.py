@@ -49,6 +49,7 @@ _STORED_WITH = (
     "batch_id",
     "created_at",
     "updated_at",
+    "traceparent",
 )
 _ITEM_TEXTS = ("rid", "track_number", "name", "size", "brand")
 _ITEM_NUMBERS = ("position", "price", "sale", "total_price", "status", "chrt_id", "nm_id")

@@ -4,10 +4,11 @@ PostgreSQL writes the JSON itself, in the fields and the order of `handlers.mode
 by character, and what would cost the reader some forty values an order is one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, get_type_hints
 
-from handlers.body import finish_body, render_time
+from engine.trace_context import parse_traceparent
+from handlers.body import Bodies, finish_body, render_time
 from handlers.model import Delivery, Item, Order, Payment, UtcTime
 
 _PARTS = {Delivery: "delivery_", Payment: "payment_"}
@@ -38,7 +39,8 @@ def _object(struct: type, table: str, prefix: str = "") -> str:
 
 # One statement is one snapshot: an order and its items are always of the same version.
 _SELECT = (
-    f"SELECT o.order_uid, {_object(Order, 'o')} AS content, o.created_at, o.updated_at, o.date_created FROM orders o\n"
+    f"SELECT o.order_uid, {_object(Order, 'o')} AS content, o.created_at, o.updated_at, o.date_created, o.traceparent\n"
+    "FROM orders o\n"
 )
 _BY_UID = _SELECT + "WHERE o.order_uid = ANY($1::text[])"
 _NEWEST_BEFORE = (
@@ -55,22 +57,32 @@ class Fetcher(Protocol):
         """Run a query and return its rows."""
 
 
-async def fetch_bodies(connection: Fetcher, uids: Sequence[str], timeout_s: float | None = None) -> dict[str, bytes]:
+async def fetch_bodies(connection: Fetcher, uids: Sequence[str], timeout_s: float | None = None) -> Bodies:
     """Return the bodies of those of `uids` that are stored, by uid."""
     rows = await connection.fetch(_BY_UID, list(uids), timeout=timeout_s)
-    return {row["order_uid"]: _body(row) for row in rows}
+    return _bodies(rows)
 
 
 async def fetch_newest(
     connection: Fetcher, before: tuple[Any, str], limit: int
-) -> tuple[list[tuple[str, bytes]], tuple[Any, str] | None]:
-    """Return a page of the newest orders by `date_created`, as (uid, body), and where the next page begins.
+) -> tuple[Bodies, tuple[Any, str] | None]:
+    """Return a page of the newest orders by `date_created`, in that order, and where the next page begins.
 
     `before` is an exclusive (date_created, order_uid); the second value is None after the last page.
     """
     rows = await connection.fetch(_NEWEST_BEFORE, *before, limit)
-    bodies = [(row["order_uid"], _body(row)) for row in rows]
-    return bodies, (rows[-1]["date_created"], rows[-1]["order_uid"]) if len(rows) == limit else None
+    return _bodies(rows), (rows[-1]["date_created"], rows[-1]["order_uid"]) if len(rows) == limit else None
+
+
+def _bodies(rows: Iterable[Any]) -> Bodies:
+    bodies, traces = Bodies(), {}
+    for row in rows:
+        uid = row["order_uid"]
+        bodies[uid] = _body(row)
+        if traceparent := parse_traceparent(row["traceparent"]):
+            traces[uid] = traceparent
+    bodies.traces = traces
+    return bodies
 
 
 def _body(row: Any) -> bytes:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from engine.trace_context import parse_traceparent, trace_id_of
 from handlers.reader import Fetcher
 
 MAX_LETTERS = 100
@@ -22,7 +23,7 @@ STEPS = ("published", "consumed", "validated", "committed", "cached")
 # One statement is one snapshot; each dead letter's row repeats the order's columns. A batch's offsets in a partition
 # follow each other. A letter that the batch itself resolved was resolved just before its commit.
 _SELECT = f"""
-SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id,
+SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id, o.traceparent,
        o.source_partition, o.source_offset, o.source_epoch, o.produced_at,
        b.batch_id IS NOT NULL AS batch_kept, b.topic, b.consumer_group, b.worker, b.host,
        b.consumed_at, b.validated_at, b.committed_at, b.cached_at,
@@ -111,6 +112,7 @@ class Letter(Struct, kw_only=True):
 class Story(Struct, kw_only=True):
     """All that is known. An order that is not `stored` has no steps: it is known by its dead letters alone.
 
+    `trace_id` is that of the message that the stored version came from: 32 hexadecimal digits, None if it named none.
     `batch` is None while there is a `batch_id` when the batch's row was deleted; `dead_letters` are in the order in
     which they failed, and `more_dead_letters` says that earlier ones are left out.
     """
@@ -119,6 +121,7 @@ class Story(Struct, kw_only=True):
     stored: bool
     created_at: datetime | None
     updated_at: datetime | None
+    trace_id: str | None
     batch_id: UUID | None
     batch: WrittenBy | None
     source: Source | None
@@ -139,12 +142,13 @@ def tell(order_uid: str, rows: list[Any]) -> Story | None:
     letters = [_letter(each) for each in rows if each["letter_topic"] is not None]
     if not row["stored"] and not letters:
         return None
-    source = _source(row)
+    source, traceparent = _source(row), parse_traceparent(row["traceparent"])
     return Story(
         order_uid=order_uid,
         stored=row["stored"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        trace_id=trace_id_of(traceparent) if traceparent else None,
         batch_id=row["batch_id"],
         batch=WrittenBy(**{name: row[name] for name in WrittenBy.__struct_fields__}) if row["batch_kept"] else None,
         source=source,

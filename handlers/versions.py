@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from engine.trace_context import Traceparent
+
 T = TypeVar("T")
 _TICK = timedelta(microseconds=1)
 
@@ -36,12 +38,16 @@ def supersedes(new: Source, old: Source) -> bool:
 
 @attrs.frozen
 class Candidate(Generic[T]):
-    """A version that wants to be stored: its order's uid, its source, the digest of its content, and the order."""
+    """A version that wants to be stored: its order's uid, its source, the digest of its content, and the order.
+
+    `traceparent` is that of its message, None where that named none.
+    """
 
     uid: str
     source: Source
     digest: bytes
     order: T
+    traceparent: Traceparent | None = None
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from engine.postgres import Link, describe
-from handlers.cache import OrderCache
+from handlers.cache import OrderCache, versioned_traces
 from handlers.events import CACHE_WARMED, CACHE_WARMING_STOPPED
 from handlers.reader import fetch_newest
 
@@ -34,7 +34,7 @@ class WarmUp:
                 async with self._link.use() as connection:
                     page = min(PAGE_ORDERS, self._limit - warmed)
                     bodies, before = await self._link.within_deadline(fetch_newest(connection, before, page))
-                await self._cache.put_many(bodies)
+                await self._cache.put_many(list(bodies.items()), versioned_traces(bodies))
                 warmed += len(bodies)
                 await asyncio.sleep(0)
         except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -133,7 +133,7 @@ function time(at, newDay) {
   );
 }
 
-function facts({ batch_id: batchId, batch, source }) {
+function facts({ batch_id: batchId, batch, source, trace_id: traceId }) {
   const found = [];
   if (batchId !== null) {
     found.push(fact(words.batch, batchId, words.copyBatch, batch && count(words.messages, batch.messages)));
@@ -145,6 +145,7 @@ function facts({ batch_id: batchId, batch, source }) {
     const own = source.came_as === "message" || source.came_as === "replay";
     found.push(fact(own ? words.message : words.latestMessage, place(source), words.copyMessage, placeInWords(source, own)));
   }
+  if (traceId !== null) found.push(fact(words.trace, traceId, words.copyTrace));
   return found.length > 0 && element("dl", { class: "story-facts" }, ...found);
 }
 

@@ -1,7 +1,10 @@
 """Every event name that the HTTP application logs."""
 
 HTTP_REQUEST = "http_request"
-"""One line a request: method, route, status, duration_ms; with an order also order_uid, for a lookup x_cache."""
+"""One line a request: method, route, status, duration_ms; with an order also order_uid, for a lookup x_cache.
+
+`trace_id` is the trace that the request named, `order_trace_id` the one that the order's message named.
+"""
 HTTP_FAILED = "http_failed"
 """A request met a defect: the kind of error and where it was raised, never its text."""
 CACHE_LOST = "cache_lost"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import structlog
 from redis.asyncio import Redis
 
+from handlers.body import Bodies
 from handlers.cache import OrderCache
 from lookup import events
 
@@ -32,26 +33,25 @@ class GuardedCache:
         """Whether Redis answered when it was last asked."""
         return self._probe is None
 
-    async def get_many(self, uids: Sequence[str]) -> dict[str, bytes]:
+    async def get_many(self, uids: Sequence[str]) -> Bodies:
         """Return the cached bodies by uid. What is not cached, or cannot be read just now, is left out."""
         if not uids or not self.available:
-            return {}
+            return Bodies()
         try:
             async with asyncio.timeout(self._deadline_s):
-                bodies = await self._cache.get_many(uids)
+                return await self._cache.get_many(uids)
         except Exception as error:
             # Whatever it is, PostgreSQL can answer.
             self._open_circuit(error)
-            return {}
-        return {uid: body for uid, body in zip(uids, bodies, strict=True) if body is not None}
+            return Bodies()
 
-    async def put_many(self, bodies: Sequence[tuple[str, bytes]]) -> None:
-        """Store `(uid, body)` pairs if Redis takes them; a newer body that is already there stays."""
+    async def put_many(self, bodies: Sequence[tuple[str, bytes]], traces: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Store `(uid, body)` pairs, and `(uid, versioned_trace)` pairs, if Redis takes them; what is newer stays."""
         if not bodies or not self.available:
             return
         try:
             async with asyncio.timeout(self._deadline_s):
-                trouble = "full" if await self._cache.put_many(bodies) else None
+                trouble = "full" if await self._cache.put_many(bodies, traces) else None
         except Exception as error:
             # A Redis that refuses writes still answers reads: the circuit stays closed.
             trouble = type(error).__name__

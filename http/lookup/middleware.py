@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.typedefs import Handler
 
+from engine.trace_context import TRACEPARENT, Traceparent, parse_traceparent, trace_id_of
 from lookup import events
 from lookup.answers import add_security_headers, error_answer, json_answer
 from lookup.metrics import Metrics
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 ORDER_UID = web.RequestKey("order_uid", str)
 """The uid that a lookup asked for, once it is known to be one: for the access log."""
+ORDER_TRACE = web.RequestKey("order_trace", Traceparent)
+"""The traceparent of that order's message, if it has one."""
 METRICS = web.AppKey("metrics", Metrics)
 _BEGAN_S = web.RequestKey("began_s", float)
 _ROUTE = web.RequestKey("route", str)
@@ -82,6 +85,10 @@ class AccessLog(AbstractAccessLogger):
         order_uid = request.get(ORDER_UID)
         if order_uid is not None:
             fields["order_uid"] = order_uid
+            if order_trace := request.get(ORDER_TRACE):
+                fields["order_trace_id"] = trace_id_of(order_trace)
+        if began_s is not None and (traceparent := request_trace(request)):
+            fields["trace_id"] = trace_id_of(traceparent)
         x_cache = response.headers.get("X-Cache")
         if x_cache is not None:
             fields["x_cache"] = x_cache
@@ -94,6 +101,15 @@ class AccessLog(AbstractAccessLogger):
     def enabled(self) -> bool:
         """Always: whether the level wants the line is structlog's matter."""
         return True
+
+
+def request_trace(request: web.BaseRequest) -> Traceparent | None:
+    """Return the traceparent that a request carries, if it is valid and the only one.
+
+    Not for what could not be parsed as a request: aiohttp gives that a plain dictionary for its headers.
+    """
+    values = request.headers.getall(TRACEPARENT, ())
+    return parse_traceparent(values[0]) if len(values) == 1 else None
 
 
 def _route(request: web.Request) -> str:

@@ -8,12 +8,15 @@ The two readers are actors of their own, so that a slow PostgreSQL never delays 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from engine.actor import BatchActor
 from engine.mailbox import MailboxClosed
+from engine.trace_context import Traceparent
+from handlers.body import Bodies
+from handlers.cache import versioned_trace
 from lookup.guarded_cache import GuardedCache
 from lookup.options import LookupOptions
 from lookup.order_store import OrderStore
@@ -22,10 +25,14 @@ from lookup.store_reader import StoresUnavailable
 
 @attrs.frozen
 class Found:
-    """What a lookup brought: the body, or None when PostgreSQL has no such order; and whether Redis had it."""
+    """What a lookup brought: the body, or None when PostgreSQL has no such order; and whether Redis had it.
+
+    `traceparent` is that of the order's message, None where that named none.
+    """
 
     body: bytes | None
     cached: bool
+    traceparent: Traceparent | None = None
 
 
 @attrs.frozen(eq=False)
@@ -50,6 +57,7 @@ class FillOrder:
 
     order_uid: str
     body: bytes
+    traceparent: Traceparent | None
     done: "asyncio.Future[None]"
 
 
@@ -130,7 +138,7 @@ class OrderLookup:
         for lookup in _answer_found(lookups, bodies, cached=False):
             lookup.found.set_result(Found(None, cached=False))
         for uid, body in bodies.items():
-            self._fill_later(uid, body)
+            self._fill_later(uid, body, bodies.traces.get(uid))
 
     async def _answer_what_was_filled_meanwhile(self, messages: list[ReadOrder]) -> list[FindOrder]:
         """Answer those whose order another lookup has brought into the cache since they missed it; return the rest.
@@ -153,10 +161,10 @@ class OrderLookup:
         _answer_found(late, await self._cache.get_many(uids), cached=True)
         return lookups
 
-    def _fill_later(self, order_uid: str, body: bytes) -> None:
+    def _fill_later(self, order_uid: str, body: bytes, traceparent: Traceparent | None) -> None:
         if not self._cache.available:
             return
-        message = FillOrder(order_uid, body, asyncio.get_running_loop().create_future())
+        message = FillOrder(order_uid, body, traceparent, asyncio.get_running_loop().create_future())
         try:
             taken = self._cache_filler.put_nowait(message, len(body))
         except MailboxClosed:
@@ -166,7 +174,14 @@ class OrderLookup:
 
     async def _fill_cache(self, messages: list[FillOrder]) -> None:
         try:
-            await self._cache.put_many([(message.order_uid, message.body) for message in messages])
+            await self._cache.put_many(
+                [(message.order_uid, message.body) for message in messages],
+                [
+                    (message.order_uid, versioned_trace(message.body, message.traceparent))
+                    for message in messages
+                    if message.traceparent is not None
+                ],
+            )
         finally:
             self._fills_done += 1
             for message in messages:
@@ -180,7 +195,7 @@ def _uids(lookups: Iterable[FindOrder]) -> list[str]:
     return list({lookup.order_uid: None for lookup in lookups if not lookup.found.done()})
 
 
-def _answer_found(lookups: Sequence[FindOrder], bodies: Mapping[str, bytes], *, cached: bool) -> list[FindOrder]:
+def _answer_found(lookups: Sequence[FindOrder], bodies: Bodies, *, cached: bool) -> list[FindOrder]:
     """Answer those lookups whose body is among `bodies`; return those that still wait."""
     waiting = []
     for lookup in lookups:
@@ -190,7 +205,7 @@ def _answer_found(lookups: Sequence[FindOrder], bodies: Mapping[str, bytes], *, 
         if body is None:
             waiting.append(lookup)
         else:
-            lookup.found.set_result(Found(body, cached=cached))
+            lookup.found.set_result(Found(body, cached, bodies.traces.get(lookup.order_uid)))
     return waiting
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from handlers.body import Bodies
 from handlers.reader import fetch_bodies
 from lookup.store_reader import StoreReader
 
@@ -17,10 +18,10 @@ class OrderStore:
         self._reader = StoreReader("lookup", pool, deadline_s=deadline_s)
         self._deadline_s = deadline_s
 
-    async def read_many(self, uids: Sequence[str]) -> dict[str, bytes]:
+    async def read_many(self, uids: Sequence[str]) -> Bodies:
         """Return the bodies of those of `uids` that are stored, by uid. Raises `StoresUnavailable`."""
 
-        async def query(connection: "Connection") -> dict[str, bytes]:
+        async def query(connection: "Connection") -> Bodies:
             return await fetch_bodies(connection, uids, self._deadline_s)
 
         return await self._reader.read(query)

@@ -7,7 +7,7 @@ from aiohttp import web
 from lookup.answers import error_answer, json_answer
 from lookup.cursor import render_cursor
 from lookup.health import Health, render_health
-from lookup.middleware import ORDER_UID
+from lookup.middleware import ORDER_TRACE, ORDER_UID
 from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_story import OrderStories
@@ -31,6 +31,8 @@ async def get_order(request: web.Request) -> web.Response:
     if found.body is None:
         return error_answer("order_not_found", 404, headers)
     request[ORDER_UID] = order_uid  # only now: what is no order's uid may be anything that a person typed
+    if found.traceparent is not None:
+        request[ORDER_TRACE] = found.traceparent
     headers |= {"X-Cache": "hit" if found.cached else "miss", "Cache-Control": "no-store"}
     return web.Response(body=found.body, content_type="application/json", headers=headers)
 

@@ -64,6 +64,8 @@ def describe(story: Story) -> Iterator[str]:
         yield "it is not stored: its dead letters are all that is known of it"
     if story.source is not None:
         yield _line("message", _message(story.source))
+    if story.trace_id is not None:
+        yield _line("trace", story.trace_id)
     if story.batch_id is not None:
         yield _line("batch", f"{story.batch_id}  {'no longer kept' if story.batch is None else _counts(story.batch)}")
     if story.batch is not None:

@@ -70,7 +70,7 @@ async def test_times_are_the_readers_and_exact(
 ) -> None:
     """In the reader's zone and language, to the millisecond; the day where it changes; what can be copied is."""
     await store_batch(database, settings, cached_at=after_ms(86_350_000))
-    await store_written_order(database, "uid")
+    await store_written_order(database, "uid", traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     context = await browser.new_context(
         locale="ru-RU", timezone_id="Asia/Tokyo", permissions=["clipboard-read", "clipboard-write"]
     )
@@ -94,6 +94,7 @@ async def test_times_are_the_readers_and_exact(
         ("Копировать номер пакета", str(BATCH_ID)),
         ("Копировать обработчик и узел", "worker-1@a-host"),
         ("Копировать топик, раздел и смещение", f"{settings.kafka_topic} 2:57"),
+        ("Копировать номер трассы", "4bf92f3577b34da6a3ce929d0e0e4736"),
     ):
         await told.get_by_role("button", name=name).click()
         await expect(told.locator(".copied")).to_have_count(1)

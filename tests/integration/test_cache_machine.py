@@ -104,8 +104,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     def cached(self) -> dict[str, int]:
         """Return, for each order that is cached, which of its versions that is."""
-        bodies = self.stores.run(self.stores.cache.get_many(self.stores.uids))
-        found = {uid: body for uid, body in zip(self.stores.uids, bodies, strict=True) if body is not None}
+        found = self.stores.run(self.stores.cache.get_many(self.stores.uids))
         assert all(body in self.versions[uid] for uid, body in found.items()), (
             "what is answered is whole, and of its order"
         )

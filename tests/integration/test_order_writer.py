@@ -30,6 +30,7 @@ class Record:
     partition: int
     offset: int
     timestamp: int = PRODUCED_MS
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def batch_of(orders: list[Order], partition: int = 0, offset: int = 0, epoch: int = 0) -> Batch[PreparedOrder]:

@@ -14,6 +14,8 @@ from lookup.order_lookup import Found, OrderLookup
 from lookup.order_store import OrderStore
 from lookup.store_reader import StoresUnavailable
 
+from handlers.body import Bodies
+
 
 class Cache:
     """A cache in memory. `gate` holds reads up, `filling` holds fills up, until they are set."""
@@ -21,19 +23,21 @@ class Cache:
     def __init__(self) -> None:
         self.available = True
         self.bodies: dict[str, bytes] = {}
+        self.traces: dict[str, bytes] = {}
         self.reads: list[list[str]] = []
         self.gate, self.filling = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.filling.set()
 
-    async def get_many(self, uids: Sequence[str]) -> dict[str, bytes]:
+    async def get_many(self, uids: Sequence[str]) -> Bodies:
         self.reads.append(list(uids))
         await self.gate.wait()
-        return {uid: self.bodies[uid] for uid in uids if uid in self.bodies}
+        return Bodies({uid: self.bodies[uid] for uid in uids if uid in self.bodies})
 
-    async def put_many(self, bodies: Sequence[tuple[str, bytes]]) -> None:
+    async def put_many(self, bodies: Sequence[tuple[str, bytes]], traces: Sequence[tuple[str, bytes]] = ()) -> None:
         await self.filling.wait()
         self.bodies.update(bodies)
+        self.traces.update(traces)
 
 
 class Store:
@@ -47,7 +51,7 @@ class Store:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def read_many(self, uids: Sequence[str]) -> dict[str, bytes]:
+    async def read_many(self, uids: Sequence[str]) -> Bodies:
         self.reads.append(list(uids))
         snapshot = dict(self.bodies)
         await self.gate.wait()
@@ -55,7 +59,7 @@ class Store:
             raise StoresUnavailable
         if self.unreadable.intersection(uids):
             raise ValueError
-        return {uid: snapshot[uid] for uid in uids if uid in snapshot}
+        return Bodies({uid: snapshot[uid] for uid in uids if uid in snapshot})
 
 
 @asynccontextmanager

@@ -168,3 +168,31 @@ def test_nothing_about_the_person_is_logged(batch: Batch[PreparedOrder]) -> None
     for value in CANARY.values():
         assert value not in told
     assert "canary" not in told.lower()
+
+
+def test_traces_stand_beside_their_uids_and_only_where_there_are_some() -> None:
+    """A line of untraced orders has no such field; what is no traceparent, whatever it holds, is never logged."""
+    named = {
+        0: f"00-{'a' * 32}-{'b' * 16}-00".encode(),
+        1: b"00-" + CANARY["email"].encode() + b"-01",
+        2: f"00-{'c' * 32}-{'d' * 16}-01".encode(),
+    }
+    entries = [
+        handled(
+            Record(
+                0,
+                offset,
+                json.dumps(document).encode(),
+                headers=(("traceparent", named[offset]),) if offset in named else (),
+            )
+        )
+        for offset, document in enumerate(documents(ORDERS_A_LINE + 2))
+    ]
+    rejected = Record(0, 999, b"{}", headers=(("traceparent", named[0]),))
+    lines = logged(batch_of([*entries, handled(rejected)]))
+    first, second = [line for line in lines if line["event"] == ORDERS_COMMITTED]
+    assert first["trace_ids"] == ["a" * 32, None, "c" * 32, *[None] * (ORDERS_A_LINE - 3)]
+    assert len(first["order_uids"]) == len(first["trace_ids"])
+    assert "trace_ids" not in second
+    [line] = [line for line in lines if line["event"] == ORDER_REJECTED]
+    assert line["trace_id"] == "a" * 32
