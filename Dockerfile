@@ -18,7 +18,7 @@ COPY ui ui
 COPY db db
 RUN pip wheel --no-index --find-links /wheels --no-deps --wheel-dir /wheels .
 RUN python -m venv /opt/orderflow \
-    && /opt/orderflow/bin/pip install --no-index --find-links /wheels orderflow
+    && /opt/orderflow/bin/pip install --no-index --find-links /wheels 'orderflow[otel]'
 
 FROM python:3.11-slim AS runtime
 ENV PATH=/opt/orderflow/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

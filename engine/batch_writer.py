@@ -11,9 +11,10 @@ dead letters, the batch's own row) → the handler's follow-up. What can go wron
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
 import attrs
@@ -33,6 +34,9 @@ from engine.records import Batch, Entry, HandledChunk, Record, Written
 from engine.replays import recognise_replays, replay_counts, store_verdicts
 from engine.status import Status
 from engine.verdict import REFUSED_BY_DATABASE, FieldError, Rejected
+
+if TYPE_CHECKING:
+    from engine.spans import Tracing
 
 T = TypeVar("T")
 
@@ -58,6 +62,7 @@ class BatchWriter(Generic[T]):
         status: Status,
         backoff: Backoff,
         dead_letters_stored: Callable[[], None],
+        tracing: "Tracing | None" = None,
     ) -> None:
         self._identity = identity
         self._handler = handler
@@ -67,6 +72,7 @@ class BatchWriter(Generic[T]):
         self._status = status
         self._backoff = backoff
         self._dead_letters_stored = dead_letters_stored
+        self._tracing = tracing
         self._attempted: tuple[Batch[T], Written] | None = None
         self._log = structlog.get_logger()
 
@@ -226,6 +232,7 @@ class BatchWriter(Generic[T]):
 
     async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
         failpoints.reach(failpoints.AFTER_COMMIT)
+        committed_ns = time.time_ns()
         counters = self._status.counters
         for partition, record in _last_records(batch).items():
             self._table.advance(partition, work.openings[partition], record.offset + 1)
@@ -242,6 +249,8 @@ class BatchWriter(Generic[T]):
         if batch.replays:
             self._log.info(events.DEAD_LETTERS_REPLAYED, batch_id=str(batch.batch_id), **replay_counts(batch))
         await self._handler.batch_committed(batch, written)
+        if self._tracing is not None:
+            await self._tracing.batch_committed(batch, self._identity.group, self._handler.subject, committed_ns)
 
 
 @attrs.define

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import logging
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -30,7 +31,8 @@ def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
 class DeferredLines:
     """A logger of lines that writes those of one turn of the event loop in one go: a server's many, in few calls.
 
-    Without a running event loop a line is written at once. A process that is killed loses the turn that it was in.
+    Without a running event loop, in another thread too, a line is written at once. A process that is killed loses the
+    turn that it was in.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -40,12 +42,16 @@ class DeferredLines:
 
     def msg(self, line: bytes) -> None:
         """Write a line, its end not included, soon."""
-        self._waiting.append(line + b"\n")
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            self.flush()
+            if threading.current_thread() is threading.main_thread():
+                self.flush()
+            # What waits is the main thread's: another one must not take it.
+            self._file.write(line + b"\n")
+            self._file.flush()
             return
+        self._waiting.append(line + b"\n")
         if len(self._waiting) == 1:
             loop.call_soon(self.flush)
 
@@ -54,6 +60,8 @@ class DeferredLines:
     def flush(self) -> None:
         """Write what waits."""
         lines, self._waiting = self._waiting, []
+        if not lines:
+            return
         self._file.write(b"".join(lines))
         self._file.flush()
 

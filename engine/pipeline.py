@@ -18,11 +18,12 @@ from engine.logs import configure_logging
 from engine.postgres import with_server_settings
 from engine.processes import run_worker, supervise
 from engine.supervisor import ChildSpec
+from engine.tracing import TracingRefused, check_tracing, start_tracing
 from engine.worker import Worker
 from engine.worker_options import WorkerOptions
 
 T = TypeVar("T")
-WRONG_USAGE = 2
+WRONG_USAGE, CANNOT_START = 2, 3
 
 
 @attrs.frozen(kw_only=True)
@@ -46,11 +47,17 @@ class Pipeline(Generic[T]):
 def run(pipeline: Pipeline[Any], module: str, arguments: Sequence[str]) -> int:
     """Run the supervisor, or the worker that `arguments` (those of the command line) name. Returns the exit code.
 
-    Both run in the foreground until SIGTERM or Ctrl-C, drain, and return 0; 1 after a failure, 2 for wrong arguments.
+    Both run in the foreground until SIGTERM or Ctrl-C, drain, and return 0; 1 after a failure, 2 for wrong
+    arguments, 3 when a restart will not help.
     """
     names = [f"worker-{index}" for index in range(pipeline.workers)]
     match list(arguments):
         case []:
+            try:
+                check_tracing()
+            except TracingRefused as error:
+                print(f"{module}: {error}", file=sys.stderr)
+                return CANNOT_START
             configure_logging(component="supervisor")
             specs = [ChildSpec(name, (sys.executable, "-m", module, name)) for name in names]
             return asyncio.run(supervise(specs, pipeline.postgres_options, group=pipeline.group, topic=pipeline.topic))
@@ -70,5 +77,6 @@ async def _work(pipeline: Pipeline[Any], name: str) -> int:
         postgres_options=with_server_settings(pipeline.postgres_options, application_name=f"{pipeline.group} {name}"),
         backoff=pipeline.backoff,
         brake=pipeline.brake,
+        tracing=start_tracing(pipeline.group, name),
     )
     return await Worker(options, pipeline.handler).run()

@@ -91,6 +91,7 @@ class Stages(Generic[T]):
             self._status,
             self._options.backoff,
             self.publisher.wake,
+            self._options.tracing,
         )
 
     def _make_processor(self, stopping: asyncio.Event) -> Processor[T]:

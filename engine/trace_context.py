@@ -5,7 +5,7 @@ that breaks its rules is ignored, as if it were not there. What is valid is hexa
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from os import urandom
 from typing import NewType
 
@@ -38,16 +38,16 @@ def traceparent_of(record: Record) -> Traceparent | None:
 
     The last header of the name counts, as Kafka's clients have it. A record without headers costs next to nothing.
     """
-    return parse_traceparent(_last(record.headers, TRACEPARENT)) if record.headers else None
+    return parse_traceparent(last_header(record.headers, TRACEPARENT)) if record.headers else None
 
 
 def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
     """Return those of a record's headers that carry its trace on, each once; none unless the traceparent is valid."""
     found = list(headers)
-    traceparent = parse_traceparent(_last(found, TRACEPARENT))
+    traceparent = parse_traceparent(last_header(found, TRACEPARENT))
     if traceparent is None:
         return []
-    state = _last(found, TRACESTATE)
+    state = last_header(found, TRACESTATE)
     kept = [(TRACESTATE, state)] if state and is_tracestate(state) else []
     return [(TRACEPARENT, traceparent.encode()), *kept]
 
@@ -70,9 +70,14 @@ def parent_id_of(traceparent: Traceparent) -> str:
     return traceparent[_PARENT_ID]
 
 
+def flags_of(traceparent: Traceparent) -> int:
+    """Return the flags: 0 to 255."""
+    return int(traceparent[_FLAGS], 16)
+
+
 def is_sampled(traceparent: Traceparent) -> bool:
     """Whether the sender may have recorded the trace."""
-    return bool(int(traceparent[_FLAGS], 16) & _SAMPLED)
+    return bool(flags_of(traceparent) & _SAMPLED)
 
 
 def new_traceparent() -> Traceparent:
@@ -83,7 +88,8 @@ def new_traceparent() -> Traceparent:
     return made
 
 
-def _last(headers: Sequence[tuple[str, bytes | None]], name: str) -> bytes | None:
+def last_header(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | None:
+    """Return the value of the last header of this name, None if there is none."""
     found = None
     for key, value in headers:
         if key == name:

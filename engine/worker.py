@@ -28,6 +28,7 @@ from engine.heartbeat import (
 )
 from engine.stages import Stages
 from engine.status import Status
+from engine.tracing import FLUSH_S
 from engine.worker_options import WorkerOptions
 
 T = TypeVar("T")
@@ -172,6 +173,8 @@ class Worker(Generic[T]):
             self._log.error(events.DRAIN_INCOMPLETE, waiting=self._stages.waiting)
         if self._close_application is not None:
             await self._close_application(_left(deadline))
+        if self._options.tracing is not None:
+            await self._options.tracing.close(min(FLUSH_S, _left(deadline)))
         # Nothing is lost by not taking leave: the group misses a member that has gone after its session timeout.
         await self._leave(min(LEAVE_S, max(1.0, _left(deadline))))
         return processed and written

@@ -1,12 +1,15 @@
 """What a worker is told when it is made."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from engine.backoff import Backoff
 from engine.brake import BrakeLimits
 from engine.identity import Identity
+
+if TYPE_CHECKING:
+    from engine.spans import Tracing
 
 SHUTDOWN_TIMEOUT_S = 30.0
 
@@ -27,3 +30,4 @@ class WorkerOptions:
     backoff: Backoff = Backoff()
     shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
     brake: BrakeLimits = BrakeLimits()
+    tracing: "Tracing | None" = None

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from engine.tracing import leave_out
 from orderflow.exits import CANNOT_START, OrderflowError
 from orderflow.settings import SettingError
 
@@ -52,6 +53,7 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line and exit with one of the documented codes: 0, 1, 2 or 3."""
+    leave_out()
     try:
         root()
     except SettingError as error:

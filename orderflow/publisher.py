@@ -3,12 +3,17 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from typing import Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka.errors import KafkaError
 
 from engine.kafka_producer import KafkaProducer
+from engine.trace_context import TRACEPARENT, last_header
 from orderflow.messages import Message
+
+if TYPE_CHECKING:
+    from engine.spans import Tracing
 
 ANSWER_TIMEOUT_S = 60.0
 """A broker that has not answered for all of a chunk after so long counts as gone."""
@@ -25,16 +30,24 @@ class NoAnswerError(Exception):
 class Publisher:
     """An idempotent producer for one topic; use it as a context manager.
 
-    `options` are those of `kafka_options`. `refusals` counts, by the reason in a few words, what was sent and not
-    acknowledged; `lost` says that the broker stopped answering, so that sending more makes no sense.
+    `options` are those of `kafka_options`. With `tracing`, a message that names no trace begins one. `refusals` counts,
+    by the reason in a few words, what was sent and not acknowledged; `lost` says that the broker stopped answering, so
+    that sending more makes no sense.
     """
 
-    def __init__(self, options: dict[str, Any], topic: str, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        options: dict[str, Any],
+        topic: str,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        tracing: "Tracing | None" = None,
+    ) -> None:
         self.refusals: Counter[str] = Counter()
         self.lost = False
         self._options = options
         self._topic = topic
         self._answer_timeout_s = answer_timeout_s
+        self._tracing = tracing
 
     async def __aenter__(self) -> Self:
         self._producer = await self._start()
@@ -72,13 +85,19 @@ class Publisher:
 
     async def _hand_over(self, message: Message) -> "asyncio.Future[Any]":
         """Give a message to the producer; the future is the broker's answer, or the producer's own refusal."""
+        headers, sent = list(message.headers), None
+        if self._tracing is not None and last_header(headers, TRACEPARENT) is None:
+            span, more = self._tracing.sending(self._topic)
+            headers, sent = headers + more, partial(self._tracing.sent, span)
         try:
             answer: asyncio.Future[Any] = await self._producer.send(
-                self._topic, message.value, message.key, message.partition, headers=list(message.headers)
+                self._topic, message.value, message.key, message.partition, headers=headers
             )
         except KafkaError as error:
             answer = asyncio.get_running_loop().create_future()
             answer.set_exception(error)
+        if sent is not None:
+            answer.add_done_callback(sent)
         return answer
 
     async def _send_one_by_one(self, chunk: list[Message], errors: list[BaseException | None], deadline: float) -> None:

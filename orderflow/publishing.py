@@ -19,6 +19,7 @@ from orderflow.feed import Feed
 from orderflow.messages import Message
 from orderflow.publisher import Publisher, reason_of
 from orderflow.settings import Settings
+from orderflow.tracing import start_tracing
 
 INTERRUPTED = 130
 _PROGRESS_FROM = 1000
@@ -65,8 +66,9 @@ async def publish_all(
     Waits for Kafka first. Raises `Failed` unless every message was acknowledged, `CannotStart` without the topic, and
     `SystemExit` with code 130 after SIGINT or SIGTERM, when what was under way is answered.
     """
+    tracing = start_tracing("orderflow-publish", "publish")
     await wait_for_topic(settings, settings.kafka_topic)
-    publisher = Publisher(kafka_options(settings), settings.kafka_topic)
+    publisher = Publisher(kafka_options(settings), settings.kafka_topic, tracing=tracing)
     tally = Tally(total)
     click.echo("--- Published Order UIDs ---")
     feed = Feed(messages, rate)
@@ -81,6 +83,8 @@ async def publish_all(
     finally:
         feed.stop()
         click.echo(f"--- {tally} ---")
+        if tracing is not None:
+            await tracing.close()
     if tally.invalid:
         noun = "message" if tally.invalid == 1 else "messages"
         click.echo(f"orderflow: {tally.invalid} invalid {noun} published, whose uids are not printed", err=True)

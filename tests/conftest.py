@@ -27,7 +27,7 @@ hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("untimed")
 
 # The user's own services must stay untouched: no setting of theirs reaches a test or a process that a test starts.
-for _name in [*variables(), *(name for name in os.environ if name.startswith("PG"))]:
+for _name in [*variables(), *(name for name in os.environ if name.startswith(("PG", "OTEL_")))]:
     os.environ.pop(_name, None)
 
 _RUN = unique("run")

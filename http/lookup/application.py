@@ -25,6 +25,7 @@ from lookup.order_search import OrderSearch
 from lookup.order_store import OrderStore
 from lookup.order_story import OrderStories
 from lookup.pools import open_pool
+from lookup.request_spans import trace_requests
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
 from lookup.static import add_page_routes, read_page
 
@@ -32,6 +33,8 @@ from lookup.static import add_page_routes, read_page
 def create_application(options: LookupOptions, connections: Connections) -> web.Application:
     """Return the application. Connections are opened when it starts. Raises `PageMissing`."""
     middlewares = [answer_errors, admit(options.max_requests)]
+    if options.tracing is not None:
+        middlewares.insert(0, trace_requests(options.tracing))
     application = web.Application(middlewares=middlewares, client_max_size=options.max_body_bytes)
     application[METRICS] = Metrics(options.process)
     application.on_response_prepare.append(add_headers)

@@ -22,6 +22,8 @@ ORDER_UID = web.RequestKey("order_uid", str)
 """The uid that a lookup asked for, once it is known to be one: for the access log."""
 ORDER_TRACE = web.RequestKey("order_trace", Traceparent)
 """The traceparent of that order's message, if it has one."""
+TRACE_ID = web.RequestKey("trace_id", str)
+"""The trace id of the request's span, where spans are made."""
 METRICS = web.AppKey("metrics", Metrics)
 _BEGAN_S = web.RequestKey("began_s", float)
 _ROUTE = web.RequestKey("route", str)
@@ -41,7 +43,7 @@ def answer_http_exception(error: web.HTTPException) -> web.Response:
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every failure into JSON that tells the caller what to do and nothing of the inside."""
     request[_BEGAN_S] = perf_counter()
-    request[_ROUTE] = _route(request)
+    request[_ROUTE] = route_of(request) or _NO_ROUTE
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -77,7 +79,7 @@ class AccessLog(AbstractAccessLogger):
         began_s = request.get(_BEGAN_S)
         duration_s = time if began_s is None else perf_counter() - began_s
         fields: dict[str, str | int | float] = {
-            "method": request.method[:_METHOD_CHARACTERS],
+            "method": short_method(request),
             "route": request.get(_ROUTE, _NO_ROUTE),
             "status": response.status,
             "duration_ms": round(duration_s * 1000, 3),
@@ -87,7 +89,9 @@ class AccessLog(AbstractAccessLogger):
             fields["order_uid"] = order_uid
             if order_trace := request.get(ORDER_TRACE):
                 fields["order_trace_id"] = trace_id_of(order_trace)
-        if began_s is not None and (traceparent := request_trace(request)):
+        if trace_id := request.get(TRACE_ID):
+            fields["trace_id"] = trace_id
+        elif began_s is not None and (traceparent := request_trace(request)):
             fields["trace_id"] = trace_id_of(traceparent)
         x_cache = response.headers.get("X-Cache")
         if x_cache is not None:
@@ -112,7 +116,12 @@ def request_trace(request: web.BaseRequest) -> Traceparent | None:
     return parse_traceparent(values[0]) if len(values) == 1 else None
 
 
-def _route(request: web.Request) -> str:
-    """Return the route's pattern, such as `/order/{order_uid}`, or `-` when there is none."""
+def route_of(request: web.Request) -> str | None:
+    """Return the route's pattern, such as `/order/{order_uid}`, or None when there is none."""
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else _NO_ROUTE
+    return resource.canonical if resource is not None else None
+
+
+def short_method(request: web.BaseRequest) -> str:
+    """Return the request's method, cut where it is longer than any that is known."""
+    return request.method[:_METHOD_CHARACTERS]

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from redis.asyncio import Redis
+
+if TYPE_CHECKING:
+    from engine.spans import Tracing
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +35,8 @@ class LookupOptions:
     cache_ttl_s: int
     """How long a filled answer lives in Redis."""
 
+    tracing: "Tracing | None" = None
+    """What makes a span of each request, if spans are wanted."""
     process: str = "http"
     """The name of this process among those that share an address: a label of its metrics."""
     lookup_deadline_s: float = 3.0

@@ -14,6 +14,7 @@ from orderflow.connections import postgres_options
 from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
 from orderflow.settings import Settings, load_settings
+from orderflow.tracing import check_tracing
 
 
 @click.command()
@@ -27,6 +28,7 @@ def engine(workers: int | None) -> None:
     settings = load_settings()
     if workers is not None:
         settings = attrs.evolve(settings, workers=workers)
+    check_tracing()
     configure_logging(settings, component="supervisor")
     sys.exit(asyncio.run(_supervise(settings)))
 

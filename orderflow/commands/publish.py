@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from typing import IO, Any
 
+import attrs
 import click
 
+from engine.trace_context import TRACEPARENT, new_traceparent, parse_traceparent
 from orderflow.messages import Message, generate_messages, read_messages
 from orderflow.publishing import publish_all
 from orderflow.settings import load_settings
 
 DEFAULT_COUNT = 50
+RANDOM = "random"
 
 
 class _Finite(click.FloatRange):
@@ -29,6 +32,16 @@ class _Finite(click.FloatRange):
 _SHARE = _Finite(min=0, max=1)
 
 
+class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
+    """A traceparent, or "random"."""
+
+    name = "VALUE|random"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = RANDOM if value == RANDOM else parse_traceparent(str(value))
+        return found or self.fail("must be random, or 00-TRACE_ID-PARENT_ID-FLAGS in lower-case hex", param, ctx)
+
+
 @click.command()
 @click.argument("count", type=click.IntRange(min=0), required=False)
 @click.option("--rate", type=_Finite(min=0, min_open=True), help="Orders per second; as fast as possible by default.")
@@ -40,6 +53,7 @@ _SHARE = _Finite(min=0, max=1)
     type=click.File("rb"),
     help="Send each line of this file (-: standard input) as it is, blank ones left out.",
 )
+@click.option("--traceparent", type=_Trace(), help="Send this W3C trace context along, or one of its own with each.")
 def publish(
     *,
     count: int | None,
@@ -48,6 +62,7 @@ def publish(
     invalid: float | None,
     repeat: float | None,
     file: IO[bytes] | None,
+    traceparent: str | None,
 ) -> None:
     """Publish COUNT made-up orders (50), or the lines of a file, and print each uid that the broker acknowledged.
 
@@ -70,9 +85,17 @@ def publish(
         total = DEFAULT_COUNT if count is None else count
         made = generate_messages(seed, invalid_share=invalid or 0, repeat_share=repeat or 0)
         messages = _asynchronous(islice(made, total))
+    if traceparent is not None:
+        messages = _traced(messages, traceparent)
     asyncio.run(publish_all(settings, messages, rate=rate, total=total))
 
 
 async def _asynchronous(messages: Iterator[Message]) -> AsyncIterator[Message]:
     for message in messages:
         yield message
+
+
+async def _traced(messages: AsyncIterator[Message], traceparent: str) -> AsyncIterator[Message]:
+    async for message in messages:
+        value = new_traceparent() if traceparent == RANDOM else traceparent
+        yield attrs.evolve(message, headers=(*message.headers, (TRACEPARENT, value.encode())))

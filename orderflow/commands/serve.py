@@ -31,6 +31,7 @@ from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
 from orderflow.project import shipped_directory
 from orderflow.settings import Settings, load_settings
+from orderflow.tracing import check_tracing, start_tracing
 
 _MAX_PROCESSES = 64
 
@@ -51,6 +52,7 @@ def serve(processes: int, share: int | None) -> None:
     the current schema and Redis to start, and either of them to go on.
     """
     settings = load_settings()
+    check_tracing()
     name = "http" if share is None else f"http-{share}"
     configure_logging(settings, deferred=True, component="http", worker=name)
     if processes > 1:
@@ -104,11 +106,13 @@ async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
 
 
 async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *, shared: bool) -> None:
+    tracing = start_tracing("orderflow-http", name)
     options = LookupOptions(
         ui_directory=shipped_directory("ui", "ui"),
         cache_ttl_s=settings.redis_ttl_s,
         process=name,
         admin_token=settings.admin_token,
+        tracing=tracing,
     )
     connections = Connections(
         postgres=finding_by_key(postgres_options(settings, f"orderflow {name}")),
@@ -125,6 +129,9 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
         raise CannotStart(f"the page is missing: {error}") from None
     except AddressTaken as error:
         raise _address_refused(settings, str(error)) from None
+    finally:
+        if tracing is not None:
+            await tracing.close()
 
 
 def _stop_signal(settings: Settings) -> asyncio.Event:

@@ -20,6 +20,7 @@ from handlers.warm_up import WarmUp
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.logs import configure_logging
 from orderflow.settings import Settings, load_settings
+from orderflow.tracing import start_tracing
 
 
 @click.command(hidden=True)
@@ -54,6 +55,7 @@ async def _run(settings: Settings, index: int, name: str) -> int:
         ),
         shutdown_timeout_s=settings.shutdown_timeout_s,
         brake=BrakeLimits(settings.brake_share, settings.brake_window, settings.brake_pause_s),
+        tracing=start_tracing("orderflow-engine", name),
     )
 
     async def close(deadline_s: float) -> None:

@@ -1,6 +1,7 @@
 """Log lines that are written once in a turn of the event loop."""
 
 import asyncio
+import threading
 from io import BytesIO
 
 import attrs
@@ -50,3 +51,16 @@ def test_what_waits_when_the_loop_ends_is_written_before_the_next_line() -> None
     asyncio.run(last_turn())
     lines.info(b"after it")
     assert b"".join(file.writes) == b"in the loop\nafter it\n"
+
+
+async def test_another_thread_leaves_alone_what_waits_for_the_loop() -> None:
+    """Its own line is written at once, and none is lost or written twice: libraries log from threads of theirs."""
+    file = File()
+    lines = DeferredLines(file)
+    lines.info(b"in the loop")
+    thread = threading.Thread(target=lines.warning, args=(b"in a thread",))
+    thread.start()
+    thread.join()
+    assert file.writes == [b"in a thread\n"]
+    await asyncio.sleep(0)
+    assert file.writes == [b"in a thread\n", b"in the loop\n"]

@@ -1,0 +1,183 @@
+"""Spans that arrive at a collector, and what an absent one does to the rest: nothing."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from time import monotonic
+
+import asyncpg
+import pytest
+from aiohttp import ClientSession
+
+from engine.trace_context import new_traceparent, parent_id_of, trace_id_of
+from engine.tracing import FLUSH_S
+from orderflow.orders import OrderGenerator
+from orderflow.settings import Settings
+from tests.support.collector import Collector, collector
+from tests.support.eventually import eventually
+from tests.support.letters import message
+from tests.support.programs import Programs, Running
+from tests.support.topic import send
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+SERVER, PRODUCER, CONSUMER = 2, 4, 5
+QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
+
+
+@pytest.fixture
+async def collected() -> AsyncIterator[Collector]:
+    async with collector() as running:
+        yield running
+
+
+async def started_engine(orderflow: Programs, **environment: str) -> Running:
+    running = await orderflow.start("engine", "--workers", "1", **environment)
+    await running.wait_for("partition_opened", count=4)
+    return running
+
+
+async def stored(database: asyncpg.Connection, count: int) -> None:
+    await eventually(lambda: database.fetchval("SELECT count(*) FROM orders"), count.__eq__)
+
+
+async def test_one_trace_leads_from_the_publisher_to_the_commit_and_to_the_lookup(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection, collected: Collector
+) -> None:
+    """Each span is a child of the one that sent it; a lookup's, which has a trace of its own, is linked to it."""
+    environment = {
+        ENDPOINT: collected.endpoint,
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-token=abc",
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+        **QUICK,
+    }
+    await started_engine(orderflow, **environment)
+    published = await orderflow.run("publish", "3", **environment)
+    uids = published.stdout.splitlines()[1:-1]
+    sent = await collected.wait_for(f"send {settings.kafka_topic}", 3)
+    processed = await collected.wait_for(f"process {settings.kafka_topic}", 3)
+    assert collected.headers[0]["x-token"] == "abc"
+    assert sent[0].resource["service.name"] == "orderflow-publish"
+    assert sent[0].resource["deployment.environment.name"] == "test"
+
+    by_trace = {span.trace_id: span for span in sent}
+    assert len(by_trace) == len(processed) == 3
+    for span in processed:
+        parent = by_trace[span.trace_id]
+        assert (parent.kind, parent.parent_id, parent.failed) == (PRODUCER, "", False)
+        assert (span.kind, span.parent_id, span.failed) == (CONSUMER, parent.span_id, False)
+        assert parent.begin_ns < span.begin_ns < span.end_ns
+        row = await database.fetchrow(
+            "SELECT order_uid, batch_id::text, source_partition, source_offset FROM orders WHERE traceparent LIKE $1",
+            f"00-{span.trace_id}-{parent.span_id}-%",
+        )
+        assert row is not None
+        told = span.attributes
+        assert (told["orderflow.subject"], told["orderflow.batch.id"]) == tuple(row)[:2]
+        place = (told["messaging.destination.partition.id"], told["messaging.kafka.offset"])
+        assert place == (str(row["source_partition"]), row["source_offset"])
+        assert place == (
+            parent.attributes["messaging.destination.partition.id"],
+            parent.attributes["messaging.kafka.offset"],
+        )
+        assert told["messaging.consumer.group.name"] == settings.kafka_group_id
+        assert span.resource["service.name"] == "orderflow-engine"
+
+    server = await orderflow.start("serve", OTEL_SERVICE_NAME="shop", **environment)
+    url = (await server.wait_for("http_listening"))["url"]
+    asked = new_traceparent()
+    async with ClientSession(url) as client:
+        async with client.get(f"/order/{uids[0]}", headers={"traceparent": asked}) as answer:
+            assert answer.status == 200
+        async with client.get("/no-such-page") as answer:
+            assert answer.status == 404
+    [span] = await collected.wait_for("GET /order/{order_uid}")
+    traced = await database.fetchval("SELECT traceparent FROM orders WHERE order_uid = $1", uids[0])
+    assert (span.kind, span.trace_id, span.parent_id) == (SERVER, trace_id_of(asked), parent_id_of(asked))
+    assert span.links == [(trace_id_of(traced), parent_id_of(traced))]
+    assert (span.attributes["http.response.status_code"], span.resource["service.name"]) == (200, "shop")
+    [lost] = await collected.wait_for("GET")
+    line = await server.wait_for("http_request", status=404)
+    assert (line["trace_id"], lost.parent_id, lost.failed) == (lost.trace_id, "", False)
+    assert "no-such-page" not in str(lost)
+
+
+async def test_only_a_sampled_message_has_a_span_and_a_rejected_one_failed(
+    orderflow: Programs,
+    orders: OrderGenerator,
+    settings: Settings,
+    database: asyncpg.Connection,
+    collected: Collector,
+) -> None:
+    """Who sent it has decided whether it is recorded. The spans still waiting when the engine stops arrive, too."""
+    engine = await started_engine(orderflow, **{ENDPOINT: collected.endpoint})
+    sampled, unsampled = new_traceparent(), new_traceparent()[:-2] + "00"
+    await send(settings, message(orders.order()), headers=[("traceparent", unsampled.encode())])
+    await send(settings, message(orders.order()))
+    await send(settings, (b"key", b"{"), headers=[("traceparent", sampled.encode())])
+    await stored(database, 2)
+    await eventually(lambda: database.fetchval("SELECT count(*) FROM dead_letters"), (1).__eq__)
+    assert await engine.stop() == 0
+    [span] = collected.spans
+    assert (span.trace_id, span.parent_id, span.failed) == (trace_id_of(sampled), parent_id_of(sampled), True)
+    assert span.attributes["error.type"] == "invalid_json"
+
+
+@pytest.fixture
+def imports(tmp_path: Path) -> Callable[[], dict[str, bool]]:
+    """Let each Python that a test starts with PYTHONPATH say at its end whether it has imported OpenTelemetry."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, pathlib, sys\n"
+        "def tell():\n"
+        "    name = f'{os.path.dirname(os.path.abspath(__file__))}/imports-{os.getpid()}'\n"
+        "    pathlib.Path(name).write_text(' '.join(sys.argv[1:3]) + ':' + str('opentelemetry' in sys.modules))\n"
+        "atexit.register(tell)\n"
+    )
+
+    def read() -> dict[str, bool]:
+        told = [path.read_text().rsplit(":", 1) for path in tmp_path.glob("imports-*")]
+        return {command: imported == "True" for command, imported in told}
+
+    return read
+
+
+@pytest.mark.parametrize("on", [False, True])
+async def test_without_the_variables_nothing_of_opentelemetry_is_imported(
+    orderflow: Programs, collected: Collector, imports: Callable[[], dict[str, bool]], tmp_path: Path, on: bool
+) -> None:
+    """Neither by a worker nor by a server nor by the publisher; with them, by those that make spans alone."""
+    environment = {"PYTHONPATH": str(tmp_path), **({ENDPOINT: collected.endpoint} if on else {})}
+    engine = await started_engine(orderflow, **environment)
+    server = await orderflow.start("serve", **environment)
+    await server.wait_for("http_listening")
+    assert (await orderflow.run("publish", "1", **environment)).returncode == 0
+    assert (await server.stop(), await engine.stop()) == (0, 0)
+    told = imports()
+    assert {command.split()[0]: imported for command, imported in told.items() if command} == {
+        "engine": on,  # it finds out whether it is installed
+        "worker": on,
+        "serve": on,
+        "publish": on,
+    }
+
+
+async def test_a_collector_that_is_away_or_silent_holds_up_nothing(
+    orderflow: Programs, database: asyncpg.Connection, collected: Collector
+) -> None:
+    """Orders are stored, lookups answered, and both processes end in time with exit code 0; it is said, not often."""
+    collected.silent = True
+    engine = await started_engine(orderflow, **{ENDPOINT: collected.endpoint, **QUICK})
+    server = await orderflow.start("serve", **{ENDPOINT: "http://127.0.0.1:9", **QUICK})
+    url = (await server.wait_for("http_listening"))["url"]
+    published = await orderflow.run("publish", "3000", "--traceparent", "random")
+    assert published.returncode == 0
+    await stored(database, 3000)
+    assert await database.fetchval("SELECT count(DISTINCT traceparent) FROM orders") == 3000
+    uid = published.stdout.splitlines()[1]
+    async with ClientSession(url) as client, client.get(f"/order/{uid}") as answer:
+        assert answer.status == 200
+    await server.wait_for("library_message")
+    began = monotonic()
+    assert (await server.stop(), await engine.stop()) == (0, 0)
+    assert monotonic() - began < 2 * FLUSH_S + 6
+    assert collected.headers
+    assert len(server.seen("library_message")) < 10
+    assert not engine.seen("drain_incomplete")
