@@ -108,7 +108,7 @@ async def test_only_a_sampled_message_has_a_span_and_a_rejected_one_failed(
     collected: Collector,
 ) -> None:
     """Who sent it has decided whether it is recorded. The spans still waiting when the engine stops arrive, too."""
-    engine = await started_engine(orderflow, **{ENDPOINT: collected.endpoint})
+    engine = await started_engine(orderflow, **{ENDPOINT: collected.endpoint, "OTEL_TRACES_SAMPLER": "always_on"})
     sampled, unsampled = new_traceparent(), new_traceparent()[:-2] + "00"
     await send(settings, message(orders.order()), headers=[("traceparent", unsampled.encode())])
     await send(settings, message(orders.order()))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -10,12 +11,15 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from engine.trace_context import new_traceparent, trace_id_of
+from handlers.body import render_body
+from handlers.cache import OrderCache, versioned_trace
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.letters import message, replayed
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs, Running
+from tests.support.stored_orders import STORED_AT, make_order
 from tests.support.topic import receive, send
 
 
@@ -134,3 +138,15 @@ async def test_a_dead_letter_keeps_its_trace_through_topic_and_replay(
     await database.execute("ALTER TABLE orders DROP CONSTRAINT none_yet")
     await replayed(orderflow, f"{partition}:{offset}")
     await eventually(lambda: database.fetchval("SELECT traceparent FROM orders"), traceparent.__eq__)
+
+
+async def test_a_late_fill_takes_no_trace_away(redis: Redis, orders: OrderGenerator) -> None:
+    """An answer that was read before a change arrives after it, with the trace of then."""
+    order = make_order(orders)
+    older, newer = (render_body(order, STORED_AT, STORED_AT + timedelta(seconds=number)) for number in (0, 1))
+    first, second = new_traceparent(), new_traceparent()
+    cache, uid = OrderCache(redis, 60), order.order_uid
+    await cache.put_many([(uid, newer)], [(uid, versioned_trace(newer, second))])
+    await cache.put_many([(uid, older)], [(uid, versioned_trace(older, first))])
+    found = await cache.get_many([uid, "unknown"])
+    assert (found, found.traces) == ({uid: newer}, {uid: second})
