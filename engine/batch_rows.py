@@ -1,5 +1,6 @@
 """The table of batches: a row for each, written in its own transaction, by which a doubtful COMMIT is settled."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,16 +10,19 @@ from msgspec import json
 from engine.identity import Identity
 from engine.records import Batch, Written
 
+# All times are the database's, so that they fit together whatever a worker's clock says.
 _INSERT = """
 INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
                      messages, inserted, changed, unchanged, rejected, changed_keys)
-VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8, clock_timestamp(), $9, $10, $11, $12, $13, $14)
+VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, clock_timestamp() - $7::interval, clock_timestamp() - $8::interval,
+        clock_timestamp(), $9, $10, $11, $12, $13, $14)
 """
 _FIND = "SELECT 1 FROM batches WHERE batch_id = $1"
 
 
 async def insert_batch(connection: Connection, identity: Identity, batch: Batch[Any], written: Written) -> None:
     """Store who wrote the batch, from where, when, and what became of its messages."""
+    now = datetime.now(UTC)
     await connection.execute(
         _INSERT,
         batch.batch_id,
@@ -27,8 +31,8 @@ async def insert_batch(connection: Connection, identity: Identity, batch: Batch[
         identity.worker,
         identity.host,
         json.encode(_sources(batch)).decode(),
-        batch.consumed_at,
-        batch.validated_at,
+        now - batch.consumed_at,
+        now - batch.validated_at,
         len(batch.entries),
         written.inserted,
         written.changed,

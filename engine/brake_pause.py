@@ -23,8 +23,8 @@ LEASE_S = 5.0
 LIFT_S = 2.0
 """How long the end of a pause may take to be stored; a worker that stops has little time."""
 _ENGAGE = """
-INSERT INTO brakes (brake_id, consumer_group, topic, worker, host, until, rejected, messages)
-VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6), $7, $8)
+INSERT INTO brakes (brake_id, consumer_group, topic, worker, host, supervisor, until, rejected, messages)
+VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8, $9)
 ON CONFLICT (brake_id) DO NOTHING
 """
 _LOOK = """
@@ -35,14 +35,14 @@ SELECT EXISTS (SELECT FROM marked)
 _LIFT = "DELETE FROM brakes WHERE brake_id = $1 OR until < clock_timestamp() - interval '1 hour'"
 _COUNTS = f"until > clock_timestamp() AND seen_at > clock_timestamp() - make_interval(secs => {LEASE_S})"
 _ENGAGED = f"""
-SELECT worker, host, engaged_at, until, rejected, messages FROM brakes
-WHERE consumer_group = $1 AND topic = $2 AND {_COUNTS} ORDER BY host, worker, engaged_at
+SELECT worker, host, supervisor, engaged_at, until, rejected, messages FROM brakes
+WHERE consumer_group = $1 AND topic = $2 AND {_COUNTS} ORDER BY host, supervisor, worker, engaged_at
 """
 _RELEASE = f"DELETE FROM brakes WHERE consumer_group = $1 AND topic = $2 RETURNING {_COUNTS} AS engaged"
 
 
 async def engaged_brakes(connection: Connection, group: str, topic: str) -> list[Any]:
-    """Return a row (worker, host, engaged_at, until, rejected, messages) for each worker that pauses now."""
+    """Return a row for each worker that pauses now: worker, host, supervisor, engaged_at, until, rejected, messages."""
     return await connection.fetch(_ENGAGED, group, topic)
 
 
@@ -105,7 +105,8 @@ class BrakePause:
 
     async def _engage(self, brake_id: UUID, left_s: float) -> bool:
         who, limits = self._identity, self._brake.limits
-        row = (brake_id, who.group, who.topic, who.worker, who.host, left_s, self._brake.rejected, limits.window)
+        whose = (who.group, who.topic, who.worker, who.host, who.supervisor)
+        row = (brake_id, *whose, left_s, self._brake.rejected, limits.window)
         return await self._run("engage", lambda connection: connection.execute(_ENGAGE, *row, timeout=5)) is not None
 
     async def _stands(self, brake_id: UUID) -> bool:

@@ -1,7 +1,6 @@
 """The table of dead letters: written in the batch's own transaction, and the outbox to the dead-letter topic."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import attrs
@@ -26,11 +25,12 @@ REPLAYED_TOO_OFTEN = f"replayed more than {REPLAY_LIMIT} times"
 # a publisher that waits for its topic holds the row's lock.
 _INSERT = """
 INSERT INTO dead_letters AS stored (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject,
-                                    produced_at, failed_at, batch_id, consumer_group, epoch, replay_count,
-                                    settled_count, publish_error)
-SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[]::jsonb[], $7::text[],
-                     $8::text[]::jsonb[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::uuid[], $13::text[],
-                     $14::int[], $15::int[], $16::int[], $17::text[])
+                                    produced_at, batch_id, consumer_group, epoch, replay_count, settled_count,
+                                    publish_error, failed_at)
+SELECT fresh.*, statement_timestamp()
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[]::jsonb[], $7::text[],
+            $8::text[]::jsonb[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[], $13::int[], $14::int[],
+            $15::int[], $16::text[])
     AS fresh (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject, produced_at)
 WHERE NOT EXISTS (
     SELECT FROM dead_letters d
@@ -64,7 +64,7 @@ WHERE d.topic = $1 AND d.partition = replay.partition AND d.kafka_offset = repla
 _REJECT_AGAIN = """
 UPDATE dead_letters d
 SET reason = replay.reason, errors = replay.errors, subject = coalesce(replay.subject, d.subject),
-    failed_at = $9, batch_id = $10, consumer_group = $11, resolved_at = NULL, published_at = NULL,
+    failed_at = statement_timestamp(), batch_id = $9, consumer_group = $10, resolved_at = NULL, published_at = NULL,
     publish_error = replay.publish_error, replay_count = greatest(d.replay_count, replay.count),
     settled_count = replay.count
 FROM unnest($2::int[], $3::bigint[], $4::int[], $5::text[], $6::text[]::jsonb[], $7::text[], $8::text[])
@@ -95,7 +95,6 @@ async def insert_dead_letters(
     connection: Connection, group: str, batch: Batch[T], rejected: list[tuple[Record, Rejected, int]]
 ) -> None:
     """Store rejected records of a batch within its transaction, each with how often it has been replayed, edited."""
-    failed_at = datetime.now(UTC)
     rows = [
         (
             batch.topic,
@@ -108,7 +107,6 @@ async def insert_dead_letters(
             _encode_errors(verdict),
             verdict.subject,
             record_time(record),
-            failed_at,
             batch.batch_id,
             group,
             batch.epochs[record.partition],
@@ -118,7 +116,7 @@ async def insert_dead_letters(
         )
         for record, verdict, count in rejected
     ]
-    await connection.execute(_INSERT, *_columns(rows, 17))
+    await connection.execute(_INSERT, *_columns(rows, 16))
 
 
 async def lock_letters(connection: Connection, topic: str, places: list[Place]) -> dict[Place, Any]:
@@ -143,7 +141,7 @@ async def reject_letters_again(
         (*place, count, verdict.reason, _encode_errors(verdict), verdict.subject, _publish_error(count))
         for place, (count, verdict) in verdicts.items()
     ]
-    await connection.execute(_REJECT_AGAIN, batch.topic, *_columns(rows, 7), datetime.now(UTC), batch.batch_id, group)
+    await connection.execute(_REJECT_AGAIN, batch.topic, *_columns(rows, 7), batch.batch_id, group)
 
 
 def _encode_errors(verdict: Rejected) -> str:

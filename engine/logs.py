@@ -13,10 +13,12 @@ from typing import Any, BinaryIO
 import structlog
 from msgspec import json
 
+from engine.identity import host_name, supervisor_id
+
 _json = json.Encoder(enc_hook=str)
 QUIET_S = 10.0
 MAX_KINDS = 500
-_FIRST = ("time", "level", "event", "component", "worker")
+_FIRST = ("time", "level", "event", "component", "worker", "host", "supervisor")
 
 
 def _console() -> structlog.dev.ConsoleRenderer:
@@ -77,7 +79,9 @@ class _DeferredLinesFactory:
 def configure_logging(
     level_name: str = "info", *, console: bool = False, deferred: bool = False, **context: str
 ) -> None:
-    """Send structlog, and the libraries' own warnings, to standard error. `context` is on every line.
+    """Send structlog, and the libraries' own warnings, to standard error.
+
+    On every line are the host, the supervisor if there is one, and `context`.
 
     `level_name` is one of debug, info, warning and error. `console`: lines for people, not JSON. `deferred`: lines for
     machines are written by `DeferredLines`.
@@ -105,7 +109,9 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(**context)
+    structlog.contextvars.bind_contextvars(host=host_name(), **context)
+    if own := supervisor_id():
+        structlog.contextvars.bind_contextvars(supervisor=own)
     root = logging.getLogger()
     root.handlers = [LibraryHandler()]
     root.setLevel(max(level, logging.WARNING))

@@ -59,6 +59,12 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
 
 
+async def fetch_time_s(connection: Any) -> float:
+    """Return what the database's clock says, in seconds since the epoch: the one clock that all machines share."""
+    now_s: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    return now_s
+
+
 def finding_by_key(options: dict[str, Any]) -> dict[str, Any]:
     """Return options of asyncpg for a session that finds rows by their keys alone, however small a table is at first.
 

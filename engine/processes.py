@@ -6,6 +6,7 @@ from typing import Any
 
 import uvloop
 
+from engine.identity import new_supervisor_id
 from engine.postgres import with_server_settings
 from engine.restart import RestartPolicy
 from engine.supervisor import ChildSpec, Supervisor
@@ -29,8 +30,9 @@ async def supervise(
     `group` and `topic` are what the workers consume, and in which consumer group.
     """
     options = with_server_settings(postgres_options, application_name="orderflow supervisor")
-    reports = WorkerReports(options, group, topic)
-    supervisor = Supervisor(specs, policy or RestartPolicy(), shutdown_timeout_s, reports.report)
+    own_id = new_supervisor_id()
+    reports = WorkerReports(options, own_id, group, topic)
+    supervisor = Supervisor(specs, policy or RestartPolicy(), shutdown_timeout_s, reports.report, supervisor_id=own_id)
     try:
         return await supervisor.run()
     finally:

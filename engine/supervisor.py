@@ -11,7 +11,6 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import attrs
 import structlog
@@ -24,6 +23,7 @@ from engine.heartbeat import (
     Beat,
     decode_beat,
 )
+from engine.identity import SUPERVISOR_VARIABLE, new_supervisor_id
 from engine.restart import GiveUp, Restart, RestartPolicy
 
 HEARTBEAT_TIMEOUT_S = 15.0
@@ -48,7 +48,7 @@ class Child:
     lifeline: int | None = None
     beat: Beat | None = None
     heard_s: float = 0.0
-    started_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    started_s: float = 0.0
     restarts: int = 0
     killed_for: str | None = None
 
@@ -62,7 +62,10 @@ Report = Callable[[list[Child]], Awaitable[None]]
 
 
 class Supervisor:
-    """Runs children until a signal or until the policy gives up; `run` returns the exit code."""
+    """Runs children until a signal or until the policy gives up; `run` returns the exit code.
+
+    `supervisor_id` is on its log lines, and is told to the children; without one it makes one.
+    """
 
     def __init__(
         self,
@@ -71,7 +74,9 @@ class Supervisor:
         shutdown_timeout_s: float,
         report: Report | None = None,
         heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S,
+        supervisor_id: str | None = None,
     ) -> None:
+        self._id = supervisor_id or new_supervisor_id()
         self.children = [Child(spec) for spec in specs]
         self._policy = policy
         self._shutdown_timeout_s = shutdown_timeout_s
@@ -88,6 +93,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Supervise until the end. Leaves no child behind, whatever happens."""
+        structlog.contextvars.bind_contextvars(supervisor=self._id)
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.request_stop)
@@ -148,7 +154,7 @@ class Supervisor:
         life_read, life_write = os.pipe()
         try:
             child.killed_for, child.beat = None, None
-            child.heard_s, child.started_at = time.monotonic(), datetime.now(UTC)
+            child.heard_s = child.started_s = time.monotonic()
             child.process = await asyncio.create_subprocess_exec(
                 *child.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -157,6 +163,7 @@ class Supervisor:
                     **os.environ,
                     HEARTBEAT_FD_VARIABLE: str(beats_write),
                     LIFELINE_FD_VARIABLE: str(life_read),
+                    SUPERVISOR_VARIABLE: self._id,
                 },
                 # Ctrl-C in a terminal reaches the whole process group; the children must hear of it from us alone.
                 start_new_session=True,

@@ -1,6 +1,5 @@
 """How far behind the engine is, asked of PostgreSQL's offsets and of Kafka itself."""
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -11,6 +10,7 @@ from asyncpg import Connection
 
 from engine.lag import Lag, LagMeter
 from engine.offsets import fetch_positions
+from engine.postgres import fetch_time_s
 from engine.topic_offsets import TopicOffsets
 from orderflow.connections import kafka_options
 from orderflow.settings import Settings
@@ -34,10 +34,10 @@ class LagReader:
         """
         stored = await fetch_positions(connection, self._settings.kafka_group_id, self._settings.kafka_topic)
         ends, positions = await self._offsets.fetch_ends(stored)
-        lags = self._meter.measure(positions, ends, time.time())
+        lags = self._meter.measure(positions, ends, await fetch_time_s(connection))
         waiting = {lag.partition: lag.next_offset for lag in lags if lag.messages and lag.next_offset is not None}
         produced_s = await self._produced_s(waiting) if waiting else {}
-        now_s = time.time()
+        now_s = await fetch_time_s(connection)
         return [
             attrs.evolve(lag, seconds=max(0.0, now_s - produced_s[lag.partition]))
             if lag.partition in produced_s

@@ -99,7 +99,7 @@ class _Stores:
             "postgresql": StoreCheck(pool, deadline_s),
             "redis": CacheCheck(self._redis),
             "kafka": broker,
-            "engine": EngineCheck(pool, deadline_s, *consumer, options.heartbeat_max_age_s),
+            "engine": EngineCheck(pool, deadline_s, *consumer),
             "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
         }
         return broker, Health(checks, deadline_s=deadline_s)

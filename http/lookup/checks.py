@@ -2,11 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from msgspec import json
@@ -15,18 +14,13 @@ from redis.asyncio import Redis
 
 from engine.status import State
 from lookup.health import Unwell
+from lookup.workers import DEAD, FORGOTTEN_AFTER_S, fetch_workers
 
 if TYPE_CHECKING:
-    Pool = asyncpg.Pool[asyncpg.Record]
+    from lookup.store_reader import Connection, Pool
 
 WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING})
 """States in which a worker consumes, or would if there were anything to consume."""
-# An empty group is told by a supervisor that is older than that column.
-_WORKERS = """
-SELECT state, (details -> 'refused')::text AS refused FROM workers
-WHERE heartbeat_at > now() - make_interval(secs => $1)
-  AND ((topic = $2 AND consumer_group = $3) OR consumer_group = '') ORDER BY state
-"""
 # Those that the topic cannot take for their size are marked, and do not wait.
 _WAITING = """
 SELECT count(*)::int AS letters, min(failed_at) AS since,
@@ -57,27 +51,27 @@ class EngineCheck:
     The workers of other pipelines, which may share the database, are not asked.
     """
 
-    def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str, heartbeat_max_age_s: float) -> None:
+    def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str) -> None:
         self._pool = pool
         self._deadline_s = deadline_s
-        self._consumer = (topic, group)
-        self._heartbeat_max_age_s = heartbeat_max_age_s
+        self._consumer = (group, topic)
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Return the number of living workers by state. Raises `Unwell`."""
-        rows = await _fetch(
-            self._pool, _WORKERS, self._heartbeat_max_age_s, *self._consumer, deadline_s=self._deadline_s
-        )
+        """Return the number of workers by state, and of living ones by host. Raises `Unwell`."""
+        async with _connection(self._pool, self._deadline_s) as connection:
+            rows = await fetch_workers(connection, *self._consumer)
+        if not rows:
+            raise Unwell(f"no worker was heard within {FORGOTTEN_AFTER_S} s")
+        alive = [row for row in rows if row["state"] != DEAD]
         workers = Counter(row["state"] for row in rows)
-        if not workers:
-            raise Unwell(f"no worker was heard within {self._heartbeat_max_age_s:g} s")
+        found = {"workers": workers, "hosts": Counter(row["host"] for row in alive)}
         if WORKING_STATES.isdisjoint(workers):
             told = ", ".join(f"{count} {state}" for state, count in workers.items())
-            raise Unwell(f"no worker works: {told}", workers=workers)
-        refused = {partition: why for row in rows for partition, why in json.decode(row["refused"] or "{}").items()}
+            raise Unwell(f"no worker works: {told}", **found)
+        refused = {where: why for row in alive for where, why in json.decode(row["details"]).get("refused", {}).items()}
         if refused:
-            raise Unwell("partitions are refused: see `orderflow offsets reset`", workers=workers, refused=refused)
-        return {"workers": workers}
+            raise Unwell("partitions are refused: see `orderflow offsets reset`", **found, refused=refused)
+        return found
 
 
 class DeadLetterCheck:
@@ -162,9 +156,15 @@ class BrokerCheck:
 
 
 async def _fetch(pool: "Pool", query: str, *arguments: Any, deadline_s: float) -> list[Any]:
+    async with _connection(pool, deadline_s) as connection:
+        return await connection.fetch(query, *arguments)
+
+
+@asynccontextmanager
+async def _connection(pool: "Pool", deadline_s: float) -> "AsyncIterator[Connection]":
     connection = await pool.acquire(timeout=deadline_s)
     try:
-        return await connection.fetch(query, *arguments)
+        yield connection
     except asyncio.CancelledError:
         # Giving back a connection waits until the server has confirmed the cancelling: a frozen one never does.
         connection.terminate()

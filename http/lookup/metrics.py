@@ -175,8 +175,7 @@ def _gauges_of(worker: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
 
 
 def _who(worker: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the labels. A worker's id is its host, its supervisor's process id, and its name."""
-    return tuple(worker["worker_id"].split("/", 2))
+    return tuple(worker[label] for label in _WORKER)
 
 
 def _partitions(partitions: list[Mapping[str, Any]]) -> Iterator[Metric]:

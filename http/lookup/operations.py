@@ -1,6 +1,5 @@
 """The state of the whole system at one moment, for people who watch it."""
 
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +14,8 @@ from engine.topic_offsets import TopicOffsets
 from lookup.health import Health, render_health
 from lookup.operations_store import OperationsStore, Stored
 from lookup.store_reader import StoresUnavailable
+from lookup.workers import DEAD
 
-DEAD_AFTER_S = 2.5
-"""A worker beats twice a second and its supervisor writes once a second: a heartbeat older than this is a late one."""
 _COUNTERS = [field.name for field in attrs.fields(Counters)]
 
 
@@ -39,7 +37,7 @@ class Operations:
         lags = None if stored is None else await self._measure(stored, kafka="kafka" in well)
         return json.encode(
             {
-                "at": datetime.now(UTC),
+                "at": datetime.now(UTC) if stored is None else datetime.fromtimestamp(stored.now_s, UTC),
                 "services": render_health(parts)["checks"],
                 "workers": None if stored is None else [_render_worker(row) for row in stored.workers],
                 "partitions": None if lags is None else [_render_lag(lag) for lag in lags],
@@ -58,7 +56,7 @@ class Operations:
         if kafka:
             with suppress(KafkaError, OSError):
                 ends, positions = await self._offsets.fetch_ends(stored.positions)
-        return self._meter.measure(positions, ends, time.time())
+        return self._meter.measure(positions, ends, stored.now_s)
 
     async def close(self) -> None:
         """Close what is kept between snapshots. Closing twice is fine."""
@@ -70,17 +68,18 @@ def _render_worker(row: Any) -> dict[str, Any]:
     details = json.decode(row["details"])
     age_s = row["heartbeat_age_s"]
     since_commit_s = details.get("since_commit_s")
-    dead = row["state"] == "dead" or age_s > DEAD_AFTER_S
+    dead = row["state"] == DEAD
     return {
         "worker_id": row["worker_id"],
         "worker": row["worker"],
         "host": row["host"],
+        "supervisor": row["supervisor"],
         "pid": row["pid"],
-        "state": "dead" if dead else row["state"],
+        "state": row["state"],
         "partitions": [] if dead else row["partitions"],
         "restarts": row["restarts"],
         "started_at": row["started_at"],
-        "heartbeat_age_s": None if row["state"] == "dead" else round(age_s, 2),
+        "heartbeat_age_s": None if age_s is None else round(age_s, 2),
         "since_commit_s": None if dead or since_commit_s is None else round(since_commit_s + age_s, 2),
         "memory_peak_kib": details.get("memory_peak_kib"),
         "waiting": details.get("waiting", 0),

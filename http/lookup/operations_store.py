@@ -7,24 +7,14 @@ import attrs
 
 from engine.lag import Position
 from engine.offsets import fetch_positions
+from engine.postgres import fetch_time_s
 from lookup.rates import BUCKET_S, RateWindow
 from lookup.store_reader import StoreReader
+from lookup.workers import fetch_workers
 
 if TYPE_CHECKING:
     from lookup.store_reader import Connection, Pool
 
-FORGOTTEN_AFTER_S = 60
-"""A worker that was not heard for so long, and has no supervisor that says why, is not shown any more."""
-MAX_WORKERS = 500
-# An empty group is told by a supervisor that is older than that column.
-_WORKERS = """
-SELECT worker_id, worker, host, pid, state, partitions, restarts, started_at, details::text AS details,
-       greatest(extract(epoch FROM clock_timestamp() - heartbeat_at), 0)::float8 AS heartbeat_age_s
-FROM workers
-WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $3)
-  AND ((consumer_group = $1 AND topic = $2) OR consumer_group = '')
-ORDER BY host, worker, worker_id LIMIT $4
-"""
 # The latencies are those of the average message: a batch counts as often as it has messages.
 _RATES = """
 SELECT floor(extract(epoch FROM committed_at) / $4::integer)::bigint AS bucket,
@@ -39,8 +29,9 @@ GROUP BY bucket
 
 @attrs.frozen
 class Stored:
-    """What was found. The rows of `workers` have the columns of the table, and how old the heartbeat is."""
+    """What was found, and when (by the database's clock, s since the epoch). `workers` are rows of `fetch_workers`."""
 
+    now_s: float
     workers: list[Any]
     positions: dict[int, Position]
     rates: dict[str, Any]
@@ -61,14 +52,10 @@ class OperationsStore:
 
     async def _read(self, connection: "Connection") -> Stored:
         async with asyncio.timeout(self._deadline_s):
-            workers = await connection.fetch(_WORKERS, *self._consumer, FORGOTTEN_AFTER_S, MAX_WORKERS)
+            workers = await fetch_workers(connection, *self._consumer)
             positions = await fetch_positions(connection, *self._consumer)
-            now_s: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+            now_s = await fetch_time_s(connection)
             first = self._window.first_to_read(now_s)
             rates = await connection.fetch(_RATES, *self._consumer, float(first * BUCKET_S), BUCKET_S)
         self._window.take(rates, first, now_s)
-        return Stored(
-            workers,
-            positions,
-            self._window.render(),
-        )
+        return Stored(now_s, workers, positions, self._window.render())

@@ -77,8 +77,6 @@ class LookupOptions:
     """How many bytes may wait to be filled into the cache. What does not fit is not filled."""
 
     health_deadline_s: float = 2.0
-    heartbeat_max_age_s: float = 5.0
-    """A worker whose last heartbeat is older than this does not count as alive."""
     dead_letter_max_wait_s: float = 10.0
     """How long a dead letter may wait for the dead-letter topic before that is a failure of health."""
 

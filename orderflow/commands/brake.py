@@ -38,8 +38,9 @@ def status(as_json: bool) -> None:
 
 
 def _line(row: Any) -> str:
+    who = f"{row['host']} {row['supervisor']} {row['worker']}"
     return (
-        f"{row['host']} {row['worker']}  pauses since {row['engaged_at']:%F %T} UTC, until {row['until']:%F %T} UTC: "
+        f"{who}  pauses since {row['engaged_at']:%F %T} UTC, until {row['until']:%F %T} UTC: "
         f"{row['rejected']} of the last {row['messages']} messages were rejected"
     )
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 from asyncpg import Connection
 
-from engine.postgres import describe
+from engine.postgres import describe, fetch_time_s
 from orderflow.connections import postgres_options
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
 from orderflow.exits import CannotStart
@@ -83,7 +83,7 @@ async def _permissions(connection: Connection, settings: Settings) -> Finding:
 
 async def _clock(connection: Connection) -> Finding:
     began_s = time.time()
-    theirs_s: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    theirs_s = await fetch_time_s(connection)
     ours_s = (began_s + time.time()) / 2
     difference_s = theirs_s - ours_s
     if abs(difference_s) > MAX_CLOCK_DIFFERENCE_S:

@@ -17,6 +17,9 @@ COUNTERS = ("messages", "inserted", "changed", "unchanged", "rejected", "batches
 def worker(number: int, messages: int, **changes: Any) -> dict[str, Any]:
     return {
         "worker_id": f"host/1/worker-{number}",
+        "host": "host",
+        "supervisor": "1",
+        "worker": f"worker-{number}",
         "state": "running",
         "started_at": "2026-01-01T00:00:00Z",
         "restarts": 0,
