@@ -187,9 +187,15 @@ class Programs:
     _running: list[Running] = attrs.field(factory=list, init=False)
 
     async def _spawn(
-        self, arguments: tuple[str, ...], extra: Mapping[str, str], stdin: int, module: str = "orderflow"
+        self,
+        arguments: tuple[str, ...],
+        extra: Mapping[str, str],
+        stdin: int,
+        module: str = "orderflow",
+        within: tuple[str, ...] = (),
     ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
+            *within,
             self.python,
             "-m",
             module,
@@ -218,9 +224,14 @@ class Programs:
         assert process.returncode is not None
         return Finished(process.returncode, stdout.decode(), stderr.decode())
 
-    async def start(self, *arguments: str, module: str = "orderflow", **extra: str) -> Running:
-        """Start `orderflow` with `arguments` in the background. It is stopped at the end of the test at the latest."""
-        process = await self._spawn(arguments, extra, asyncio.subprocess.DEVNULL, module)
+    async def start(
+        self, *arguments: str, module: str = "orderflow", within: tuple[str, ...] = (), **extra: str
+    ) -> Running:
+        """Start `orderflow` with `arguments` in the background. It is stopped at the end of the test at the latest.
+
+        `within` is a command that runs the command that follows it.
+        """
+        process = await self._spawn(arguments, extra, asyncio.subprocess.DEVNULL, module, within)
         running = Running(process, " ".join([module, *arguments]))
         self._running.append(running)
         return running

@@ -1,0 +1,83 @@
+"""Machines of a test's own on this one: each has a host name and process ids of its own, as containers have.
+
+They are made with `unshare`: as root, or where a user may have namespaces. Their network is this machine's; what
+listens has an address of its own on loopback.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import attrs
+import psutil
+import pytest
+
+from orderflow.services import free_ports
+from orderflow.services.process import family, signal_all
+from tests.support.programs import Programs, Running
+
+_RENAMED = "import os, socket, sys; socket.sethostname(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
+_GRACE_S = 30.0
+
+
+def require_machines() -> None:
+    """Skip the test where it cannot have machines of its own."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no machines of a test's own: the command unshare (util-linux) is missing")
+    done = subprocess.run([*_within("tried"), "true"], capture_output=True, text=True, check=False, timeout=20)
+    if done.returncode != 0:
+        pytest.skip(f"no machines of a test's own: this user may not make namespaces ({done.stderr.strip()})")
+
+
+@attrs.frozen
+class Machine:
+    """A machine: its host name, its address, and the programs that were started on it."""
+
+    name: str
+    address: str
+    orderflow: Programs
+    _running: list[Running] = attrs.field(factory=list, init=False)
+
+    async def start_engine(self, workers: int, **extra: str) -> Running:
+        """Start an engine and wait until all its workers have joined the group."""
+        engine = await self._start("engine", "--workers", str(workers), **extra)
+        await engine.wait_for("worker_started", count=workers, timeout_s=40)
+        return engine
+
+    async def serve(self) -> str:
+        """Start an HTTP server on this machine's address, and return its URL."""
+        server = await self._start("serve", HTTP_ADDR=f"{self.address}:{free_ports(1)[0]}")
+        url: str = (await server.wait_for("http_listening"))["url"]
+        assert self.address in url
+        return url
+
+    async def _start(self, *arguments: str, **extra: Any) -> Running:
+        running = await self.orderflow.start(*arguments, within=_within(self.name), **extra)
+        self._running.append(running)
+        return running
+
+    async def stop(self, running: Running) -> int:
+        """Stop a program of this machine with SIGTERM, and return its exit code."""
+        signal_all(family(running.pid)[1:2], signal.SIGTERM)
+        return await running.ended(_GRACE_S)
+
+    async def close(self) -> None:
+        """Stop what still runs, each program cleanly."""
+        for running in self._running:
+            if running.process.returncode is None:
+                assert await self.stop(running) == 0, running.tail()
+
+    def lose(self) -> list[psutil.Process]:
+        """Kill all processes of this machine at once, and return them."""
+        processes = [process for running in self._running for process in family(running.pid)]
+        signal_all(processes, signal.SIGSTOP)  # so that nobody sees another die, and acts on it
+        signal_all(processes, signal.SIGKILL)
+        return processes
+
+
+def _within(name: str) -> tuple[str, ...]:
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    return ("unshare", *user, "--uts", "--pid", "--fork", "--kill-child", sys.executable, "-c", _RENAMED, name)
