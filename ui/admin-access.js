@@ -6,6 +6,7 @@ import { actionButton, cancelButton, openDialog } from "./dialogs.js";
 import { element, icon } from "./elements.js";
 import { fetchAccess } from "./letter-requests.js";
 import { refusalText, words } from "./letters-words.js";
+import { mayLeave } from "./unsaved.js";
 
 const never = new AbortController().signal;
 const place = document.getElementById("access");
@@ -53,6 +54,7 @@ function showAccess() {
 }
 
 function forget() {
+  if (!mayLeave(words.discard)) return;
   tokenWasRefused();
   announce(words.tokenForgotten);
   // What was revealed with the token must not stay on the screen.

@@ -14,6 +14,8 @@ import { confirmReplayAll } from "./letter-replay.js";
 import { fetchCounts, fetchLetter, fetchLetters } from "./letter-requests.js";
 import { letterView } from "./letter-view.js";
 import { words } from "./letters-words.js";
+import { goTo, onStep } from "./places.js";
+import { mayLeave } from "./unsaved.js";
 
 const SKELETON_AFTER_MS = 120;
 
@@ -127,14 +129,15 @@ document.addEventListener("click", async (event) => {
   const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
   if (!link || !plain || link.origin !== location.origin || link.pathname !== "/dead-letters") return;
   event.preventDefault();
+  if (!mayLeave(words.discard)) return;
   const left = shownLetter;
-  if (link.search !== location.search) history.pushState(null, "", link.pathname + link.search);
+  if (link.search !== location.search) goTo(link.pathname + link.search);
   window.scrollTo(0, 0);
   await followAddress();
   focusAfter(left);
 });
 
-window.addEventListener("popstate", async () => {
+onStep(words.discard, async () => {
   const left = shownLetter;
   await followAddress();
   focusAfter(left);
@@ -149,7 +152,7 @@ function focusAfter(left) {
 
 translatePage(words);
 offerFilters((filters) => {
-  history.pushState(null, "", listAddress(filters));
+  goTo(listAddress(filters));
   followAddress();
 });
 listenToKeys(uidField, result);

@@ -1,5 +1,7 @@
 // Makes elements. Text is only ever set as text: nothing that an order holds can become markup.
 
+import { drawingOf } from "./icons.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -15,13 +17,13 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Returns the drawing with this name from icons.svg. */
+/** Returns the drawing with this name from icons.js. */
 export function icon(name) {
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("class", "icon");
   drawing.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `/ui/icons.svg#${name}`);
+  use.setAttribute("href", drawingOf(name));
   drawing.append(use);
   return drawing;
 }

@@ -10,6 +10,7 @@ import { explain } from "./letter-errors.js";
 import { isJson } from "./letter-message.js";
 import { checkMended, sendMended } from "./letter-requests.js";
 import { refusalText, words } from "./letters-words.js";
+import { guardChanges, mayLeave } from "./unsaved.js";
 
 const never = new AbortController().signal;
 
@@ -20,13 +21,8 @@ const never = new AbortController().signal;
  */
 export function mendingPanel(letter, { sent, cancel }) {
   const editor = new Editor(letter, sent);
-  window.addEventListener("beforeunload", function warn(event) {
-    if (!editor.field.isConnected) window.removeEventListener("beforeunload", warn);
-    else if (editor.changed) event.preventDefault();
-  });
-  const leave = () => {
-    if (!editor.changed || window.confirm(words.discard)) cancel();
-  };
+  guardChanges(editor);
+  const leave = () => mayLeave(words.discard) && cancel();
   return element(
     "section",
     { class: "message mending", id: "message", "aria-labelledby": "mending-title" },

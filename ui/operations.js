@@ -32,6 +32,8 @@ const plots = element("div", { class: "plots" }, throughput.element, latency.ele
 const places = Object.fromEntries(["services", "alarms", "workers", "lag"].map((name) => [name, element("div")]));
 let alarmed = new Set();
 let seenAt = null;
+/** The services as the server told of them last. */
+let services = {};
 
 /** Says whether what is shown is live. A state is announced when it begins, and the first one goes without saying. */
 function showState(state) {
@@ -40,14 +42,15 @@ function showState(state) {
   live.textContent = words[state];
   if (seenAt !== null) live.append(" ", element("small", {}, words.asOf(timeOfDay(seenAt))));
   now.classList.toggle("stale", state !== "live");
+  if (seenAt !== null) put("services", serviceList(services, state === "live"));
   if (state !== before && !(before === "connecting" && state === "live")) announce(words[state]);
 }
 
 function showSnapshot(snapshot) {
   if (seenAt === null) build();
   seenAt = new Date(snapshot.at);
+  services = snapshot.services;
   showState("live");
-  put("services", serviceList(snapshot.services));
   plots.classList.toggle("stale", snapshot.rates === null);
   if (snapshot.workers === null) {
     put("alarms", alarmList([]));
@@ -62,8 +65,8 @@ function showSnapshot(snapshot) {
 }
 
 function build() {
-  const { services, alarms, workers, lag } = places;
-  now.replaceChildren(services, alarms, plots, workers, lag);
+  const { alarms, workers, lag } = places;
+  now.replaceChildren(places.services, alarms, plots, workers, lag);
   now.setAttribute("aria-busy", "false");
 }
 

@@ -36,8 +36,9 @@ export function makePlot({ title, unit, series, format, formatTime, summary, tim
   const moment = element("span", { class: "plot-moment" });
   const area = drawing("path", { class: "plot-fill" });
   const lines = series.map(({ kind }) => drawing("path", { class: `plot-line ${kind}` }));
+  const dots = series.map(({ kind }) => drawing("path", { class: `plot-line plot-dots ${kind}` }));
   const cursor = drawing("line", { class: "plot-cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
-  const canvas = drawing("svg", { preserveAspectRatio: "none" }, ...gridLines(), area, ...lines.toReversed(), cursor);
+  const canvas = drawing("svg", { preserveAspectRatio: "none" }, ...gridLines(), area, ...lines.toReversed(), ...dots.toReversed(), cursor);
   const labels = ["top", "middle", "bottom"].map((place) => element("span", { class: `plot-label ${place}` }));
   const field = element("div", { class: "plot-field", role: "img" }, ...labels, canvas);
   let shown = null;
@@ -77,7 +78,10 @@ export function makePlot({ title, unit, series, format, formatTime, summary, tim
       const top = roundUp(Math.max(1, ...columns.flat()));
       const last = columns[0].length - 1;
       canvas.setAttribute("viewBox", `0 0 ${last} ${HEIGHT}`);
-      columns.forEach((column, index) => lines[index].setAttribute("d", linePath(column, top)));
+      columns.forEach((column, index) => {
+        lines[index].setAttribute("d", linePath(column, top));
+        dots[index].setAttribute("d", dotsPath(column, top));
+      });
       if (series[0].filled) area.setAttribute("d", `${linePath(columns[0], top)}V${HEIGHT}H0Z`);
       [top, top / 2, 0].forEach((value, place) => (labels[place].textContent = format(value)));
       field.setAttribute("aria-label", summary(columns.map((column) => written(column[last], format))));
@@ -115,14 +119,21 @@ function legend(series, values) {
   );
 }
 
-/** A value without neighbours becomes a line of no length, which round ends make a dot. */
 function linePath(column, top) {
-  let path = "";
-  column.forEach((value, place) => {
-    if (value === null) return;
-    const y = (HEIGHT * (1 - value / top)).toFixed(2);
-    const joined = place > 0 && column[place - 1] !== null;
-    path += joined ? `L${place} ${y}` : `M${place} ${y}h0`;
-  });
-  return path;
+  const draw = (place) => `${has(column, place - 1) ? "L" : "M"}${point(column, place, top)}`;
+  return column.map((_, place) => (has(column, place) ? draw(place) : "")).join("");
+}
+
+/** A value without neighbours is a line of no length, which round ends make a dot. */
+function dotsPath(column, top) {
+  const alone = (place) => has(column, place) && !has(column, place - 1) && !has(column, place + 1);
+  return column.map((_, place) => (alone(place) ? `M${point(column, place, top)}h0` : "")).join("");
+}
+
+function has(column, place) {
+  return (column[place] ?? null) !== null;
+}
+
+function point(column, place, top) {
+  return `${place} ${(HEIGHT * (1 - column[place] / top)).toFixed(2)}`;
 }

@@ -4,23 +4,37 @@ import { element, icon } from "./elements.js";
 import { count, milliseconds } from "./format.js";
 import { trouble, words } from "./operations-words.js";
 import { NONE } from "./quantities.js";
+import { hostOf } from "./workers.js";
 
-/** Returns the state of every service as a list. */
-export function serviceList(services) {
+/**
+ * Returns the state of every service as a list.
+ * @param {Object<string, object>} services What the server said last.
+ * @param {boolean} known Whether that still holds. What is not known just now is not shown as well.
+ */
+export function serviceList(services, known) {
   return element(
     "ul",
     { class: "services", "aria-label": words.servicesTitle },
     ...Object.entries(services).map(([name, part]) => {
-      const well = part.status === "ok";
+      const [kind, drawing, state, more] = known ? present(name, part) : past(part);
       return element(
         "li",
-        { class: well ? "service" : "service unwell" },
+        { class: kind },
         element("span", { class: "service-name" }, words.services[name] ?? name),
-        element("span", { class: "service-state" }, icon(well ? "check" : "warning"), well ? words.well : words.unwell),
-        element("span", { class: "service-detail" }, detail(name, part)),
+        element("span", { class: "service-state" }, icon(drawing), state),
+        element("span", { class: "service-detail" }, more),
       );
     }),
   );
+}
+
+function present(name, part) {
+  if (part.status === "ok") return ["service", "check", words.well, detail(name, part)];
+  return ["service unwell", "warning", words.unwell, detail(name, part)];
+}
+
+function past({ status }) {
+  return ["service unknown", "unknown", words.unknown, status === "ok" ? words.wasWell : words.wasUnwell];
 }
 
 function detail(name, part) {
@@ -43,7 +57,7 @@ function detail(name, part) {
  */
 export function findAlarms(workers) {
   return workers.flatMap((worker) => {
-    const name = `${worker.worker} (${worker.host})`;
+    const name = `${worker.worker} (${hostOf(worker, workers)})`;
     const alarms = [];
     if (worker.state === "dead") alarms.push({ text: words.dead(name) });
     if (worker.state === "braked") alarms.push({ text: words.braked(name), command: "orderflow brake release" });

@@ -21,17 +21,23 @@ export function workerTable(workers, now) {
     { head: words.memory, kind: "figure" },
     { head: words.restarts, kind: "figure" },
   ];
-  return grid(words.workers, "workers", columns, workers.map((worker) => workerRow(worker, now)));
+  return grid(words.workers, "workers", columns, workers.map((worker) => workerRow(worker, now, hostOf(worker, workers))));
 }
 
-function workerRow(worker, now) {
+/** Returns where a worker is: its host, and its supervisor too where another one there has a worker of this name. */
+export function hostOf(worker, workers) {
+  const alike = workers.filter(({ host, worker: name }) => host === worker.host && name === worker.worker);
+  return alike.length > 1 ? `${worker.host} · ${worker.supervisor}` : worker.host;
+}
+
+function workerRow(worker, now, host) {
   const dead = worker.state === "dead";
   const upS = (now - new Date(worker.started_at)) / 1000;
   const { messages, rejected } = worker.counters;
   return {
     kind: dead ? "dead" : "",
     cells: [
-      [element("strong", {}, worker.worker), note(dead ? worker.host : `${worker.host} · ${worker.pid}`)],
+      [element("strong", {}, worker.worker), note(dead ? host : `${host} · ${worker.pid}`)],
       [statePill(worker.state), heard(worker.heartbeat_age_s)],
       [worker.partitions.join(", ") || NONE],
       [number(messages), note(`${number(rejected)} ${words.rejected}`)],

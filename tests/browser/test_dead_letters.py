@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Dialog, Locator, Page, expect
 
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
@@ -293,6 +293,43 @@ async def test_the_keyboard_is_enough(page: Page, server: LookupServer, letter: 
     await expect(page.get_by_label("The whole message")).to_be_focused()
     await button(page, "Cancel").press("Enter")
     await expect(button(page, "Mend and send")).to_be_focused()
+
+
+async def test_changes_are_never_left_without_a_question(
+    page: Page, server: LookupServer, letter: dict[str, Any]
+) -> None:
+    """By the link to the list, going back, going forward, or forgetting the token: the reader may stay."""
+    await page.goto(address(server))
+    await lines(page).click()
+    await button(page, "Mend and send").click()
+    await enter_token(page)
+    field = page.get_by_label("The whole message")
+    await field.fill("{}")
+    questions: list[str] = []
+    answers = {"stay": True}
+
+    async def answer(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        await (dialog.dismiss() if answers["stay"] else dialog.accept())
+
+    page.on("dialog", answer)
+    to_list = page.get_by_role("link", name="All dead letters")
+    for leave in (to_list.click, lambda: page.evaluate("history.back()"), button(page, "Forget token").click):
+        async with page.expect_event("dialog"):
+            await leave()
+        await expect(page).to_have_url(address(server, "?letter=2:57"))
+        await expect(field).to_have_value("{}")
+    assert set(questions) == {"Discard what you have changed?"}
+
+    answers["stay"] = False
+    await page.evaluate("history.back()")
+    await expect(lines(page)).to_have_count(1)
+    assert (page.url, len(questions)) == (address(server), 4)
+    await page.go_forward()
+    await expect(button(page, "Mend and send")).to_be_visible()
+    await to_list.click()
+    await expect(lines(page)).to_have_count(1)
+    assert len(questions) == 4, "nothing was changed, and nothing is asked"
 
 
 async def test_a_letter_fits_a_phone_in_russian(

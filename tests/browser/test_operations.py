@@ -81,16 +81,27 @@ async def test_a_killed_worker_is_dead_within_two_seconds_and_recovers(
 
 
 async def test_the_page_finds_the_server_again(orderflow: Programs, page: Page) -> None:
-    """While it is away what is shown stays, and says of when it is. Both changes are announced."""
+    """While it is away what is shown stays, with its time; no service is said to be well. Both are announced."""
     server, url = await running_server(orderflow)
     await page.goto(url)
     await expect(live(page)).to_contain_text("Live as of")
+    services = page.get_by_role("list", name="Services").get_by_role("listitem")
+    known = [
+        re.compile("^PostgreSQLWell"),
+        re.compile("^RedisWell"),
+        re.compile("^KafkaWell"),
+        re.compile("^EngineNot well"),
+    ]
+    await expect(services).to_have_text([*known, re.compile("^Dead lettersWell")])
     assert await server.stop() == 0
     await expect(live(page)).to_contain_text("Reconnecting… as of")
     await expect(page.get_by_role("status")).to_have_text("Reconnecting…")
-    await expect(page.get_by_role("list", name="Services")).to_contain_text("PostgreSQL")
+    past = [f"{name}Not knownwas well" for name in ("PostgreSQL", "Redis", "Kafka")]
+    await expect(services).to_have_text([*past, "EngineNot knownwas not well", "Dead lettersNot knownwas well"])
+    await expect(page.locator(".service")).not_to_have_class([re.compile("unwell")] * 5)
     await running_server(orderflow)
     await expect(live(page)).to_contain_text("Live as of")
+    await expect(services).to_have_text([*known, re.compile("^Dead lettersWell")])
     await expect(page.get_by_role("status")).to_have_text("Live")
 
 
@@ -157,6 +168,28 @@ async def test_the_plot_tells_the_values_under_the_pointer(page: Page, server: L
     await expect(moment).to_contain_text(":")
     await page.mouse.move(0, 0)
     await expect(moment).to_be_empty()
+
+
+async def test_a_single_value_is_seen_in_the_plot(
+    page: Page, server: LookupServer, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """A batch with none before or after it is a dot in the latencies; values that follow each other are a line."""
+    batch = """
+INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
+                     cached_at, messages, inserted, changed, unchanged, rejected)
+SELECT gen_random_uuid(), $1, $2, 'worker-0', 'host', '[]', at - interval '20 ms', at, at, at + interval '5 ms',
+       1, 1, 0, 0, 0
+FROM (SELECT now() - $3::integer * interval '1 second' AS at) AS moment
+"""
+    for ago_s in (60, 120, 122, 124):
+        await database.execute(batch, settings.kafka_group_id, settings.kafka_topic, ago_s)
+    await page.goto(address(server))
+    plot = page.get_by_role("img", name="Average latency")
+    for kind in ("first", "second"):
+        dots = plot.locator(f".plot-dots.{kind}")
+        await expect(dots).to_have_attribute("d", re.compile(r"^M[\d. ]+h0$"))
+        assert await dots.evaluate("dots => parseFloat(getComputedStyle(dots).strokeWidth)") >= 5
+        await expect(plot.locator(f".plot-line.{kind}:not(.plot-dots)")).to_have_attribute("d", re.compile(r"L.*L"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

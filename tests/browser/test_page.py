@@ -11,6 +11,7 @@ from handlers.model import Order
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.programs import Programs
 from tests.support.stored_orders import make_order, store_order
 
 MARKUP = '<img src=x onerror="window.injected=true"><script>window.injected=true</script>'
@@ -129,6 +130,20 @@ async def test_an_outage_can_be_tried_again(page: Page, server: LookupServer, da
         await page.unroute("**/order/*")
         await page.get_by_role("button", name="Try again").click()
         await expect(page.get_by_role("article")).to_contain_text(order.track_number)
+
+
+@pytest.mark.parametrize("path", ["/", "/dead-letters"])
+async def test_an_error_has_its_drawing_although_the_server_is_gone(page: Page, orderflow: Programs, path: str) -> None:
+    """All drawings came with the page: nothing has to be fetched from a server that is down."""
+    server = await orderflow.start("serve")
+    await page.goto(f"{(await server.wait_for('http_listening'))['url']}{path}")
+    await expect(page.locator("#result .state")).to_be_visible()
+    assert await server.stop() == 0
+    await page.get_by_role("textbox").or_(page.get_by_role("searchbox")).first.fill("some-uid")
+    await page.keyboard.press("Enter")
+    drawing = page.locator(".failed .state-icon use")
+    await expect(drawing).to_be_attached()
+    assert await drawing.evaluate("use => use.getBBox().width") > 0
 
 
 async def test_markup_in_an_order_is_only_text(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:

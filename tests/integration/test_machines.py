@@ -61,12 +61,12 @@ async def test_machines_of_one_name_are_told_apart(
 async def test_a_clock_that_is_wrong_by_minutes_makes_nobody_live_or_die(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection, orders: OrderGenerator
 ) -> None:
-    """The engine's is ahead and the server's behind: workers, times, latencies and lag are right all the same."""
-    engine = await orderflow.start("engine", "--workers", "1", **off_by(OFF_S))
-    url = (await (await orderflow.start("serve", **off_by(-OFF_S))).wait_for("http_listening"))["url"]
+    """The engine's is behind and the server's ahead: workers, times, latencies and lag are right all the same."""
+    engine = await orderflow.start("engine", "--workers", "1", **off_by(-OFF_S))
+    url = (await (await orderflow.start("serve", **off_by(OFF_S))).wait_for("http_listening"))["url"]
     opened = await engine.wait_for("partition_opened", count=4)
     now = await database.fetchval("SELECT clock_timestamp()")
-    assert abs((datetime.fromisoformat(opened["time"]) - now).total_seconds() - OFF_S) < 30, "the clock is not wrong"
+    assert abs((datetime.fromisoformat(opened["time"]) - now).total_seconds() + OFF_S) < 30, "the clock is not wrong"
     await send(settings, (b"key", json.encode(orders.order())), (b"bad", b"no order"))
     await consumed(database, 2)
 
