@@ -68,7 +68,7 @@ async def test_the_lookup_is_accessible(page: Page, server: LookupServer, databa
 async def test_the_operations_are_accessible(
     page: Page, server: LookupServer, orderflow: Programs, settings: Settings
 ) -> None:
-    """Before any worker has reported, and with workers at work."""
+    """Before any worker has reported, with workers at work, and while the server is away."""
     await page.goto(f"http://127.0.0.1:{server.port}/operations")
     await expect(page.get_by_text("orderflow engine").first).to_be_visible()
     await assert_accessible(page)
@@ -77,6 +77,10 @@ async def test_the_operations_are_accessible(
     await engine.wait_for("partition_opened", count=4)
     await orderflow.run("publish", "50", "--invalid", "0.2")
     await expect(page.get_by_text("worker-1").first).to_be_visible()
+    await assert_accessible(page)
+
+    await page.context.set_offline(True)
+    await expect(page.get_by_text("Not known").first).to_be_visible(timeout=15_000)
     await assert_accessible(page)
 
 

@@ -128,6 +128,17 @@ def test_our_containers_have_few_rights(name: str) -> None:
     assert "\nUSER orderflow\n" in runtime
 
 
+def test_the_engine_can_be_scaled() -> None:
+    """`docker compose up --scale engine=3`: nothing that one container alone can have, and nothing kept in one."""
+    engine = SERVICES["engine"]
+    assert set(engine).isdisjoint(
+        {"container_name", "deploy", "expose", "hostname", "network_mode", "pid", "ports", "scale", "uts", "volumes"}
+    )
+    assert engine["environment"]["WORKERS"] == "${WORKERS:-}"
+    assert engine["command"] == ["orderflow", "engine"], "WORKERS has to count"
+    assert not any(name for name, service in SERVICES.items() if "engine" in service.get("depends_on", {}))
+
+
 @pytest.mark.parametrize(("name", "path"), DATA.items())
 def test_state_is_in_a_named_volume(name: str, path: str) -> None:
     """`make down` and `make up` keep every order."""
