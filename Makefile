@@ -76,6 +76,11 @@ bench: setup ## the benchmark table (BENCH_ARGS=--quick: two minutes; PEER='comm
 screenshots: setup ## the pictures of docs/images, taken anew in Chromium from the system at work
 	@$(BIN)/python -m pytest tests/browser/screenshots.py --quiet --no-header
 
+.PHONY: recording
+recording: setup ## the moving picture of README.md, taken anew from `make demo` and the page in Chromium
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement tests/browser/recording/requirements.lock
+	@exec $(BIN)/python -m tests.browser.recording
+
 COMPILE := env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
 	--generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(LOCK_ARGS)
@@ -84,6 +89,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lo
 lock: setup ## resolve the dependencies of pyproject.toml anew into requirements.lock (LOCK_ARGS=--upgrade: newer ones)
 	@$(COMPILE) --all-extras --all-build-deps --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --output-file bench/requirements.lock bench/requirements.in
+	@$(COMPILE) --constraint requirements.lock --output-file tests/browser/recording/requirements.lock tests/browser/recording/requirements.in
 
 .PHONY: wheel
 wheel: setup ## the wheel in dist/, the same bytes from the same files
