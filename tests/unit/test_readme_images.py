@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-READMES = ("README.md",)
+READMES = ("README.md", "README.ru.md")
 MAX_BYTES = 2_500_000
 LONGEST_MS = 40_000
 
