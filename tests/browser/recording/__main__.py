@@ -54,8 +54,8 @@ def main() -> None:
     try:
         if asyncio.run(until_signalled(record())):
             sys.exit(_INTERRUPTED)
-    except pytest.fail.Exception as error:
-        sys.exit(str(error))
+    except (pytest.fail.Exception, AssertionError, EOFError, TimeoutError) as error:
+        sys.exit(f"the recording failed: {error or f'it took longer than {_TIMEOUT_S} s'}")
 
 
 if __name__ == "__main__":

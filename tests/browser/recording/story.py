@@ -17,11 +17,13 @@ from tests.browser.recording.user import User
 _LONGEST_PAUSE_MS = 500
 _SHORTEST_FRAME_S = 0.06
 _START_S, _STOP_S = 180, 60
+_PAGE_MS = 15_000
 _PUBLISH = ".venv/bin/orderflow publish 50000 --rate 400 --invalid 0.03"
 
 
 async def film_the_demo(film: Film, camera: Camera, folder: Path, environment: Mapping[str, str]) -> None:
     """Run the demo in `folder` and film it from its start to its end."""
+    expect.set_options(timeout=_PAGE_MS)
     async with running_shell(folder, environment) as shell, camera.page() as terminal, camera.page() as page:
         user = User(camera, film, terminal, lambda: "Terminal")
         screen = await _opened(terminal)
