@@ -41,7 +41,7 @@ export function notFound(uid) {
 
 /** No order can have this uid. */
 export function invalid(uid) {
-  return problem("warning", words.invalidTitle, words.invalidText, uid);
+  return problem("warning", words.invalidTitle, uid.includes("\0") ? words.nulText : words.invalidText, uid);
 }
 
 /** Something failed that may work the next time. `kind` is "unavailable", "listUnavailable" or "network". */

@@ -93,6 +93,14 @@ async def test_an_unknown_uid_is_said_to_be_unknown(page: Page, server: LookupSe
     await expect(page.locator("#result")).to_contain_text("no-such-order")
 
 
+@pytest.mark.parametrize(("typed", "why"), [("%00x", "holds a NUL character"), ("x" * 600, "at most 512 bytes")])
+async def test_a_uid_that_cannot_be_is_told_why(page: Page, server: LookupServer, typed: str, why: str) -> None:
+    """Not the one reason for the other's trouble."""
+    await page.goto(address(server, f"/?order={typed}"))
+    await expect(page.get_by_role("heading", name="No order can have this uid")).to_be_visible()
+    await expect(page.locator("#result")).to_contain_text(why)
+
+
 async def test_a_link_opens_an_order_and_back_returns(
     page: Page, server: LookupServer, database: asyncpg.Connection
 ) -> None:
