@@ -114,6 +114,12 @@ async def count_letters(
     return {row["reason"]: row["count"] for row in rows}
 
 
+async def stored_reasons(connection: Connection, topic: str) -> set[str]:
+    """Return every reason that some letter of the topic has, resolved or not."""
+    rows = await connection.fetch("SELECT DISTINCT reason FROM dead_letters WHERE topic = $1", topic)
+    return {row["reason"] for row in rows}
+
+
 async def missing_places(connection: Connection, topic: str, selection: Selection) -> list[Place]:
     """Return those places of the selection at which it matches no letter."""
     found = {tuple(row) for row in await connection.fetch(_PLACES, *selection.parameters(topic))}
@@ -134,7 +140,7 @@ def state_of(letter: Any) -> str:
     return "waiting" if letter["published_at"] is None else "published"
 
 
-def summarise(letter: Any) -> dict[str, Any]:
+def summarise(letter: Any, subject_name: str) -> dict[str, Any]:
     """Return what a list tells of a letter, ready for JSON. `letter` is a row of `list_letters`."""
     return {
         "topic": letter["topic"],
@@ -142,7 +148,7 @@ def summarise(letter: Any) -> dict[str, Any]:
         "offset": letter["kafka_offset"],
         "failed_at": letter["failed_at"],
         "reason": letter["reason"],
-        "order_uid": letter["subject"],
+        subject_name: letter["subject"],
         "error_count": letter["error_count"],
         "replay_count": letter["replay_count"],
         "replayed_at": letter["replayed_at"],
@@ -150,7 +156,7 @@ def summarise(letter: Any) -> dict[str, Any]:
     }
 
 
-def describe_letter(letter: Any, *, payload: bool) -> dict[str, Any]:
+def describe_letter(letter: Any, subject_name: str, *, payload: bool) -> dict[str, Any]:
     """Return all of a letter, ready for JSON; what may hold personal data (key, value, headers) only with `payload`.
 
     Bytes that are no UTF-8 stand in base64 under a name that says so, such as `payload_base64`.
@@ -162,7 +168,7 @@ def describe_letter(letter: Any, *, payload: bool) -> dict[str, Any]:
         "offset": letter["kafka_offset"],
         "state": state_of(letter),
         "reason": letter["reason"],
-        "order_uid": letter["subject"],
+        subject_name: letter["subject"],
         "errors": json.decode(letter["errors"]),
         "produced_at": letter["produced_at"],
         "failed_at": letter["failed_at"],

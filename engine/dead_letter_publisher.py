@@ -47,6 +47,7 @@ class DeadLetterPublisher:
         link: Link,
         status: Status,
         backoff: Backoff,
+        subject_name: str,
     ) -> None:
         self._topic = topic
         self._group = group
@@ -54,6 +55,7 @@ class DeadLetterPublisher:
         self._link = link
         self._status = status
         self._backoff = backoff
+        self._subject_name = subject_name
         self._producer = LazyProducer(producer_options, request_timeout_s=REQUEST_TIMEOUT_S, name="dead-letters-stop")
         self._wake = asyncio.Event()
         self._log = structlog.get_logger()
@@ -158,7 +160,7 @@ class DeadLetterPublisher:
             events.DEAD_LETTER_PUBLISHED,
             **self._place(letter),
             reason=letter["reason"],
-            order_uid=letter["subject"],
+            **{self._subject_name: letter["subject"]},
         )
 
     def _place(self, letter: Any) -> dict[str, Any]:

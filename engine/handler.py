@@ -17,6 +17,9 @@ class RewriteBatch(Exception):
 class Handler(Protocol[T]):
     """The application's side of a worker. A handler that inherits from it has to write two methods only."""
 
+    subject_name: str = "subject"
+    """What the log calls the subject of a message: `order_uid`, say."""
+
     def handle_message(self, record: Record) -> T | Rejected:
         """Decode and validate one record. Bad data is a value: this never raises for what a record contains."""
 

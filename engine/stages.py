@@ -78,6 +78,7 @@ class Stages(Generic[T]):
             self._link(),
             self._status,
             options.backoff,
+            self._handler.subject_name,
         )
 
     def _make_writer(self) -> BatchWriter[T]:

@@ -10,6 +10,8 @@ from typing import Annotated, Self
 
 from msgspec import Meta, Struct
 
+SUBJECT_NAME = "order_uid"
+"""What logs and answers call the subject of a message."""
 MAX_KEY_BYTES = 512
 """Longest indexed text in bytes of UTF-8: PostgreSQL refuses B-tree keys over about 2,700 bytes."""
 INT4_MAX = 2**31 - 1

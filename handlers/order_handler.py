@@ -8,6 +8,7 @@ from handlers.body import finish_body, render_time
 from handlers.cache import versioned_trace
 from handlers.cache_writer import CacheBatch, CacheWriter
 from handlers.decode import decode_order
+from handlers.model import SUBJECT_NAME
 from handlers.order_log import log_batch
 from handlers.order_writer import OrderWriter
 from handlers.prepared import PreparedOrder, prepare
@@ -16,6 +17,8 @@ from handlers.versions import Plan
 
 class OrderHandler:
     """Decodes and validates orders, writes them, and then follows up with the cache and the log."""
+
+    subject_name = SUBJECT_NAME
 
     def __init__(self, cache_writer: CacheWriter) -> None:
         self._writer = OrderWriter()

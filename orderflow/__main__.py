@@ -1,5 +1,19 @@
-"""`python -m orderflow`: the same as the command `orderflow`."""
+"""`orderflow`, and `python -m orderflow`: Ctrl-C is heeded from here on, also while the rest is imported."""
 
-from orderflow.cli import main
+import sys
 
-main()
+from orderflow.exits import INTERRUPTED
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from orderflow.cli import run  # noqa: PLC0415 (importing takes long enough to be interrupted)
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

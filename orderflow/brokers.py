@@ -16,6 +16,7 @@ from aiokafka.errors import (
 
 from orderflow.connections import kafka_options
 from orderflow.exits import CannotStart, Failed
+from orderflow.progress import tell_waiting
 from orderflow.settings import Address, Settings
 from orderflow.tls import certificate_refusal, speaks_tls
 
@@ -64,17 +65,21 @@ async def wait_for_broker(settings: Settings) -> set[str]:
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + settings.start_timeout_s
+    brokers = ",".join(settings.kafka_bootstrap)
+    told = False
     while True:
         try:
             return await list_topics(settings)
         except (KafkaError, OSError):
             await check_login(settings)
             if clock() + RETRY_DELAY_S > deadline:
-                brokers = ",".join(settings.kafka_bootstrap)
                 raise Failed(
-                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: check KAFKA_BROKERS ({brokers}) "
-                    f"and KAFKA_SECURITY_PROTOCOL ({settings.kafka_security_protocol})"
+                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: start one, or check "
+                    f"KAFKA_BROKERS ({brokers}) and KAFKA_SECURITY_PROTOCOL ({settings.kafka_security_protocol})"
                 ) from None
+            if not told:
+                tell_waiting("Kafka", brokers, settings.start_timeout_s)
+                told = True
             await asyncio.sleep(RETRY_DELAY_S)
 
 

@@ -60,6 +60,7 @@ async def _install(say: Say) -> Path:
             "installing dbmate with npm",
             [npm, "install", "--prefix", unfinished, *quiet, f"dbmate@{_VERSION}"],
             environment={**os.environ, "PATH": path},
+            say=say,
         )
         _keep(Path(unfinished))
     installed = _installed()

@@ -3,6 +3,8 @@
 FAILED = 1
 WRONG_USAGE = 2
 CANNOT_START = 3
+INTERRUPTED = 130
+"""What shells say of a program that Ctrl-C ended."""
 
 
 class OrderflowError(Exception):

@@ -16,7 +16,8 @@ from orderflow.brokers import wait_for_topic
 from orderflow.connections import postgres_options, redis_client
 from orderflow.exits import CannotStart, Failed
 from orderflow.migrations import TABLE, latest_version
-from orderflow.settings import Settings
+from orderflow.progress import tell_waiting
+from orderflow.settings import Address, Settings
 from orderflow.tls import certificate_refusal, speaks_tls
 
 RETRY_DELAY_S = 0.5
@@ -58,8 +59,9 @@ async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool =
 
 async def wait_for_postgres(settings: Settings) -> None:
     """Return when PostgreSQL answers and has the current schema. Raises `Failed` and `CannotStart`."""
-    place = f"POSTGRES_HOST, POSTGRES_PORT ({settings.postgres_host}:{settings.postgres_port})"
-    await _patiently(settings, lambda: check_schema(settings), f"PostgreSQL did not answer: check {place}")
+    address = settings.postgres_address
+    complaint = f"PostgreSQL did not answer: start it, or check POSTGRES_HOST, POSTGRES_PORT ({address})"
+    await _patiently(settings, lambda: check_schema(settings), "PostgreSQL", address, complaint)
 
 
 async def check_schema(settings: Settings) -> bool:
@@ -122,9 +124,9 @@ def _refused_login(settings: Settings, error: BaseException) -> str:
 
 
 async def _wait_for_redis(settings: Settings) -> None:
-    await _patiently(
-        settings, lambda: check_redis(settings), f"Redis did not answer: check REDIS_ADDR ({settings.redis_address})"
-    )
+    address = settings.redis_address
+    complaint = f"Redis did not answer: start it, or check REDIS_ADDR ({address})"
+    await _patiently(settings, lambda: check_redis(settings), "Redis", address, complaint)
 
 
 async def check_redis(settings: Settings) -> bool:
@@ -182,10 +184,16 @@ async def _wait_for_topics(settings: Settings) -> None:
     await wait_for_topic(settings, settings.kafka_dlq_topic)
 
 
-async def _patiently(settings: Settings, check: Callable[[], Awaitable[bool]], complaint: str) -> None:
+async def _patiently(
+    settings: Settings, check: Callable[[], Awaitable[bool]], service: str, address: Address, complaint: str
+) -> None:
     clock = asyncio.get_running_loop().time
     deadline = clock() + settings.start_timeout_s
+    told = False
     while not await check():
         if clock() + RETRY_DELAY_S > deadline:
             raise Failed(f"{complaint} (waited {settings.start_timeout_s:g} s)")
+        if not told:
+            tell_waiting(service, str(address), settings.start_timeout_s)
+            told = True
         await asyncio.sleep(RETRY_DELAY_S)

@@ -5,23 +5,22 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import attrs
 import click
 from aiokafka.errors import KafkaError
-from click._termui_impl import ProgressBar
 
 from orderflow.brokers import wait_for_topic
 from orderflow.connections import kafka_options
-from orderflow.exits import Failed
+from orderflow.exits import INTERRUPTED, Failed
 from orderflow.feed import Feed
 from orderflow.messages import Message
+from orderflow.progress import progress_bar
 from orderflow.publisher import Publisher, reason_of
 from orderflow.settings import Settings
 from orderflow.tracing import start_tracing
 
-INTERRUPTED = 130
 _PROGRESS_FROM = 1000
 
 
@@ -93,16 +92,15 @@ async def publish_all(
 
 async def _send(feed: Feed, publisher: Publisher, tally: Tally) -> None:
     """Send what the feed gives until it ends, or the broker is lost."""
-    show = sys.stderr.isatty() and not sys.stdout.isatty() and (tally.total or 0) >= _PROGRESS_FROM
-    with ExitStack() as stack:
-        progress = stack.enter_context(_progress_bar(tally.total)) if show else None
+    # A bar among the uids on one terminal would spoil both.
+    shown = (tally.total or 0) >= _PROGRESS_FROM and not sys.stdout.isatty()
+    with progress_bar("Publishing", tally.total, shown=shown) as progress:
         while not publisher.lost and (chunk := await _next(feed)):
             acknowledged = await publisher.publish(chunk)
             new = tally.add(chunk, acknowledged)
             if new:
                 click.echo("\n".join(new))
-            if progress is not None:
-                progress.update(len(chunk))
+            progress(len(chunk))
 
 
 async def _next(feed: Feed) -> list[Message]:
@@ -110,10 +108,6 @@ async def _next(feed: Feed) -> list[Message]:
         return await feed.take()
     except OSError as error:
         raise Failed(f"the orders cannot be read: {error.strerror}") from None
-
-
-def _progress_bar(total: int | None) -> "ProgressBar[int]":
-    return click.progressbar(length=total, label="Publishing", file=sys.stderr)
 
 
 @contextmanager

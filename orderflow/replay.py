@@ -1,15 +1,14 @@
 """`orderflow dlq replay`: sends dead letters once more, and reports on standard output."""
 
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
 from typing import TypeVar
 
 import attrs
 import click
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
+from msgspec import json
 
 from engine.dead_letter_list import Selection, missing_places
 from engine.dead_letter_replay import AT_THE_LIMIT, NO_PARTITION, ON_ITS_WAY, Outgoing, Plan, Replay
@@ -18,6 +17,7 @@ from orderflow.brokers import list_partitions, wait_for_topic
 from orderflow.connections import kafka_options
 from orderflow.exits import Failed
 from orderflow.messages import Message
+from orderflow.progress import progress_bar
 from orderflow.publisher import Publisher, reason_of
 from orderflow.settings import Settings
 
@@ -38,8 +38,11 @@ async def replay_letters(
     maximum: int | None,
     forced: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Replay the letters of `selection`, or only say what would be done, and report on standard output.
+
+    With `as_json` the report is one object, whatever ends the run.
 
     Raises `Failed` when a place of the selection has no unresolved letter, and unless all letters were acknowledged.
     """
@@ -54,42 +57,41 @@ async def replay_letters(
         missing = await missing_places(connection, settings.kafka_topic, selection)
         told = " ".join(f"{partition}:{offset}" for partition, offset in missing)
         raise Failed(f"no unresolved letter is selected at {told}: see `orderflow dlq list`")
+    if not as_json:
+        _tell_plan(plan, dry_run=dry_run)
+    done: Counter[str] = Counter()
+    try:
+        if plan.total and not dry_run:
+            await _run(replay, connection, settings, plan, done)
+    finally:
+        if as_json:
+            told_plan = {"chosen": plan.chosen, "skipped": plan.skipped, "beyond_maximum": plan.beyond_maximum}
+            click.echo(json.encode({"dry_run": dry_run, **told_plan, "replayed": done}))
+        elif not dry_run and (done or not plan.total):
+            click.echo(f"Replayed {describe_counts(done)}")
+
+
+def _tell_plan(plan: Plan, *, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"Would replay {describe_counts(plan.chosen)}")
     for why, count in plan.skipped.items():
         click.echo(f"Skipped {_letters(count)}: {_WHY_SKIPPED[why]}")
     if plan.beyond_maximum:
         click.echo(f"Left out {_letters(plan.beyond_maximum)}: more than --max")
-    if not dry_run and plan.total:
-        await _run(replay, connection, settings, plan)
-    elif not dry_run:
-        click.echo("Replayed 0 letters")
 
 
-async def _run(replay: Replay, connection: Connection, settings: Settings, plan: Plan) -> None:
-    """Send what `plan` chose. Raises `Failed` unless all was acknowledged."""
-    done: Counter[str] = Counter()
+async def _run(replay: Replay, connection: Connection, settings: Settings, plan: Plan, done: Counter[str]) -> None:
+    """Send what `plan` chose, and count in `done`. Raises `Failed` unless all was acknowledged."""
     publisher = Publisher(kafka_options(settings), settings.kafka_topic)
     try:
         async with publisher:
-            with ExitStack() as stack:
-                progress = _progress(stack, plan.total)
+            with progress_bar("Replaying", plan.total) as progress:
                 await replay.run(_Store(connection), _Sender(publisher), plan.total, done, progress)
     except (KafkaError, TimeoutError) as error:
         raise Failed(f"Kafka took nothing: {reason_of(error)}") from None
-    finally:
-        if done:
-            click.echo(f"Replayed {describe_counts(done)}")
     if publisher.refusals:
         told = ", ".join(f"{reason} ({count})" for reason, count in publisher.refusals.most_common())
         raise Failed(f"{plan.total - done.total()} of {plan.total} letters were not acknowledged: {told}")
-
-
-def _progress(stack: ExitStack, total: int) -> Callable[[int], object] | None:
-    """Return what is to be told of each page that was sent; None where nobody watches."""
-    if not sys.stderr.isatty():
-        return None
-    return stack.enter_context(click.progressbar(length=total, label="Replaying", file=sys.stderr)).update
 
 
 @attrs.frozen

@@ -1,6 +1,6 @@
 """Deletes what has had its time: resolved dead letters and the rows of old batches, a bounded number at a time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,20 +69,24 @@ async def count_old(connection: Connection, settings: Settings, before: datetime
     return Pruned(letters, await connection.fetchval(_COUNT_BATCHES, *scope))
 
 
-async def delete_old(connection: Connection, settings: Settings, before: datetime, pruned: Pruned) -> None:
+async def delete_old(
+    connection: Connection, settings: Settings, before: datetime, pruned: Pruned, progress: Callable[[int], object]
+) -> None:
     """Delete letters that were resolved before that moment, and batches that were committed before it.
 
     Only those of the settings' topic and group. `pruned` counts what is deleted, step by step: what was done stays done
-    whatever ends this.
+    whatever ends this. `progress` is told the number of rows of each step.
     """
     async for count in _steps(connection, _DELETE_LETTERS, before, settings.kafka_topic):
         pruned.letters += count
+        progress(count)
     oldest_kept = await _oldest_kept(connection, settings)
     if oldest_kept is None:
         return
     scope = (min(before, oldest_kept), settings.kafka_topic, settings.kafka_group_id)
     async for count in _steps(connection, _DELETE_BATCHES, *scope):
         pruned.batches += count
+        progress(count)
 
 
 async def _oldest_kept(connection: Connection, settings: Settings) -> Any:

@@ -169,6 +169,11 @@ class Settings:
     admin_token: str = _setting("ADMIN_TOKEN", "", _text, secret=True)
 
     @property
+    def postgres_address(self) -> Address:
+        """Where PostgreSQL listens."""
+        return Address(self.postgres_host, self.postgres_port)
+
+    @property
     def kafka_bootstrap(self) -> list[str]:
         """The brokers as `host:port` strings."""
         return [str(address) for address in self.kafka_brokers]
@@ -223,5 +228,10 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
 
 def load_settings(env_file: Path = Path(".env")) -> Settings:
     """Read the settings from the process environment, and from `env_file` where the environment is silent."""
-    from_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
+    try:
+        from_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
+    except OSError as error:
+        raise SettingError(f"{env_file} cannot be read ({error.strerror}): mend or remove it") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"{env_file} must be text in UTF-8: mend or remove it") from None
     return parse_settings({**from_file, **real_environment()})

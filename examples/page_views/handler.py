@@ -31,6 +31,8 @@ class PageView(Struct, frozen=True):
 class PageViewHandler(Handler[PageView]):
     """Stores each view once, also when a producer sends it twice."""
 
+    subject_name = "view_id"
+
     def handle_message(self, record: Record) -> PageView | Rejected:
         """Return the view, or every reason against it."""
         try:

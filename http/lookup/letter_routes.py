@@ -13,6 +13,7 @@ from engine.dead_letter_list import describe_letter, parse_place, summarise
 from engine.records import Place
 from engine.verdict import Rejected
 from handlers.decode import decode_order
+from handlers.model import SUBJECT_NAME
 from lookup import events
 from lookup.admin import Admin
 from lookup.answers import json_answer
@@ -65,7 +66,7 @@ async def get_list(request: web.Request) -> web.Response:
     """Answer `GET /dead-letters/list`: a page, the letters that failed last first, without what a message held."""
     page = await request.app[LETTERS].page(parse_letter_search(request.rel_url.raw_query_string))
     following = None if page.next is None else render_letter_cursor(page.next)
-    return json_answer({"letters": [summarise(letter) for letter in page.letters], "next": following})
+    return json_answer({"letters": [summarise(letter, SUBJECT_NAME) for letter in page.letters], "next": following})
 
 
 async def get_counts(request: web.Request) -> web.Response:
@@ -97,7 +98,7 @@ async def get_letter(request: web.Request) -> web.Response:
         request.app[ADMIN].check(request)
     place = _place(request)
     letter = await request.app[LETTERS].find(place)
-    told = describe_letter(letter, payload=reveal)
+    told = describe_letter(letter, SUBJECT_NAME, payload=reveal)
     if reveal:
         log.info(events.LETTER_REVEALED, letter="{}:{}".format(*place), order_uid=letter["subject"])
     elif told["payload_bytes"] <= request.app[OPTIONS].letter_shape_max_bytes:

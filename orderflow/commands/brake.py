@@ -8,10 +8,18 @@ from msgspec import json
 
 from engine.brake_pause import engaged_brakes, release_brakes
 from orderflow.database import with_postgres
+from orderflow.help import Group
 from orderflow.settings import Settings, load_settings
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    examples={
+        "orderflow brake status": "who pauses, and until when",
+        "orderflow dlq list --since 15m": "what was rejected",
+        "orderflow brake release": "once the producer is mended",
+    },
+)
 def brake() -> None:
     """Show or release the brake.
 
@@ -20,14 +28,19 @@ def brake() -> None:
     """
 
 
-@brake.command()
+@brake.command(
+    examples={
+        "orderflow brake status": "a line for each worker that pauses",
+        "orderflow brake status --json": "[] when none does",
+    }
+)
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def status(as_json: bool) -> None:
     """Show the workers that pause now, on all machines."""
     settings = load_settings()
     rows = asyncio.run(with_postgres(settings, lambda c: engaged_brakes(c, *_consumer(settings))))
     if as_json:
-        click.echo(json.encode([dict(row) for row in rows]))
+        click.echo(json.encode([{"topic": settings.kafka_topic, **row} for row in rows]))
         return
     for row in rows:
         click.echo(_line(row))
@@ -45,7 +58,12 @@ def _line(row: Any) -> str:
     )
 
 
-@brake.command()
+@brake.command(
+    examples={
+        "orderflow brake release": "go on at once",
+        "BRAKE_SHARE=1 orderflow engine": "an engine that never pauses",
+    }
+)
 def release() -> None:
     """Let all workers go on at once, on all machines.
 

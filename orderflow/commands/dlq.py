@@ -1,9 +1,8 @@
 """`orderflow dlq`: what was rejected and why, and a second chance for it."""
 
 import asyncio
-import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
@@ -16,15 +15,18 @@ from engine.dead_letter_list import (
     describe_letter,
     find_letter,
     list_letters,
-    parse_place,
     state_of,
+    stored_reasons,
     summarise,
 )
 from engine.records import Place
-from handlers.moments import parse_moment
+from handlers.model import SUBJECT_NAME
 from handlers.reasons import REASONS
 from orderflow.database import with_postgres
 from orderflow.exits import Failed
+from orderflow.help import Group
+from orderflow.logs import quieten_libraries
+from orderflow.parameters import Moment, PlaceType, Reason, Word
 from orderflow.replay import describe_counts, replay_letters
 from orderflow.settings import load_settings
 from orderflow.terminal import printable
@@ -33,61 +35,33 @@ DEFAULT_MAXIMUM = 100
 MOST_LISTED = 100_000
 
 
-class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
-    """An RFC 3339 time, or how long ago."""
-
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> datetime:
-        """Return the moment in UTC."""
-        try:
-            return parse_moment(str(value), datetime.now(UTC))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, context)
-
-
-class PlaceType(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
-    """A letter's place: PARTITION:OFFSET, as `dlq list` prints it."""
-
-    name = "PARTITION:OFFSET"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Place:
-        """Return the partition and the offset."""
-        try:
-            return parse_place(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, context)
-
-
-class Word(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
-    """Text that PostgreSQL can compare."""
-
-    name = "TEXT"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
-        """Return the text."""
-        text = str(value)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            self.fail("must be UTF-8", param, context)
-        if not text:
-            self.fail("must not be empty", param, context)
-        return text
-
-
 def _filters(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option(
-            "--reason", "reasons", type=click.Choice(REASONS), multiple=True, help="Only this reason; may be repeated."
+            "--reason",
+            "reasons",
+            type=Reason(),
+            multiple=True,
+            help=f"Only this reason: {', '.join(REASONS)}. May be repeated.",
         ),
         click.option("--uid", "uids", type=Word(), multiple=True, help="Only this order's uid; may be repeated."),
-        click.option("--since", type=Moment(), help="Failed at this time or later: RFC 3339, or 90s, 15m, 1h, 2d ago."),
+        click.option(
+            "--since", type=Moment(), help="Failed at this time or later: RFC 3339, or 90s, 15m, 1h, 2d, 1w ago."
+        ),
         click.option("--until", type=Moment(), help="Failed before this time."),
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+async def _check_reasons(connection: Connection, topic: str, reasons: tuple[str, ...]) -> None:
+    """Refuse a reason that is mistyped: none of orders, and none that a letter of the topic has."""
+    if unknown := set(reasons) - set(REASONS):
+        allowed = {*REASONS, *await stored_reasons(connection, topic)}
+        for reason in sorted(unknown - allowed):
+            problem = f"{printable(reason)!r} is not one of {', '.join(sorted(allowed))}"
+            raise click.BadParameter(problem, param_hint="'--reason'")
 
 
 def _selection(**narrowing: Any) -> Selection:
@@ -97,15 +71,39 @@ def _selection(**narrowing: Any) -> Selection:
     return selection
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    examples={
+        "orderflow dlq list --since 1h": "which, and why",
+        "orderflow dlq show 2:57": "all that is wrong with one",
+        "orderflow dlq replay --since 1h --dry-run": "how many would be sent again",
+    },
+)
 def dlq() -> None:
     """List, show or replay dead letters: the messages that were rejected."""
 
 
-@dlq.command("list")
+@dlq.command(
+    "list",
+    short_help="Which letters there are and why.",
+    examples={
+        "orderflow dlq list": "the last 100",
+        "orderflow dlq list --reason invalid_json --since 2d": "of two days",
+        "orderflow dlq list --uid 7311c2ce6f447ed4d57b --all": "of an order",
+        "orderflow dlq list --json --max 1000": "for programs",
+    },
+)
 @_filters
 @click.option("--all", "resolved_too", is_flag=True, help="Resolved letters too.")
-@click.option("--max", "maximum", type=click.IntRange(1, MOST_LISTED), default=DEFAULT_MAXIMUM, show_default=True)
+@click.option(
+    "--max",
+    "maximum",
+    type=click.IntRange(1, MOST_LISTED),
+    metavar="N",
+    default=DEFAULT_MAXIMUM,
+    show_default=True,
+    help="At most so many letters.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def list_command(*, maximum: int, as_json: bool, **narrowing: Any) -> None:
     """List the letters that are not resolved, those that failed last first.
@@ -116,12 +114,13 @@ def list_command(*, maximum: int, as_json: bool, **narrowing: Any) -> None:
     settings = load_settings()
 
     async def work(connection: Connection) -> tuple[list[Any], dict[str, int]]:
+        await _check_reasons(connection, settings.kafka_topic, selection.reasons)
         letters = await list_letters(connection, settings.kafka_topic, selection, maximum)
         return letters, await count_letters(connection, settings.kafka_topic, selection)
 
     letters, counts = asyncio.run(with_postgres(settings, work))
     if as_json:
-        click.echo(json.encode([summarise(letter) for letter in letters]))
+        click.echo(json.encode([summarise(letter, SUBJECT_NAME) for letter in letters]))
     else:
         for letter in letters:
             click.echo(_line(letter))
@@ -146,7 +145,14 @@ def _line(letter: Any) -> str:
     )
 
 
-@dlq.command()
+@dlq.command(
+    short_help="Show one letter with all that is wrong with it.",
+    examples={
+        "orderflow dlq show 2:57": "as dlq list prints it",
+        "orderflow dlq show 2:57 --payload": "with the message itself",
+        "orderflow dlq show 2:57 --json": "for programs",
+    },
+)
 @click.argument("place", type=PlaceType())
 @click.option("--payload", is_flag=True, help="Its key, value and headers too: they may hold personal data.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
@@ -156,7 +162,7 @@ def show(place: Place, payload: bool, as_json: bool) -> None:
     letter = asyncio.run(with_postgres(settings, lambda c: find_letter(c, settings.kafka_topic, place)))
     if letter is None:
         raise Failed(f"there is no dead letter at {place[0]}:{place[1]} of the topic {settings.kafka_topic!r}")
-    told = describe_letter(letter, payload=payload)
+    told = describe_letter(letter, SUBJECT_NAME, payload=payload)
     click.echo(json.encode(told) if as_json else "\n".join(_block(told)))
 
 
@@ -181,15 +187,31 @@ def _entry(entry: dict[str, Any]) -> str:
     return printable(": ".join([name or "(the message)", *map(str, rest)]))
 
 
-@dlq.command()
+@dlq.command(
+    short_help="Send letters to their partitions again.",
+    examples={
+        "orderflow dlq replay 2:57 2:58": "these two",
+        "orderflow dlq replay --since 1h --dry-run": "only count",
+        "orderflow dlq replay --reason refused_by_database": "all of a reason",
+        "orderflow dlq replay --everything --max 500": "the first 500",
+    },
+)
 @click.argument("places", type=PlaceType(), nargs=-1)
 @_filters
 @click.option("--everything", is_flag=True, help="All letters that are not resolved, without any filter.")
-@click.option("--max", "maximum", type=click.IntRange(1), help="At most so many letters.")
+@click.option("--max", "maximum", type=click.IntRange(1), metavar="N", help="At most so many letters. Default: all.")
 @click.option("--dry-run", is_flag=True, help="Only say how many would be replayed, by reason, and how many skipped.")
 @click.option("--force", is_flag=True, help="Let a replayed order replace a newer one.")
+@click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def replay(
-    *, places: tuple[Place, ...], everything: bool, maximum: int | None, dry_run: bool, force: bool, **narrowing: Any
+    *,
+    places: tuple[Place, ...],
+    everything: bool,
+    maximum: int | None,
+    dry_run: bool,
+    force: bool,
+    as_json: bool,
+    **narrowing: Any,
 ) -> None:
     """Send letters that are not resolved to their original partitions again.
 
@@ -202,10 +224,12 @@ def replay(
     if not (everything or selection.narrowed or dry_run):
         raise click.UsageError("say which letters: a filter, their places, or --everything.")
     settings = load_settings()
-    if settings.log_level != "debug":
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line at the end
+    quieten_libraries(settings)
 
     async def work(connection: Connection) -> None:
-        await replay_letters(connection, settings, selection, maximum=maximum, forced=force, dry_run=dry_run)
+        await _check_reasons(connection, settings.kafka_topic, selection.reasons)
+        await replay_letters(
+            connection, settings, selection, maximum=maximum, forced=force, dry_run=dry_run, as_json=as_json
+        )
 
     asyncio.run(with_postgres(settings, work))

@@ -1,7 +1,6 @@
 """`orderflow doctor`: what is wrong with a set-up, and what mends it."""
 
 import asyncio
-import logging
 import sys
 
 import attrs
@@ -14,19 +13,28 @@ from orderflow.doctor.machine_checks import examine_machine
 from orderflow.doctor.postgres_checks import examine_postgres
 from orderflow.doctor.redis_checks import examine_redis
 from orderflow.exits import FAILED
+from orderflow.help import Command
+from orderflow.logs import quieten_libraries
 from orderflow.settings import SettingError, Settings, load_settings
 
 _MARKS = {Outcome.OK: "ok     ", Outcome.FAILED: "FAILED ", Outcome.SKIPPED: "skipped"}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow doctor": "a line a check",
+        "orderflow doctor --json": "for programs",
+        "POSTGRES_HOST=db.internal orderflow doctor": "before a setting is changed",
+    },
+)
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def doctor(as_json: bool) -> None:
     """Check settings, versions, addresses, topics, schema and permissions, and say what mends each failure.
 
     Changes nothing, and takes seconds. Exits 0 when all is well, else 1.
     """
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is among the findings
+    quieten_libraries()
     try:
         settings = load_settings()
     except SettingError as error:

@@ -11,14 +11,26 @@ from engine.processes import supervise
 from engine.restart import RestartPolicy
 from engine.supervisor import ChildSpec
 from orderflow.connections import postgres_options
+from orderflow.help import Command
 from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
 from orderflow.settings import Settings, load_settings
 from orderflow.tracing import check_tracing
 
 
-@click.command()
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes. Default: WORKERS, else by the machine.")
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow engine": "JSON lines on stderr",
+        "LOG_FORMAT=console orderflow engine --workers 2": "lines for people",
+    },
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Worker processes. Default: WORKERS, else the smaller of cores and KAFKA_PARTITIONS.",
+)
 def engine(workers: int | None) -> None:
     """Run the engine: consume orders, write them to PostgreSQL, keep Redis current.
 

@@ -1,8 +1,7 @@
 """`orderflow lag`: how far behind the engine is."""
 
 import asyncio
-import logging
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 
 import attrs
@@ -15,13 +14,22 @@ from engine.lag import Lag
 from orderflow.brokers import wait_for_topic
 from orderflow.database import with_postgres
 from orderflow.exits import Failed
+from orderflow.help import Command
 from orderflow.lag import LagReader
+from orderflow.logs import quieten_libraries
 from orderflow.settings import Settings, load_settings
 
 WATCH_S = 1.0
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow lag": "a line a partition",
+        "orderflow lag --watch": "again every second",
+        "orderflow lag --json": "for programs",
+    },
+)
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output; with --watch, one a line.")
 def lag(watch: bool, as_json: bool) -> None:
@@ -29,9 +37,9 @@ def lag(watch: bool, as_json: bool) -> None:
 
     The seconds are the age of the first message that waits. An unknown value is shown as a dash.
     """
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line
+    quieten_libraries()
     settings = load_settings()
-    with suppress(KeyboardInterrupt):  # the usual end of watching
+    with suppress(KeyboardInterrupt) if watch else nullcontext():  # the usual end of watching
         asyncio.run(
             with_postgres(settings, lambda connection: _show(connection, settings, watch=watch, as_json=as_json))
         )
@@ -42,7 +50,7 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
     reader = LagReader(settings)
     try:
         while True:
-            _print(await _read(reader, connection), as_json=as_json, with_time=watch)
+            _print(settings.kafka_topic, await _read(reader, connection), as_json=as_json, with_time=watch)
             if not watch:
                 return
             await asyncio.sleep(WATCH_S)
@@ -57,9 +65,9 @@ async def _read(reader: LagReader, connection: Connection) -> list[Lag]:
         raise Failed(f"Kafka did not tell its offsets: {type(error).__name__}") from None
 
 
-def _print(lags: list[Lag], *, as_json: bool, with_time: bool) -> None:
+def _print(topic: str, lags: list[Lag], *, as_json: bool, with_time: bool) -> None:
     if as_json:
-        click.echo(json.encode([_as_told(lag) for lag in lags]))
+        click.echo(json.encode([_as_told(topic, lag) for lag in lags]))
         return
     if with_time:
         click.echo(f"{datetime.now(UTC):%T} UTC")
@@ -73,9 +81,10 @@ def _print(lags: list[Lag], *, as_json: bool, with_time: bool) -> None:
     click.echo(f"in all  {sum(messages):,} messages  {_seconds(max(seconds, default=None))}")
 
 
-def _as_told(one: Lag) -> dict[str, int | float | None]:
+def _as_told(topic: str, one: Lag) -> dict[str, str | int | float | None]:
     told = attrs.asdict(one)
-    return {"partition": told.pop("partition"), "lag": told.pop("messages"), "lag_s": told.pop("seconds"), **told}
+    first = {"partition": told.pop("partition"), "lag": told.pop("messages"), "lag_s": told.pop("seconds")}
+    return {"topic": topic, **first, **told}
 
 
 def _number(value: int | None) -> str:

@@ -9,31 +9,38 @@ import click
 from orderflow.connections import postgres_options
 from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.exits import CannotStart, Failed
+from orderflow.help import Command
 from orderflow.migrations import latest_version, migrations_directory
 from orderflow.preflight import refusal_of_postgres
+from orderflow.progress import say, tell_waiting
 from orderflow.settings import Settings, load_settings
 
 _RETRY_S = 0.5
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow migrate": "what is applied already stays as it is",
+        "START_TIMEOUT_S=5 orderflow migrate": "wait 5 seconds for PostgreSQL, not 60",
+    },
+)
 def migrate() -> None:
-    """Wait for PostgreSQL, then bring the database to the newest schema."""
+    """Wait for PostgreSQL, then bring the database to the newest schema.
+
+    A missing database is created. dbmate does the work; the first time it may have to be downloaded (5 MB).
+    """
     asyncio.run(_migrate(load_settings()))
 
 
 async def _migrate(settings: Settings) -> None:
     migrations = migrations_directory()
-    program = await find_dbmate(_say)
+    program = await find_dbmate(say)
     await wait_for_postgres(settings)
     url = settings.postgres_url()
     for line in await run_dbmate(program, url, migrations, "up", password=settings.postgres_password):
-        _say(line)
-    _say(f"The database {settings.postgres_database!r} is at version {latest_version()}")
+        say(line)
+    say(f"The database {settings.postgres_database!r} is at version {latest_version()}")
 
 
 async def wait_for_postgres(settings: Settings) -> None:
@@ -53,11 +60,11 @@ async def wait_for_postgres(settings: Settings) -> None:
                 raise CannotStart(refusal) from None
             if time.monotonic() + _RETRY_S > deadline:
                 raise Failed(
-                    f"PostgreSQL did not answer on {settings.postgres_host}:{settings.postgres_port} within "
+                    f"PostgreSQL did not answer on {settings.postgres_address} within "
                     f"{settings.start_timeout_s:g} s ({type(error).__name__}): check POSTGRES_HOST and POSTGRES_PORT"
                 ) from None
             if not told:
-                _say(f"Waiting for PostgreSQL on {settings.postgres_host}:{settings.postgres_port}")
+                tell_waiting("PostgreSQL", str(settings.postgres_address), settings.start_timeout_s)
                 told = True
             await asyncio.sleep(_RETRY_S)
         else:

@@ -4,10 +4,13 @@ import asyncio
 
 import click
 from asyncpg import Connection
+from click.shell_completion import CompletionItem
 from msgspec import json
 
 from orderflow.brokers import wait_for_topic
 from orderflow.database import with_postgres
+from orderflow.help import Group
+from orderflow.logs import quieten_libraries
 from orderflow.offset_reset import reset_offsets, stored_offsets
 from orderflow.settings import load_settings
 
@@ -26,13 +29,28 @@ class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
             self.fail(f"{text!r} is neither earliest, latest nor an offset", param, context)
         return int(text)
 
+    def shell_complete(self, _context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the words that begin so."""
+        return [CompletionItem(word) for word in ("earliest", "latest") if word.startswith(incomplete)]
 
-@click.group()
+
+@click.group(
+    cls=Group,
+    examples={
+        "orderflow offsets show": "how far each partition is consumed",
+        "orderflow offsets reset --partition 2": "consume partition 2 again",
+    },
+)
 def offsets() -> None:
     """Show or reset the stored offsets of the consumer group."""
 
 
-@offsets.command()
+@offsets.command(
+    examples={
+        "orderflow offsets show": "a line a partition",
+        "orderflow offsets show --json": "for programs",
+    }
+)
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def show(as_json: bool) -> None:
     """Show the next offset of each partition."""
@@ -40,7 +58,9 @@ def show(as_json: bool) -> None:
     rows = asyncio.run(with_postgres(settings, lambda connection: stored_offsets(connection, settings)))
     columns = ("partition", "next_offset", "last_offset", "epoch", "updated_at")
     if as_json:
-        click.echo(json.encode([{name: row[name] for name in columns} for row in rows]))
+        click.echo(
+            json.encode([{"topic": settings.kafka_topic, **{name: row[name] for name in columns}} for row in rows])
+        )
         return
     for row in rows:
         click.echo(
@@ -52,9 +72,17 @@ def show(as_json: bool) -> None:
         )
 
 
-@offsets.command()
-@click.option("--to", "target", type=Target(), default="earliest", show_default=True, help="Where to go on.")
-@click.option("--partition", type=click.IntRange(0), help="Only this partition. Default: all.")
+@offsets.command(
+    examples={
+        "orderflow offsets reset": "all of the topic again",
+        "orderflow offsets reset --partition 2 --to 1500": "2 from 1500 on",
+        "orderflow offsets reset --to latest": "leave out all that waits",
+    }
+)
+@click.option(
+    "--to", "target", type=Target(), metavar=Target.name, default="earliest", show_default=True, help="Where to go on."
+)
+@click.option("--partition", type=click.IntRange(0), metavar="N", help="Only this partition. Default: all.")
 def reset(target: str | int, partition: int | None) -> None:
     """Set the next offset of each partition.
 
@@ -62,6 +90,7 @@ def reset(target: str | int, partition: int | None) -> None:
 
     Consuming messages again is safe: an order that is stored is not replaced by an older message of its own.
     """
+    quieten_libraries()
     settings = load_settings()
 
     async def work(connection: Connection) -> None:

@@ -1,18 +1,29 @@
 """`orderflow prune`: deletes resolved dead letters and old batches."""
 
 import asyncio
+import sys
 from datetime import UTC, datetime
 
 import click
 from asyncpg import Connection
+from msgspec import json
 
-from orderflow.commands.dlq import Moment
 from orderflow.database import with_postgres
+from orderflow.help import Command
+from orderflow.parameters import Moment
+from orderflow.progress import progress_bar
 from orderflow.retention import Pruned, count_old, delete_old
 from orderflow.settings import load_settings
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow prune --dry-run": "how many would go",
+        "orderflow prune": "what is older than 30 days",
+        "orderflow prune --older-than 1w": "than a week",
+    },
+)
 @click.option(
     "--older-than",
     "before",
@@ -22,7 +33,8 @@ from orderflow.settings import load_settings
     help="Resolved, or committed, so long ago (90s, 15m, 1h, 2d, 1w), or before this RFC 3339 time.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say how many would be deleted.")
-def prune(before: datetime, dry_run: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
+def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
     """Delete what has had its time: dead letters that were resolved, and the rows of batches.
 
     Never deleted are letters that are not resolved or not yet in the dead-letter topic, batches that the cache has not
@@ -37,19 +49,30 @@ def prune(before: datetime, dry_run: bool) -> None:
     async def work(connection: Connection) -> Pruned:
         if dry_run:
             return await count_old(connection, settings, before)
-        await delete_old(connection, settings, before, pruned)
+        with progress_bar("Deleting", await _rows(connection)) as progress:
+            await delete_old(connection, settings, before, pruned, progress)
         return pruned
+
+    async def _rows(connection: Connection) -> int:
+        """Count what there is to do, if anybody watches."""
+        if not sys.stderr.isatty():
+            return 0
+        old = await count_old(connection, settings, before)
+        return old.letters + old.batches
 
     try:
         done = asyncio.run(with_postgres(settings, work))
     except BaseException:
         if pruned != Pruned():
-            click.echo(_told("Deleted", pruned, before))
+            click.echo(_told(pruned, before, dry_run=False, as_json=as_json))
         raise
-    click.echo(_told("Would delete" if dry_run else "Deleted", done, before))
+    click.echo(_told(done, before, dry_run=dry_run, as_json=as_json))
 
 
-def _told(what: str, pruned: Pruned, before: datetime) -> str:
+def _told(pruned: Pruned, before: datetime, *, dry_run: bool, as_json: bool) -> str | bytes:
+    if as_json:
+        counts = {"dead_letters": pruned.letters, "batches": pruned.batches}
+        return json.encode({"dry_run": dry_run, "before": before, **counts})
     letters = f"{pruned.letters} resolved dead letter{'' if pruned.letters == 1 else 's'}"
     batches = f"{pruned.batches} batch{'' if pruned.batches == 1 else 'es'}"
-    return f"{what} {letters} and {batches} from before {before:%F %T} UTC"
+    return f"{'Would delete' if dry_run else 'Deleted'} {letters} and {batches} from before {before:%F %T} UTC"

@@ -1,7 +1,6 @@
 """`orderflow publish`: orders into the topic, and the uids of those that arrived onto standard output."""
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
@@ -11,6 +10,8 @@ import attrs
 import click
 
 from engine.trace_context import TRACEPARENT, new_traceparent, parse_traceparent
+from orderflow.help import Command
+from orderflow.logs import quieten_libraries
 from orderflow.messages import Message, generate_messages, read_messages
 from orderflow.publishing import publish_all
 from orderflow.settings import load_settings
@@ -42,12 +43,31 @@ class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
         return found or self.fail("must be random, or 00-TRACE_ID-PARENT_ID-FLAGS in lower-case hex", param, ctx)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow publish": "50 orders",
+        "orderflow publish 1000 --rate 20 --invalid 0.1": "20 a second, some broken",
+        "orderflow publish 10 --seed 7": "the same 10 every time",
+        "orderflow publish --file orders.jsonl": "an order a line",
+    },
+)
 @click.argument("count", type=click.IntRange(min=0), required=False)
-@click.option("--rate", type=_Finite(min=0, min_open=True), help="Orders per second; as fast as possible by default.")
-@click.option("--seed", type=int, help="Make the same orders as with this seed before.")
-@click.option("--invalid", type=_SHARE, metavar="FRACTION", help="The share of messages that are no valid orders.")
-@click.option("--repeat", type=_SHARE, metavar="FRACTION", help="The share of messages that repeat an earlier order.")
+@click.option(
+    "--rate",
+    type=_Finite(min=0, min_open=True),
+    metavar="NUMBER",
+    help="Messages per second. Default: as fast as possible.",
+)
+@click.option(
+    "--seed", type=int, metavar="NUMBER", help="The same seed makes the same orders. Default: others each time."
+)
+@click.option(
+    "--invalid", type=_SHARE, metavar="FRACTION", help="The share of messages that are no valid orders. Default: 0."
+)
+@click.option(
+    "--repeat", type=_SHARE, metavar="FRACTION", help="The share of messages that repeat an earlier order. Default: 0."
+)
 @click.option(
     "--file",
     type=click.File("rb"),
@@ -76,8 +96,7 @@ def publish(
     if (invalid or 0) + (repeat or 0) > 1:
         raise click.UsageError("--invalid and --repeat must not be more than 1 together.")
     settings = load_settings()
-    if settings.log_level != "debug":
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line at the end
+    quieten_libraries(settings)
     total = None
     if file is not None:
         messages = read_messages(file.fileno())

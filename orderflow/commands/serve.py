@@ -26,6 +26,7 @@ from engine.status import State
 from engine.supervisor import ChildSpec, Supervisor
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.exits import CannotStart
+from orderflow.help import Command
 from orderflow.listening import try_to_listen
 from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
@@ -36,12 +37,20 @@ from orderflow.tracing import check_tracing, start_tracing
 _MAX_PROCESSES = 64
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow serve": "on 127.0.0.1:8080",
+        "HTTP_ADDR=:9000 orderflow serve": "on all interfaces",
+        "orderflow serve --processes 2": "on two cores",
+    },
+)
 @click.option(
     "--processes",
     type=click.IntRange(1, _MAX_PROCESSES),
     default=1,
     show_default=True,
+    metavar="N",
     help="How many share HTTP_ADDR.",
 )
 @click.option("--share", type=click.IntRange(0), hidden=True, help="Be one of several processes; its number.")

@@ -6,44 +6,64 @@ import attrs
 import click
 import msgspec
 
+from orderflow.help import Group
+from orderflow.progress import say
 from orderflow.project import services_directory
 from orderflow.services import ServiceSet
 from orderflow.settings import load_settings
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def _service_set() -> ServiceSet:
-    return ServiceSet(services_directory(), load_settings(), say=_say)
+    return ServiceSet(services_directory(), load_settings(), say=say)
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    examples={
+        "orderflow services up": "the first time downloads Kafka, 53 MB",
+        "orderflow services status": "where they listen",
+        "orderflow services down": "stop them; the data stays in .services/",
+    },
+)
 def services() -> None:
     """Start, stop and show the embedded PostgreSQL, Valkey and Apache Kafka."""
 
 
-@services.command()
+@services.command(
+    examples={
+        "orderflow services up": "on the ports of the settings",
+        "POSTGRES_PORT=5433 orderflow services up": "on another port",
+    }
+)
 def up() -> None:
     """Start what does not run yet, and wait until each service answers."""
     one = _service_set()
     started = asyncio.run(one.up())
     for service in one.services:
-        _say(f"{service.title} {'is up' if service in started else 'was up already'} on {service.address}")
+        say(f"{service.title} {'is up' if service in started else 'was up already'} on {service.address}")
 
 
-@services.command()
+@services.command(
+    examples={
+        "orderflow services down": "what did not run is no error",
+        "orderflow services status": "whether they are stopped",
+    }
+)
 def down() -> None:
     """Stop all embedded services cleanly. Their data stays."""
     one = _service_set()
     stopped = asyncio.run(one.down())
     for service in one.services:
-        _say(f"{service.title} {'is stopped' if service in stopped else 'was not running'}")
+        say(f"{service.title} {'is stopped' if service in stopped else 'was not running'}")
 
 
-@services.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@services.command(
+    examples={
+        "orderflow services status": "a line a service",
+        "orderflow services status --json": "for programs",
+    }
+)
+@click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def status(*, as_json: bool) -> None:
     """Show each service's address and process."""
     rows = _service_set().status()

@@ -1,7 +1,6 @@
 """`orderflow topics`: the topics that orderflow needs."""
 
 import asyncio
-import logging
 
 import click
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -10,30 +9,41 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from orderflow.brokers import wait_for_broker
 from orderflow.connections import kafka_options
 from orderflow.exits import Failed
+from orderflow.help import Group
+from orderflow.logs import quieten_libraries
+from orderflow.progress import say
 from orderflow.settings import Settings, load_settings
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-@click.group()
+@click.group(
+    cls=Group,
+    examples={
+        "orderflow topics create": "topics that exist stay as they are",
+        "orderflow doctor": "whether they are there",
+    },
+)
 def topics() -> None:
     """Create the topics of orders and of dead letters."""
 
 
-@topics.command()
+@topics.command(
+    short_help="Create those that are missing.",
+    examples={
+        "orderflow topics create": "with KAFKA_PARTITIONS (4)",
+        "KAFKA_PARTITIONS=12 orderflow topics create": "for more workers",
+    },
+)
 def create() -> None:
     """Create the topics that are missing: KAFKA_TOPIC with KAFKA_PARTITIONS, KAFKA_DLQ_TOPIC with one partition."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line at the end
+    quieten_libraries()
     asyncio.run(_create(load_settings()))
 
 
 async def _create(settings: Settings) -> None:
     existing = await wait_for_broker(settings)
     wanted = {settings.kafka_topic: settings.kafka_partitions, settings.kafka_dlq_topic: 1}
-    for name in wanted.keys() & existing:
-        _say(f"The topic {name!r} exists")
+    for name in sorted(wanted.keys() & existing):
+        say(f"The topic {name!r} exists")
     missing = {name: partitions for name, partitions in wanted.items() if name not in existing}
     if not missing:
         return
@@ -42,7 +52,7 @@ async def _create(settings: Settings) -> None:
     except (KafkaError, OSError, TimeoutError) as error:
         raise Failed(f"Kafka did not create {', '.join(missing)}: {type(error).__name__}: {error}") from None
     for name, partitions in missing.items():
-        _say(f"Created the topic {name!r} with {partitions} partition{'s' if partitions > 1 else ''}")
+        say(f"Created the topic {name!r} with {partitions} partition{'s' if partitions > 1 else ''}")
 
 
 async def create_topics(settings: Settings, partitions: dict[str, int]) -> None:

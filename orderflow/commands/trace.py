@@ -12,6 +12,7 @@ from handlers.model import MAX_KEY_BYTES
 from handlers.story import MAX_LETTERS, MESSAGE, REPEAT, REPLAY, Letter, Source, Story, WrittenBy, fetch_story
 from orderflow.database import with_postgres
 from orderflow.exits import Failed
+from orderflow.help import Command
 from orderflow.settings import load_settings
 from orderflow.terminal import printable
 
@@ -40,11 +41,20 @@ class OrderUid(click.ParamType):  # type: ignore[type-arg]  # generic for its st
         return uid
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "orderflow trace 7311c2ce6f447ed4d57b": "when, where, by whom",
+        "orderflow trace 7311c2ce6f447ed4d57b --json": "for programs",
+    },
+)
 @click.argument("uid", type=OrderUid())
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def trace(uid: str, as_json: bool) -> None:
-    """Tell an order's whole way: published, consumed, validated, committed, cached; and its dead letters."""
+    """Tell an order's whole way: published, consumed, validated, committed, cached; and its dead letters.
+
+    `orderflow publish` prints uids, and so do the page and the log. An unknown uid ends with exit code 1.
+    """
     settings = load_settings()
     story = asyncio.run(with_postgres(settings, lambda connection: fetch_story(connection, uid)))
     if story is None:

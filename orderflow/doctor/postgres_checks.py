@@ -26,7 +26,7 @@ WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege)
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     """Check one thing after the other; what needs a connection is skipped without one."""
-    place = f"{settings.postgres_host}:{settings.postgres_port}"
+    place = settings.postgres_address
     reached = None
     try:
         reached = await check_schema(settings)

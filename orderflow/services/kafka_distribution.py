@@ -40,6 +40,7 @@ async def class_path(cache: Path, say: Say) -> str:
         [sys.executable, "-c", _DOWNLOAD, _COORDINATES],
         environment=os.environ,
         timeout_s=_DOWNLOAD_TIMEOUT_S,
+        say=say,
     )
     jars = output.split("\n")[:-1]
     _remember(remembered, jars)

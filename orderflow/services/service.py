@@ -6,7 +6,9 @@ import shutil
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +21,7 @@ from orderflow.services.process import DetachedProcess, bare_environment
 Say = Callable[[str], None]
 _POLL_S = 0.05
 _PORT_POLL_S = 0.5
+SIGN_OF_LIFE_S = 10.0
 
 
 def silent(_line: str) -> None:
@@ -175,8 +178,9 @@ async def run_tool(
     user: int | None = None,
     group: int | None = None,
     timeout_s: float = 120,
+    say: Say = silent,
 ) -> str:
-    """Run a helper program to its end and return its standard output.
+    """Run a helper program to its end and return its standard output. `say` is told every 10 s that it still runs.
 
     Raises `Failed` with the last line of its error output when it fails, is missing or exceeds `timeout_s`.
     """
@@ -196,7 +200,7 @@ async def run_tool(
     except OSError as error:
         raise Failed(f"{what} failed: {command[0]}: {error.strerror}") from None
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s), _signs_of_life(what, say):
             output, errors = await tool.communicate()
     except BaseException as error:
         os.killpg(tool.pid, signal.SIGKILL)
@@ -208,6 +212,20 @@ async def run_tool(
         lines = errors.decode(errors="replace").strip().splitlines() or ["no output"]
         raise Failed(f"{what} failed (exit code {tool.returncode}): {lines[-1].strip()}")
     return output.decode(errors="replace")
+
+
+@asynccontextmanager
+async def _signs_of_life(what: str, say: Say) -> AsyncIterator[None]:
+    async def tell() -> None:
+        for periods in count(1):
+            await asyncio.sleep(SIGN_OF_LIFE_S)
+            say(f"Still waiting for {what}, {periods * SIGN_OF_LIFE_S:g} s so far")
+
+    telling = asyncio.create_task(tell(), name=f"waiting for {what}")
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 def fresh(directory: Path) -> Path:

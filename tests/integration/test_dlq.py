@@ -129,3 +129,21 @@ async def test_a_letter_that_is_not_there_is_an_error(orderflow: Programs, setti
     told = await orderflow.run("dlq", "show", "0:12345")
     assert (told.returncode, told.stdout) == (1, "")
     assert f"there is no dead letter at 0:12345 of the topic '{settings.kafka_topic}'" in told.stderr
+
+
+async def test_a_reason_is_one_of_orders_or_one_that_a_letter_has(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Another pipeline on the engine has reasons of its own; a mistyped one is wrong usage, not an empty list."""
+    await store_letter(database, settings, reason="invalid_page_view", resolved_at=FAILED_AT, published_at=FAILED_AT)
+    await store_letter(database, settings, reason="of_another_topic", topic="another")
+    assert offsets(await orderflow.run("dlq", "list", "--json", "--reason", "invalid_page_view", "--all")) == [0]
+    assert offsets(await orderflow.run("dlq", "list", "--json", "--reason", "refused_by_database")) == []
+    for command in ("list", "replay"):
+        for reason in ("invalid_page_wiev", "of_another_topic"):
+            refused = await orderflow.run("dlq", command, "--reason", "invalid_json", "--reason", reason)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            assert refused.stderr == (
+                f"orderflow: Invalid value for '--reason': '{reason}' is not one of empty_message, invalid_json, "
+                f"invalid_order, invalid_page_view, refused_by_database. See `orderflow dlq {command} --help`\n"
+            )

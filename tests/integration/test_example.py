@@ -85,6 +85,9 @@ async def test_a_valid_view_is_stored_and_an_invalid_one_is_a_dead_letter_with_i
     [published, *_] = await receive(settings, settings.kafka_dlq_topic, 3)
     assert published.value == json.encode(bad)
     assert dict(published.headers)["x-failure-fields"] == b"page,visitor,viewed_at,duration_ms"
+    logged = await pipeline.wait_for("dead_letter_published", count=3)
+    assert "view_id" in logged
+    assert "order_uid" not in logged
     assert await pipeline.stop() == 0
     assert await database.fetchval("SELECT count(*) FROM workers") == 0
 

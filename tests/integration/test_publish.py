@@ -172,11 +172,12 @@ async def test_a_missing_topic_is_named_and_not_created(orderflow: Programs, set
 
 
 async def test_a_broker_that_is_down_is_waited_for_and_named(orderflow: Programs) -> None:
-    """Exit code 1 after START_TIMEOUT_S, with one line."""
+    """Exit code 1 after START_TIMEOUT_S, with one line below the one that tells the wait."""
     done = await orderflow.run("publish", KAFKA_BROKERS="127.0.0.1:1", START_TIMEOUT_S="1")
     assert done.returncode == 1
     assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    waiting, line = done.stderr.splitlines()
+    assert waiting == "Waiting for Kafka on 127.0.0.1:1, 1 s at most"
     assert "KAFKA_BROKERS (127.0.0.1:1)" in line
 
 

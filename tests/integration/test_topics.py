@@ -27,6 +27,6 @@ async def test_gives_up_when_no_broker_answers(orderflow: Programs) -> None:
     ended = await orderflow.run("topics", "create", KAFKA_BROKERS="127.0.0.1:1", START_TIMEOUT_S="0.5")
     assert ended.returncode == 1
     assert ended.stderr.strip().splitlines() == [
-        "orderflow: no Kafka broker answered within 0.5 s: check KAFKA_BROKERS (127.0.0.1:1) "
+        "orderflow: no Kafka broker answered within 0.5 s: start one, or check KAFKA_BROKERS (127.0.0.1:1) "
         "and KAFKA_SECURITY_PROTOCOL (PLAINTEXT)"
     ]

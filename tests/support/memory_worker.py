@@ -41,6 +41,8 @@ def stand_ins() -> Iterator[None]:
 class PlainHandler:
     """Copies what it is given into the table `orders`. `followed` are the batches that it was told of."""
 
+    subject_name = "subject"
+
     def __init__(self) -> None:
         self.followed: list[Any] = []
 

@@ -1,0 +1,42 @@
+"""Commands whose `--help` ends with examples."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class Command(click.Command):
+    """A command with examples: each is a whole command line, with a few words on what it does."""
+
+    def __init__(self, *arguments: Any, examples: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.examples = examples
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(self.examples, formatter)
+        super().format_epilog(context, formatter)
+
+
+class Group(click.Group):
+    """A group of such commands, with examples of its own."""
+
+    command_class = Command
+
+    def __init__(self, *arguments: Any, examples: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.examples = examples
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(self.examples, formatter)
+        super().format_epilog(context, formatter)
+
+
+def write_examples(examples: Mapping[str, str], formatter: click.HelpFormatter) -> None:
+    """Write the section Examples: lines that can be copied into a shell as they are, never broken."""
+    width = max(map(len, examples))
+    with formatter.section("Examples"):
+        for line, what in examples.items():
+            formatter.write(f"{'':{formatter.current_indent}}{line:{width}}  # {what}\n")

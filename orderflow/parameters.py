@@ -1,0 +1,65 @@
+"""Kinds of values that several commands take."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from engine.dead_letter_list import parse_place
+from engine.records import Place
+from handlers.moments import parse_moment
+from handlers.reasons import REASONS
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
+    """An RFC 3339 time, or how long ago."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> datetime:
+        """Return the moment in UTC."""
+        try:
+            return parse_moment(str(value), datetime.now(UTC))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, context)
+
+
+class PlaceType(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
+    """A letter's place: PARTITION:OFFSET, as `dlq list` prints it."""
+
+    name = "PARTITION:OFFSET"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Place:
+        """Return the partition and the offset."""
+        try:
+            return parse_place(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, context)
+
+
+class Word(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
+    """Text that PostgreSQL can compare."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        """Return the text."""
+        text = str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("must be UTF-8", param, context)
+        if not text:
+            self.fail("must not be empty", param, context)
+        return text
+
+
+class Reason(Word):
+    """The reason of a rejection. The shell completes those of orders; other pipelines have others."""
+
+    name = "REASON"
+
+    def shell_complete(self, _context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the reasons that begin so."""
+        return [CompletionItem(reason) for reason in REASONS if reason.startswith(incomplete)]
