@@ -27,7 +27,7 @@ from engine.supervisor import ChildSpec, Supervisor
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.exits import CannotStart
 from orderflow.help import Command
-from orderflow.listening import try_to_listen
+from orderflow.listening import reason_of, try_to_listen
 from orderflow.logs import configure_logging
 from orderflow.preflight import ready_before
 from orderflow.project import shipped_directory
@@ -91,7 +91,7 @@ def _check_address(settings: Settings) -> None:
     try:
         try_to_listen(address)
     except OSError as error:
-        raise _address_refused(settings, error.strerror or str(error)) from None
+        raise _address_refused(settings, reason_of(error)) from None
 
 
 def _address_refused(settings: Settings, reason: str) -> CannotStart:

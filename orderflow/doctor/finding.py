@@ -52,5 +52,6 @@ async def all_within_time(findings: AsyncIterator[Finding], what: str) -> list[F
         except StopAsyncIteration:
             return collected
         except TimeoutError:
-            problem = f"{what} accepts connections but did not answer within {CHECK_TIMEOUT_S:g} s"
-            return [*collected, failed(what, problem, "see its log, and what runs on its machine")]
+            problem = f"{what} did not answer within {CHECK_TIMEOUT_S:g} s"
+            fix = "see whether its address is right, whether a firewall is on the way, and what its log says"
+            return [*collected, failed(what, problem, fix)]

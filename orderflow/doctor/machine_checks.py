@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 
 from orderflow.doctor.finding import Finding, failed, ok
-from orderflow.listening import try_to_listen
+from orderflow.listening import reason_of, try_to_listen
 from orderflow.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
@@ -31,7 +31,7 @@ async def _address(settings: Settings) -> Finding:
         if await _is_ours(address.host or "127.0.0.1", address.port):
             return ok("HTTP address", f"{address} is held by a running orderflow")
         fix = "set HTTP_ADDR to another one, or stop the program that holds it"
-        return failed("HTTP address", f"{address} cannot be listened on ({error.strerror or error})", fix)
+        return failed("HTTP address", f"{address} cannot be listened on ({reason_of(error)})", fix)
     return ok("HTTP address", f"{address} is free")
 
 

@@ -23,6 +23,14 @@ SELECT name || ': ' || string_agg(privilege, ', ') FROM unnest($1::text[]) AS na
 WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege) GROUP BY name ORDER BY name
 """
 
+_READ_ONLY_SOURCE = "SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only'"
+_READ_ONLY_SCOPES = {
+    "database": "SELECT format('DATABASE %I', current_database())",
+    "user": "SELECT format('ROLE %I', current_user)",
+    "database user": "SELECT format('ROLE %I IN DATABASE %I', current_user, current_database())",
+}
+"""What `ALTER` names, by where the setting comes from; what else it may come from, ALTER SYSTEM wins over."""
+
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     """Check one thing after the other; what needs a connection is skipped without one."""
@@ -67,9 +75,18 @@ async def _writes(connection: Connection) -> Finding:
         fix = "point POSTGRES_HOST at the primary"
         return failed("PostgreSQL writes", "this is a standby, which takes no writes", fix)
     if await connection.fetchval("SHOW transaction_read_only") == "on":
-        fix = "set default_transaction_read_only to off (ALTER SYSTEM, ALTER DATABASE or ALTER ROLE)"
-        return failed("PostgreSQL writes", "it is read-only", fix)
+        source = await connection.fetchval(_READ_ONLY_SOURCE)
+        fix = f"run in psql as a superuser: {await _writable_again(connection, source)}"
+        return failed("PostgreSQL writes", f"it is read-only (set by: {source})", fix)
     return ok("PostgreSQL writes", "accepted")
+
+
+async def _writable_again(connection: Connection, source: str) -> str:
+    """Return the statements that let it be written to; they work although nothing may be written now."""
+    if source not in _READ_ONLY_SCOPES:
+        return "ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf();"
+    scope = await connection.fetchval(_READ_ONLY_SCOPES[source])
+    return f"BEGIN READ WRITE; ALTER {scope} RESET default_transaction_read_only; COMMIT;"
 
 
 async def _permissions(connection: Connection, settings: Settings) -> Finding:

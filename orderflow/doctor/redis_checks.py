@@ -52,7 +52,8 @@ def _version(server: dict[str, Any]) -> Finding:
 
 def _memory(memory: dict[str, Any], counters: dict[str, Any]) -> Finding:
     maximum, used, evicted = memory["maxmemory"], memory["used_memory"], counters["evicted_keys"]
-    fix = "raise maxmemory, or lower REDIS_TTL (then CONFIG RESETSTAT)"
+    more = max(2 * max(maximum, used) // 2**20, 1)
+    fix = f"run in redis-cli: CONFIG SET maxmemory {more}mb, CONFIG RESETSTAT (or lower REDIS_TTL)"
     if evicted:
         return failed("Redis memory", f"{evicted:,} keys were evicted, and lookups go to PostgreSQL instead", fix)
     if maximum and used > FULL_SHARE * maximum:

@@ -11,10 +11,14 @@ from msgspec import json
 from redis.asyncio import Redis
 
 from orderflow.brokers import list_topics
-from orderflow.doctor.postgres_checks import examine_postgres
+from orderflow.dbmate import find_dbmate, run_dbmate
+from orderflow.doctor.finding import CHECK_TIMEOUT_S
+from orderflow.migrations import migrations_directory
 from orderflow.services import ServiceSet, free_ports
+from orderflow.services.service import silent
 from orderflow.settings import Settings
 from tests.support.programs import Programs
+from tests.support.topic_admin import delete_topic
 
 CHECKS = [
     "Settings",
@@ -36,6 +40,10 @@ CHECKS = [
 ]
 
 
+PROGRAM_S = 10.0
+"""Far more than the program itself takes on a busy machine."""
+
+
 async def examined(orderflow: Programs, returncode: int, **changes: str) -> dict[str, dict[str, Any]]:
     """Run the doctor and return its findings by check."""
     ended = await orderflow.run("doctor", "--json", **changes)
@@ -48,6 +56,11 @@ async def the_failure(orderflow: Programs, **changes: str) -> tuple[str, str]:
     findings = await examined(orderflow, 1, **changes)
     [failure] = [finding for finding in findings.values() if finding["outcome"] == "failed"]
     return failure["check"], failure["message"]
+
+
+def the_command(message: str) -> str:
+    """Return the command that a message says to run."""
+    return message.partition("run `")[2].partition("`")[0]
 
 
 async def test_a_set_up_that_is_well_passes_every_check(orderflow: Programs, settings: Settings, redis: Redis) -> None:
@@ -87,8 +100,6 @@ async def test_a_taken_port_is_named(orderflow: Programs, settings: Settings) ->
         ({"POSTGRES_PASSWORD": "not-the-secret-1234"}, "PostgreSQL", "check POSTGRES_USER and POSTGRES_PASSWORD"),
         ({"POSTGRES_DATABASE": "nowhere"}, "PostgreSQL", "POSTGRES_DATABASE"),
         ({"REDIS_USERNAME": "nobody", "REDIS_PASSWORD": "not-the-secret-1234"}, "Redis", "REDIS_PASSWORD"),
-        ({"KAFKA_TOPIC": "no-such-topic"}, "Topic of orders", "orderflow topics create"),
-        ({"KAFKA_DLQ_TOPIC": "no-such-topic"}, "Topic of dead letters", "orderflow topics create"),
         ({"WORKERS": "9"}, "Partitions", "set WORKERS to 4 at most"),
         ({"BATCH_MAX_ORDERS": "many"}, "Settings", "BATCH_MAX_ORDERS must be a whole number"),
     ],
@@ -101,6 +112,23 @@ async def test_a_wrong_setting_is_named_with_what_mends_it(
     assert found == check
     assert fix in message
     assert "not-the-secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "check"), [("KAFKA_TOPIC", "Topic of orders"), ("KAFKA_DLQ_TOPIC", "Topic of dead letters")]
+)
+async def test_a_missing_topic_is_named_with_the_command_that_creates_it(
+    orderflow: Programs, settings: Settings, variable: str, check: str
+) -> None:
+    """It is not created by being looked for; once it was, all is well."""
+    changes = {variable: f"{settings.kafka_topic}-missing"}
+    found, message = await the_failure(orderflow, **changes)
+    assert found == check
+    try:
+        assert (await orderflow.run(*the_command(message).split()[1:], **changes)).returncode == 0
+        await examined(orderflow, 0, **changes)
+    finally:
+        await delete_topic(settings, changes[variable])
 
 
 @pytest.mark.parametrize(
@@ -131,17 +159,23 @@ async def test_a_silent_service_holds_up_nothing(orderflow: Programs, service: s
     async with silent:
         port = silent.sockets[0].getsockname()[1]
         changes = {"postgres": {"POSTGRES_PORT": str(port)}, "redis": {"REDIS_ADDR": f"127.0.0.1:{port}"}}
+        began_s = time.monotonic()
         findings = await examined(orderflow, 1, **changes.get(service, {"KAFKA_BROKERS": f"127.0.0.1:{port}"}))
+        assert time.monotonic() - began_s < CHECK_TIMEOUT_S + PROGRAM_S
     assert [finding["outcome"] for finding in findings.values()].count("failed") == 1
 
 
-async def test_an_old_schema_and_none_are_told_apart(orderflow: Programs, database: asyncpg.Connection) -> None:
-    """Both lead to `orderflow migrate`."""
-    await database.execute("DELETE FROM schema_migrations WHERE version = (SELECT max(version) FROM schema_migrations)")
+async def test_an_old_schema_and_none_are_told_apart(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Both lead to `orderflow migrate`, which mends an old one: the last migration was taken back."""
+    await run_dbmate(await find_dbmate(silent), settings.postgres_url(), migrations_directory(), "down")
     check, message = await the_failure(orderflow)
     assert check == "PostgreSQL"
     assert "older" in message
-    assert "orderflow migrate" in message
+    assert the_command(message) == "orderflow migrate"
+    assert (await orderflow.run("migrate")).returncode == 0
+    await examined(orderflow, 0)
     await database.execute("DROP TABLE schema_migrations")
     _, message = await the_failure(orderflow)
     assert "no schema yet" in message
@@ -150,11 +184,16 @@ async def test_an_old_schema_and_none_are_told_apart(orderflow: Programs, databa
 async def test_a_read_only_database_is_found(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection
 ) -> None:
-    """Whatever made it so."""
-    name = settings.postgres_database
-    await database.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    check, message = await the_failure(orderflow)
-    assert (check, "read-only" in message) == ("PostgreSQL writes", True)
+    """Whatever made it so, with the statement that mends it."""
+    name, user = settings.postgres_database, settings.postgres_user
+    for scope in (f'DATABASE "{name}"', f'ROLE "{user}" IN DATABASE "{name}"'):
+        await database.execute(f"ALTER {scope} SET default_transaction_read_only = on")
+        check, message = await the_failure(orderflow)
+        assert (check, "read-only" in message) == ("PostgreSQL writes", True)
+        await database.execute("SET default_transaction_read_only = on")  # whoever mends it is in the same place
+        await database.execute(message.partition("as a superuser: ")[2])
+        await database.execute("SET default_transaction_read_only = off")
+        await examined(orderflow, 0)
 
 
 async def test_missing_permissions_are_listed(
@@ -175,13 +214,21 @@ async def test_missing_permissions_are_listed(
         await database.execute(f'DROP ROLE "{role}"')
 
 
-async def test_a_clock_that_is_off_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ours or PostgreSQL's: what counts is the difference."""
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 60)
-    findings = {finding.check: finding async for finding in examine_postgres(settings)}
-    assert findings["PostgreSQL clock"].outcome == "failed"
-    assert "60 s behind" in findings["PostgreSQL clock"].message
+async def test_a_clock_that_is_off_is_found(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """PostgreSQL's or ours: what counts is the difference."""
+    await database.execute("CREATE SCHEMA skewed")
+    await database.execute(
+        "CREATE FUNCTION skewed.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
+        "RETURN pg_catalog.clock_timestamp() - interval '60 s'"
+    )
+    name = settings.postgres_database
+    await database.execute(f'ALTER DATABASE "{name}" SET search_path = skewed, pg_catalog, public')
+    check, message = await the_failure(orderflow)
+    assert check == "PostgreSQL clock"
+    assert "60 s behind" in message
+    assert "NTP" in message
 
 
 @pytest.fixture
@@ -203,7 +250,9 @@ async def test_a_redis_that_evicts_is_found(orderflow: Programs, small_redis: Re
     check, message = await the_failure(orderflow)
     assert check == "Redis memory"
     assert "evicted" in message
-    assert "maxmemory" in message
+    for command in message.partition("run in redis-cli: ")[2].partition(" (")[0].split(", "):
+        await small_redis.execute_command(*command.split())
+    await examined(orderflow, 0)
 
 
 async def test_an_advertised_address_that_cannot_be_reached_is_found(orderflow: Programs, services: ServiceSet) -> None:
