@@ -20,6 +20,8 @@ PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "docs/guide.md",
+    "docs/http.md",
+    "docs/tracing.md",
     "docs/scaling.md",
     "docs/guarantees.md",
     "docs/performance.md",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TARGETS = set(re.findall(r"^\.PHONY: (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
-FOR_CONTRIBUTORS = {"lint", "lock", "screenshots"}
+FOR_CONTRIBUTORS = {"hooks", "lint", "lock", "recording", "release", "screenshots", "wheel"}
 """Told of in CONTRIBUTING.md, or part of another target."""
 
 
