@@ -3,7 +3,7 @@
 import { language } from "./language.js";
 
 const RUSSIAN = [
-  [/^is required$/, "обязательное поле, а его нет"],
+  [/^is required$/, "обязательное поле отсутствует"],
   [/^is not valid$/, "недопустимое значение"],
   [/^must be an object$/, "должен быть объект"],
   [/^must be an array$/, "должен быть массив"],
@@ -13,7 +13,7 @@ const RUSSIAN = [
   [/^must be at most (\d+) bytes of UTF-8$/, "не больше $1 байт в UTF-8"],
   [/^must not be blank$/, "не должно быть пустым"],
   [/^must not contain NUL$/, "не должно содержать символ NUL"],
-  [/^must be valid Unicode$/, "должен быть правильный Unicode"],
+  [/^must be valid Unicode$/, "должен быть корректный Unicode"],
   [/^must hold at least one item$/, "нужен хотя бы один товар"],
   [/^must be unique within the order$/, "не должно повторяться в заказе"],
   [/^must equal (.+)$/, "должно равняться $1"],

@@ -207,9 +207,9 @@ async def test_the_page_fits_a_phone_in_russian(
     )
     page = await context.new_page()
     await page.goto(address(server))
-    for heading in ("Работа системы", "Поток", "Обработчики", "Отставание по разделам"):
+    for heading in ("Работа системы", "Поток", "Воркеры", "Лаг по партициям"):
         await expect(page.get_by_role("heading", name=heading).first).to_be_visible()
     await expect(live(page)).to_contain_text("На связи")
-    await expect(page.get_by_role("table", name="Обработчики")).to_contain_text("работает")
+    await expect(page.get_by_role("table", name="Воркеры")).to_contain_text("работает")
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
     await context.close()

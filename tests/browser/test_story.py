@@ -91,10 +91,10 @@ async def test_times_are_the_readers_and_exact(
             await expect(steps.nth(position)).to_contain_text(text)
     await expect(told).to_contain_text("23 ч 59 мин от публикации до кэша")
     for name, copied in (
-        ("Копировать номер пакета", str(BATCH_ID)),
-        ("Копировать обработчик и узел", "worker-1@a-host"),
-        ("Копировать топик, раздел и смещение", f"{settings.kafka_topic} 2:57"),
-        ("Копировать номер трассы", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("Копировать id пакета", str(BATCH_ID)),
+        ("Копировать воркер и хост", "worker-1@a-host"),
+        ("Копировать топик, партицию и офсет", f"{settings.kafka_topic} 2:57"),
+        ("Копировать id трейса", "4bf92f3577b34da6a3ce929d0e0e4736"),
     ):
         await told.get_by_role("button", name=name).click()
         await expect(told.locator(".copied")).to_have_count(1)
