@@ -1,6 +1,7 @@
 """Fixtures for all tests: real services, and data of each test's own in them."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -29,6 +30,10 @@ hypothesis.settings.load_profile("untimed")
 # The user's own services must stay untouched: no setting of theirs reaches a test or a process that a test starts.
 for _name in [*variables(), *(name for name in os.environ if name.startswith(("PG", "OTEL_")))]:
     os.environ.pop(_name, None)
+
+# A run in the background of a shell ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _RUN = unique("run")
 

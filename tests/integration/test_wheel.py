@@ -179,7 +179,7 @@ def test_it_installs_the_command(python: Path, tmp_path: Path) -> None:
     """`orderflow` is beside Python; in an empty folder it is of use, or says what it needs; it leaves no trace."""
     command = str(python.with_name("orderflow"))
     assert _output(tmp_path, command, "--version") == f"orderflow, version {PROJECT['version']}\n"
-    assert "Commands:" in _output(tmp_path, command, "--help")
+    assert "Exit codes:" in _output(tmp_path, command, "--help")
     assert "stopped" in _output(tmp_path, command, "services", "status")
     demo = subprocess.run(
         [str(python), "-m", "orderflow.demo"], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
