@@ -1,7 +1,8 @@
 """The stages of a worker, put together: all that a record passes between Kafka and PostgreSQL.
 
-KafkaSource ──chunks──► processor (handle_message) ──handled chunks──► writer (handle_batch, one transaction)
-└─► dead letters, the handler's follow-up
+The source's chunks of records become handled chunks, and these are batches, one transaction each:
+
+    KafkaSource ──► processor (handle_message) ──► writer (handle_batch) ──► dead letters, the handler's follow-up
 """
 
 import asyncio
