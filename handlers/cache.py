@@ -6,9 +6,11 @@ Beside it, only where the order's message named a trace: `order-trace:` and the 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.resources import files
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from engine.trace_context import Traceparent, parse_traceparent
 from handlers.body import BEFORE_VERSION, VERSION_WIDTH, Bodies, body_belongs_to
@@ -17,6 +19,8 @@ KEY_PREFIX = b"order:"
 TRACE_PREFIX = b"order-trace:"
 SOME_TRACES = b"order-traces"
 """A key that is there as long as any trace may be: where no producer traces, lookups ask for this one only."""
+ACCESS = "~order:* ~order-trace* +ping +info +select +mget +evalsha +script|load +getrange +set +unlink"
+"""All that a Redis user needs for the cache, as ACL rules."""
 _AFTER_TIME = len(b'"}')
 _TIME_WIDTH = VERSION_WIDTH - _AFTER_TIME
 ORDERS_A_SCRIPT = 250
@@ -92,6 +96,16 @@ class OrderCache:
                 keys=keys, args=[VERSION_WIDTH, BEFORE_VERSION, *(version for _, version in versions)]
             )
         )
+
+    async def check_access(self) -> None:
+        """Ask as readers and writers do, for a key of each kind, and change nothing.
+
+        Raises `redis.NoPermissionError` when an ACL keeps this user away from any of them.
+        """
+        keys = [KEY_PREFIX, TRACE_PREFIX, SOME_TRACES]
+        await self._get(keys)
+        with suppress(NoScriptError):  # an ACL is heeded before the script, which there is not, is looked for
+            await self._redis.evalsha("0" * 40, len(keys), *keys)
 
     async def run_id(self) -> str | None:
         """Return what tells this Redis server from any other, and from itself restarted; None if it hides that."""

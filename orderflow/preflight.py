@@ -12,6 +12,7 @@ import attrs
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from engine.postgres import is_outage, is_refusal_to_connect
+from handlers.cache import ACCESS, OrderCache
 from orderflow.brokers import wait_for_topic
 from orderflow.connections import postgres_options, redis_client
 from orderflow.exits import CannotStart, Failed
@@ -134,7 +135,14 @@ async def check_redis(settings: Settings) -> bool:
     redis = redis_client(settings)
     try:
         await redis.ping()
-    except (AuthenticationError, NoPermissionError):
+        await OrderCache(redis, settings.redis_ttl_s).check_access()
+    except NoPermissionError as error:
+        user = settings.redis_username or "default"
+        raise CannotStart(
+            f"Redis keeps {user!r} from the keys order:*, order-trace:* and order-traces, or from a command for them "
+            f"({error}): run in redis-cli `ACL SETUSER {user} {ACCESS}`"
+        ) from None
+    except AuthenticationError:
         raise CannotStart("Redis refused the login: check REDIS_USERNAME and REDIS_PASSWORD") from None
     except ResponseError as error:
         if "DB index" in str(error):

@@ -3,14 +3,20 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import attrs
 import pytest
 from msgspec import json
 from redis.asyncio import Redis
 
+from engine.trace_context import new_traceparent
+from handlers.body import VERSION_WIDTH, finish_body, render_time
+from handlers.cache import OrderCache, versioned_trace
 from orderflow.brokers import list_topics
+from orderflow.connections import redis_client
 from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.doctor.finding import CHECK_TIMEOUT_S
 from orderflow.migrations import migrations_directory
@@ -112,6 +118,47 @@ async def test_a_wrong_setting_is_named_with_what_mends_it(
     assert found == check
     assert fix in message
     assert "not-the-secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept_from"),
+    [
+        ("~order:* +@all", "No permissions to access a key"),
+        ("%R~order:* %R~order-trace* +@all", "No permissions to access a key"),
+        ("~order:* ~order-trace* +@all -evalsha", "'evalsha'"),
+    ],
+    ids=["keys", "writing", "a command"],
+)
+async def test_a_redis_user_that_may_do_too_little_is_named_with_the_rule_that_mends_it(
+    orderflow: Programs, settings: Settings, redis: Redis, rules: str, kept_from: str
+) -> None:
+    """The engine does not start; once the command was run as it stands, all is well and the cache has all it needs."""
+    user, password = settings.kafka_group_id, "not-the-secret-1234"
+    changes = {"REDIS_USERNAME": user, "REDIS_PASSWORD": password}
+    await redis.execute_command("ACL", "SETUSER", user, "on", f">{password}", *rules.split())
+    try:
+        check, message = await the_failure(orderflow, **changes)
+        ended = await orderflow.run("engine", **changes)
+        assert (check, ended.returncode) == ("Redis", 3)
+        assert ended.stderr.splitlines()[-1] == f"orderflow: {message}"
+        assert "order:*, order-trace:* and order-traces" in message
+        assert kept_from in message
+        assert password not in message
+
+        await redis.execute_command("ACL", "SETUSER", user, "reset", "on", f">{password}")
+        await redis.execute_command(*message.partition("in redis-cli `")[2].rstrip("`").split())
+        await redis.config_resetstat()
+        await examined(orderflow, 0, **changes)
+        restricted = redis_client(attrs.evolve(settings, redis_username=user, redis_password=password))
+        async with restricted:
+            cache, moment = OrderCache(restricted, 60), render_time(datetime(2026, 1, 1, tzinfo=UTC))
+            body = finish_body(b'{"order_uid":"a"}', moment, moment)
+            assert await cache.put_many([("a", body)], [("a", versioned_trace(body, new_traceparent()))]) == 0
+            assert (await cache.get_many(["a"])).traces
+            assert await cache.drop_older([("a", b"9" * VERSION_WIDTH)]) == 1
+            assert await cache.run_id()
+    finally:
+        await redis.acl_deluser(user)
 
 
 @pytest.mark.parametrize(
