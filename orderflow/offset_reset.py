@@ -29,12 +29,16 @@ SET next_offset = $4, last_offset = NULL, last_timestamp = NULL, last_checksum =
 
 @attrs.frozen
 class Reset:
-    """What was done to a partition. `previous` is None where the group had no offset."""
+    """What is to be done to a partition. `previous` is None where the group has no offset.
+
+    `skipped` is how many messages, as offsets count them, the group would never consume.
+    """
 
     partition: int
     previous: int | None
     next_offset: int
     topic_changed: bool
+    skipped: int
 
 
 async def stored_offsets(connection: Connection, settings: Settings) -> list[Any]:
@@ -42,14 +46,12 @@ async def stored_offsets(connection: Connection, settings: Settings) -> list[Any
     return await connection.fetch(_SELECT, settings.kafka_group_id, settings.kafka_topic)
 
 
-async def reset_offsets(
+async def plan_resets(
     connection: Connection, settings: Settings, target: str | int, partition: int | None
 ) -> list[Reset]:
-    """Set the stored offsets to `earliest`, `latest` or a number, of one partition or of all.
+    """Find out what a reset to `earliest`, `latest` or a number means, for one partition or for all. Changes nothing.
 
-    A running engine notices with its next batch, which is fenced, and goes on from there. Where the topic turns out to
-    have been created anew, the partition's epoch grows, so that its messages are told from the old topic's. Raises
-    `Failed` for a partition or an offset that the topic does not have.
+    Raises `Failed` for a partition or an offset that the topic does not have.
     """
     rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
     places = await _places(settings, partition)
@@ -65,15 +67,27 @@ async def reset_offsets(
     finally:
         await consumer.stop()
     resets = []
-    async with connection.transaction():
-        for place, offset in targets.items():
-            row = rows.get(place.partition)
-            await connection.execute(
-                _RESET, settings.kafka_group_id, place.topic, place.partition, offset, int(changed[place])
-            )
-            previous = row["next_offset"] if row is not None else None
-            resets.append(Reset(place.partition, previous, offset, changed[place]))
+    for place, offset in targets.items():
+        row = rows.get(place.partition)
+        previous = None if row is None else row["next_offset"]
+        consumed_to = begin[place]
+        if previous is not None and not changed[place] and begin[place] <= previous <= end[place]:
+            consumed_to = previous
+        skipped = max(0, offset - consumed_to)
+        resets.append(Reset(place.partition, previous, offset, changed[place], skipped))
     return resets
+
+
+async def apply_resets(connection: Connection, settings: Settings, resets: list[Reset]) -> None:
+    """Store the offsets, all or none of them.
+
+    A running engine notices with its next batch, which is fenced, and goes on from there. Where the topic turned out to
+    have been created anew, the partition's epoch grows, so that its messages are told from the old topic's.
+    """
+    async with connection.transaction():
+        for one in resets:
+            place = (settings.kafka_group_id, settings.kafka_topic, one.partition)
+            await connection.execute(_RESET, *place, one.next_offset, int(one.topic_changed))
 
 
 async def _places(settings: Settings, partition: int | None) -> list[TopicPartition]:

@@ -1,6 +1,8 @@
 """`orderflow offsets`: PostgreSQL's offsets, which are the ones that count."""
 
 import asyncio
+import sys
+from collections.abc import Sequence
 
 import click
 from asyncpg import Connection
@@ -9,9 +11,10 @@ from msgspec import json
 
 from orderflow.brokers import wait_for_topic
 from orderflow.database import with_postgres
+from orderflow.exits import Failed
 from orderflow.help import Group
 from orderflow.logs import quieten_libraries
-from orderflow.offset_reset import reset_offsets, stored_offsets
+from orderflow.offset_reset import Reset, apply_resets, plan_resets, stored_offsets
 from orderflow.settings import load_settings
 
 
@@ -76,28 +79,46 @@ def show(as_json: bool) -> None:
     examples={
         "orderflow offsets reset": "all of the topic again",
         "orderflow offsets reset --partition 2 --to 1500": "2 from 1500 on",
-        "orderflow offsets reset --to latest": "leave out all that waits",
+        "orderflow offsets reset --to latest --yes": "leave out all that waits",
     }
 )
 @click.option(
     "--to", "target", type=Target(), metavar=Target.name, default="earliest", show_default=True, help="Where to go on."
 )
 @click.option("--partition", type=click.IntRange(0), metavar="N", help="Only this partition. Default: all.")
-def reset(target: str | int, partition: int | None) -> None:
+@click.option("--yes", is_flag=True, help="Leave messages out that are not consumed yet, without asking.")
+def reset(target: str | int, partition: int | None, yes: bool) -> None:
     """Set the next offset of each partition.
 
     A running engine goes on from there with the next message that it consumes.
 
-    Consuming messages again is safe: an order that is stored is not replaced by an older message of its own.
+    Consuming messages again is safe: an order that is stored is not replaced by an older message of its own. Leaving
+    some out is not: it is asked about on a terminal, and elsewhere refused without --yes.
     """
     quieten_libraries()
     settings = load_settings()
 
     async def work(connection: Connection) -> None:
         await wait_for_topic(settings, settings.kafka_topic)
-        for one in await reset_offsets(connection, settings, target, partition):
+        resets = await plan_resets(connection, settings, target, partition)
+        if not yes:
+            _ask([one for one in resets if one.skipped])
+        await apply_resets(connection, settings, resets)
+        for one in resets:
             note = " (the topic was created anew)" if one.topic_changed else ""
             before = "none" if one.previous is None else one.previous
             click.echo(f"partition {one.partition}  next offset {before} → {one.next_offset}{note}")
 
     asyncio.run(with_postgres(settings, work))
+
+
+def _ask(skipping: Sequence[Reset]) -> None:
+    """Return if nothing is skipped, or a person says so. Raises `Failed` and `click.UsageError`."""
+    if not skipping:
+        return
+    places = ", ".join(f"{one.skipped} of partition {one.partition}" for one in skipping)
+    told = f"this leaves out messages that are not consumed yet: {places}"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"{told}. Nothing was changed: --yes does it")
+    if not click.confirm(f"{told[0].upper()}{told[1:]}. Go on?", err=True):
+        raise Failed("nothing was changed")

@@ -187,13 +187,20 @@ async def test_a_place_has_the_names_of_the_log_in_every_list(
     assert (lists["lag"][2]["topic"], lists["lag"][2]["partition"]) == (logged["topic"], 2)
 
 
-async def with_terminal(orderflow: Programs, *arguments: str) -> tuple[list[str], str]:
-    """Run the command with a terminal as its standard error; return the lines of output, and what was drawn."""
+async def with_terminal(
+    orderflow: Programs, *arguments: str, typed: str | None = None, returncode: int = 0
+) -> tuple[list[str], str]:
+    """Run the command with a terminal as its standard error; return the lines of output, and what was drawn.
+
+    With `typed`, the terminal is its standard input, too, and this is what a person types there.
+    """
     master, slave = pty.openpty()
+    if typed is not None:
+        os.write(master, typed.encode())
     process = await asyncio.create_subprocess_exec(
         ORDERFLOW,
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if typed is None else slave,
         stdout=asyncio.subprocess.PIPE,
         stderr=slave,
         env={**os.environ, **orderflow.environment, "TERM": "xterm"},
@@ -215,8 +222,21 @@ async def with_terminal(orderflow: Programs, *arguments: str) -> tuple[list[str]
         stdout, _ = await process.communicate()
         drawn = (await drawing).decode()
     os.close(master)
-    assert process.returncode == 0, drawn
+    assert process.returncode == returncode, drawn
     return stdout.decode().splitlines(), drawn
+
+
+@pytest.mark.parametrize(("typed", "returncode", "lines"), [("n\n", 1, 0), ("\n", 1, 0), ("y\n", 0, 4)])
+async def test_whoever_is_at_a_terminal_is_asked_before_messages_are_left_out(
+    orderflow: Programs, settings: Settings, typed: str, returncode: int, lines: int
+) -> None:
+    """With how many, and of which partitions. No is the answer unless it is yes."""
+    await send(settings, (None, b"{}"), partition=2)
+    reset = ("offsets", "reset", "--to", "latest")
+    stdout, drawn = await with_terminal(orderflow, *reset, typed=typed, returncode=returncode)
+    assert "not consumed yet: 1 of partition 2. Go on? [y/N]" in drawn
+    assert ("nothing was changed" in drawn) == bool(returncode)
+    assert len(stdout) == lines
 
 
 async def test_long_work_draws_a_bar_for_whoever_watches(

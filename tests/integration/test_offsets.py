@@ -103,3 +103,23 @@ async def test_what_the_topic_does_not_have_is_refused(orderflow: Programs) -> N
     assert (await orderflow.run("offsets", "reset", "--partition", "99")).returncode == 1
     assert (await orderflow.run("offsets", "reset", "--to", "12345")).returncode == 1
     assert (await orderflow.run("offsets", "reset", "--to", "soon")).returncode == 2
+
+
+async def test_what_is_not_consumed_is_left_out_only_with_yes(orderflow: Programs, settings: Settings) -> None:
+    """Else how many messages of which partitions are told, and nothing is changed; to consume again needs no word."""
+    first, second, third, other = messages(settings, 4)[:4]
+    await send(settings, first, second, third, partition=0)
+    await send(settings, other, partition=2)
+
+    refused = await orderflow.run("offsets", "reset", "--to", "latest")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "not consumed yet: 3 of partition 0, 1 of partition 2. Nothing was changed: --yes" in refused.stderr
+    assert json.decode((await orderflow.run("offsets", "show", "--json")).stdout) == []
+
+    done = await orderflow.run("offsets", "reset", "--to", "latest", "--yes")
+    assert (done.returncode, done.lines[0]) == (0, "partition 0  next offset none → 3")
+    for again in ("latest", "1", "earliest"):
+        assert (await orderflow.run("offsets", "reset", "--partition", "0", "--to", again)).returncode == 0
+    ahead = await orderflow.run("offsets", "reset", "--partition", "0", "--to", "2")
+    assert ahead.returncode == 2
+    assert "not consumed yet: 2 of partition 0." in ahead.stderr
