@@ -71,13 +71,13 @@ def installed() -> dict[str, str]:
     return {canonicalize_name(found.name): found.version for found in distributions(path=sorted(folders))}
 
 
-def differences(versions: dict[str, str], wanted: Lock, allowed: Lock, *, own: str) -> list[str]:
+def differences(versions: dict[str, str], wanted: Lock, allowed: Sequence[Lock], *, own: str) -> list[str]:
     """Return how `versions` differ from the lock `wanted`: a line a package.
 
-    What `allowed` names may be there too, and so may `own`, the project itself.
+    What those of `allowed` name may be there too, and so may `own`, the project itself.
     """
     found = []
-    for lock, must in ((wanted, True), (allowed, False)):
+    for lock, must in ((wanted, True), *((one, False) for one in allowed)):
         for requirement in lock.requirements:
             version = versions.get(canonicalize_name(requirement.name))
             if requirement.marker is not None and not requirement.marker.evaluate():
@@ -86,6 +86,6 @@ def differences(versions: dict[str, str], wanted: Lock, allowed: Lock, *, own: s
                 found.append(f"{requirement} is not installed")
             elif version is not None and not requirement.specifier.contains(version, prereleases=True):
                 found.append(f"{requirement.name} {version} is installed, and {lock.path} says {requirement}")
-    known = {canonicalize_name(each.name) for lock in (wanted, allowed) for each in lock.requirements}
+    known = {canonicalize_name(each.name) for lock in (wanted, *allowed) for each in lock.requirements}
     found += [f"{name} {versions[name]} is in no lock" for name in sorted(set(versions) - known - {own})]
     return found

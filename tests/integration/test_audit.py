@@ -13,6 +13,7 @@ from orderflow.services import free_ports
 from tests.support.programs import Finished
 from tests.support.small_wheel import NAME, VERSION, lock_of, make_wheel, tampered
 from tests.support.vulnerability_services import ALIAS, KNOWN, knows_nothing, osv
+from tools.audit import LOCKS
 
 ROOT = Path(__file__).parents[2]
 _HASH = f"--hash=sha256:{64 * '0'}"
@@ -43,9 +44,11 @@ class Checkout:
 
 
 def _checkout(folder: Path) -> Checkout:
-    (folder / "bench").mkdir(parents=True)
-    (folder / "requirements.lock").write_text(f"first==1.0 \\\n    {_HASH}\n")
-    (folder / "bench" / "requirements.lock").write_text(f"second==2.0 \\\n    {_HASH}\n")
+    first, *others = (folder / lock for lock in LOCKS)
+    for lock in others:
+        lock.parent.mkdir(parents=True)
+        lock.write_text(f"second==2.0 \\\n    {_HASH}\n")
+    first.write_text(f"first==1.0 \\\n    {_HASH}\n")
     (folder / "pyproject.toml").touch()
     return Checkout(folder)
 
@@ -61,7 +64,7 @@ def _asking(url: str) -> dict[str, str]:
 
 
 async def test_packages_without_a_known_vulnerability_pass(checkout: Checkout) -> None:
-    """The service is asked for the packages of both locks, and knows nothing bad of them."""
+    """The service is asked for the packages of all locks, and knows nothing bad of them."""
     async with osv({}) as service:
         ended = await checkout.audit("advisories", _asking(service.url))
     assert (ended.returncode, ended.lines) == (0, ["ok      advisories: no package has a known vulnerability"])
@@ -105,8 +108,9 @@ async def test_a_lock_whose_hash_was_changed_installs_nothing(tmp_path: Path) ->
     make = ("make", "--no-print-directory", "-f", str(ROOT / "Makefile"), f"PYTHON={sys.executable}", ".venv/.locked")
     whole, changed = _checkout(tmp_path / "whole"), _checkout(tmp_path / "changed")
     for one, lock in ((whole, lock_of(wheel)), (changed, tampered(lock_of(wheel)))):
-        (one.folder / "requirements.lock").write_text(lock)
-        (one.folder / "bench" / "requirements.lock").write_text(lock_of(wheel))
+        for path in LOCKS:
+            (one.folder / path).write_text(lock_of(wheel))
+        (one.folder / LOCKS[0]).write_text(lock)
 
     made, refused = await asyncio.gather(*(one.run(*make, **offered) for one in (whole, changed)))
     assert made.returncode == 0, made.stderr

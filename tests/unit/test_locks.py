@@ -1,5 +1,6 @@
 """The locks name exact versions with sha256 hashes, and the audit finds out where they, or `.venv`, do not."""
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -56,12 +57,21 @@ def test_what_is_installed_is_compared_with_the_locks(tmp_path: Path) -> None:
     wanted = _lock(
         tmp_path, f"A-b==1.0 {HASH}\nc==2 {HASH}\nd==3 {HASH}\nwin==1 ; sys_platform == 'win32' {HASH}\n", "wanted.lock"
     )
-    allowed = _lock(tmp_path, f"e==1 {HASH}\nf==1 {HASH}\n", "allowed.lock")
-    same = {"a-b": "1.0", "c": "2", "d": "3", "e": "1", "own": "0"}
+    allowed = [
+        _lock(tmp_path, f"e==1 {HASH}\nf==1 {HASH}\n", "allowed.lock"),
+        _lock(tmp_path, f"e==1 {HASH}\ng==1 {HASH}\n", "another.lock"),
+    ]
+    same = {"a-b": "1.0", "c": "2", "d": "3", "e": "1", "g": "1", "own": "0"}
     assert differences(same, wanted, allowed, own="own") == []
     other = {"a-b": "1.0", "c": "2.1", "e": "2", "stray": "1", "own": "0"}
     found = differences(other, wanted, allowed, own="own")
-    assert [line.split()[0] for line in found] == ["c", "d==3", "e", "stray"]
+    assert [line.split()[0] for line in found] == ["c", "d==3", "e", "e", "stray"]
+
+
+def test_every_lock_of_the_repository_is_audited() -> None:
+    """Whichever target of the Makefile installs it."""
+    installed = re.findall(r"--require-hashes --requirement (\S+?)\)?$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {Path(lock) for lock in installed} == set(LOCKS)
 
 
 def test_an_exemption_holds_for_its_advisory_until_its_day() -> None:
