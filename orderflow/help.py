@@ -14,29 +14,15 @@ class Command(click.Command):
         self.examples = examples
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        write_examples(self.examples, formatter)
+        """Write the section Examples: lines that can be copied into a shell as they are, never broken."""
+        width = max(map(len, self.examples))
+        with formatter.section("Examples"):
+            for line, what in self.examples.items():
+                formatter.write(f"{'':{formatter.current_indent}}{line:{width}}  # {what}\n")
         super().format_epilog(context, formatter)
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A group of such commands, with examples of its own."""
 
     command_class = Command
-
-    def __init__(self, *arguments: Any, examples: Mapping[str, str], **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.examples = examples
-
-    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        write_examples(self.examples, formatter)
-        super().format_epilog(context, formatter)
-
-
-def write_examples(examples: Mapping[str, str], formatter: click.HelpFormatter) -> None:
-    """Write the section Examples: lines that can be copied into a shell as they are, never broken."""
-    width = max(map(len, examples))
-    with formatter.section("Examples"):
-        for line, what in examples.items():
-            formatter.write(f"{'':{formatter.current_indent}}{line:{width}}  # {what}\n")

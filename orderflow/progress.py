@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import click
 import structlog
 
-WAITING_FOR_SERVICE = "waiting_for_service"
+from orderflow import events
 
 
 def say(line: str) -> None:
@@ -35,6 +35,7 @@ def _unseen(_steps: int) -> None:
 def tell_waiting(service: str, address: str, longest_s: float) -> None:
     """Tell that a service does not answer yet: in the log where the program writes one, else as a line."""
     if structlog.is_configured():
-        structlog.get_logger().warning(WAITING_FOR_SERVICE, service=service, address=address, longest_s=longest_s)
+        log = structlog.get_logger()
+        log.warning(events.WAITING_FOR_SERVICE, service=service, address=address, longest_s=longest_s)
     else:
         say(f"Waiting for {service} on {address}, {longest_s:g} s at most")

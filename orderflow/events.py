@@ -1,0 +1,4 @@
+"""Every event name that the command line logs."""
+
+WAITING_FOR_SERVICE = "waiting_for_service"
+"""A service does not answer yet: which, where, and how long it is waited for at most."""
