@@ -26,7 +26,7 @@ FIX = "install orderflow[otel], or unset it"
 
 
 class TracingRefused(Exception):
-    """Spans are wanted and cannot be had. The message names the variable and what mends it, and quotes no value."""
+    """Spans are wanted and cannot be had. The message says why and what mends it; it quotes no address, no header."""
 
 
 def wanted_by(environment: Mapping[str, str]) -> str | None:
