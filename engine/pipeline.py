@@ -50,14 +50,18 @@ def run(pipeline: Pipeline[Any], module: str, arguments: Sequence[str]) -> int:
     Both run in the foreground until SIGTERM or Ctrl-C, drain, and return 0; 1 after a failure, 2 for wrong
     arguments, 3 when a restart will not help.
     """
+    try:
+        return _run(pipeline, module, list(arguments))
+    except TracingRefused as error:
+        print(f"{module}: {error}", file=sys.stderr)
+        return CANNOT_START
+
+
+def _run(pipeline: Pipeline[Any], module: str, arguments: list[str]) -> int:
     names = [f"worker-{index}" for index in range(pipeline.workers)]
-    match list(arguments):
+    match arguments:
         case []:
-            try:
-                check_tracing()
-            except TracingRefused as error:
-                print(f"{module}: {error}", file=sys.stderr)
-                return CANNOT_START
+            check_tracing()
             configure_logging(component="supervisor")
             specs = [ChildSpec(name, (sys.executable, "-m", module, name)) for name in names]
             return asyncio.run(supervise(specs, pipeline.postgres_options, group=pipeline.group, topic=pipeline.topic))

@@ -131,6 +131,20 @@ async def test_views_are_stored_once_however_workers_are_killed(
     assert await pipeline.stop() == 0
 
 
+@pytest.mark.parametrize(
+    "refused", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {"OTEL_BSP_MAX_QUEUE_SIZE": "0"}], ids=["by us", "by the SDK"]
+)
+async def test_spans_that_cannot_be_had_end_the_start(
+    orderflow: Programs, settings: Settings, refused: dict[str, str]
+) -> None:
+    """Exit code 3 and one line that says why; no worker is started again and again."""
+    pipeline = await start(orderflow, settings, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **refused)
+    line = await pipeline.wait_for_line("examples.page_views: ")
+    assert "OTEL_" in line
+    assert await pipeline.ended() == 3
+    assert pipeline.seen("worker_restarting") == []
+
+
 async def test_a_view_that_is_sent_several_times_is_stored_once(
     pipeline: Running, settings: Settings, database: asyncpg.Connection
 ) -> None:
