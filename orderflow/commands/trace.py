@@ -17,6 +17,8 @@ from orderflow.settings import load_settings
 from orderflow.terminal import printable
 
 _WIDTH = 11
+_DAY_MS = 86_400_000
+_LONG_MS = 100_000
 _CAME_AS = {
     REPLAY: "a dead letter, replayed",
     REPEAT: "it repeats what was stored; the message before it is not known",
@@ -93,11 +95,22 @@ def _timeline(story: Story) -> Iterator[str]:
     assert story.updated_at is not None
     for step in story.steps:
         missing = "not yet" if step.step == "cached" and story.batch is not None else "unknown"
-        took = "" if step.after_ms is None else f"{step.after_ms:+14,.3f} ms"
+        took = "" if step.after_ms is None else f"  {_took(step.after_ms)}"
         yield _line(f"  {step.step}", f"{missing if step.at is None else _time(step.at)}{took}")
+    if any(step.after_ms is not None and step.after_ms < 0 for step in story.steps):
+        yield _line("clocks", "a step comes before the one that it follows: the clocks of the machines differ")
     yield _line("stored", _time(story.created_at))
     if story.updated_at > story.created_at:
         yield _line("changed", f"{_time(story.updated_at)}; the steps are those of this change")
+
+
+def _took(milliseconds: float) -> str:
+    """Return a difference in the unit that keeps it short enough for its column."""
+    if abs(milliseconds) >= _DAY_MS:
+        return f"{milliseconds / _DAY_MS:+12,.1f} days"
+    if abs(milliseconds) >= _LONG_MS:
+        return f"{milliseconds / 1000:+12,.3f} s"
+    return f"{milliseconds:+12,.3f} ms"
 
 
 def _message(source: Source) -> str:

@@ -98,6 +98,22 @@ def test_a_whole_story_is_a_timeline() -> None:
     ]
 
 
+def test_differences_of_any_size_stay_in_their_column() -> None:
+    """A message dated 1970, or 9999, was consumed years later, or before; what clocks make of it is said."""
+    differences = (None, 1_795_877_409_095.833, -253_370_764_800_000.0, -1.801, 86_399_000.0)
+    steps = [replace(step(name, 0), after_ms=each) for name, each in zip(STEPS, differences, strict=True)]
+    lines = list(describe(story(steps=steps)))
+    assert [line.partition("UTC")[2] for line in lines[1:6]] == [
+        "",
+        "     +20,785.6 days",
+        "  -2,932,532.0 days",
+        "        -1.801 ms",
+        "   +86,399.000 s",
+    ]
+    assert lines[6] == "clocks       a step comes before the one that it follows: the clocks of the machines differ"
+    assert not [line for line in describe(story()) if line.startswith("clocks")]
+
+
 def test_a_change_is_told_from_the_first_version() -> None:
     [changed] = [line for line in describe(story(updated_at=BEGAN + timedelta(days=1))) if line.startswith("changed")]
     assert changed == "changed      2026-03-05 05:06:07.100 UTC; the steps are those of this change"
