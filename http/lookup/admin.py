@@ -8,6 +8,7 @@ from aiohttp import web
 from lookup.refusal import Refused
 
 _SCHEME = "bearer"
+_ALLOWED = "the header Authorization: Bearer, with the token that ADMIN_TOKEN sets"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="orderflow"'}
 
 
@@ -25,10 +26,10 @@ class Admin:
     def check(self, request: web.BaseRequest) -> None:
         """Return if the request may do more than read. Raises `Refused`: 403 when nobody may, else 401."""
         if self._digest is None:
-            raise Refused("read_only", 403)
+            raise Refused("read_only", 403, allowed="only to read, until ADMIN_TOKEN is set")
         scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != _SCHEME or not compare_digest(_digest(presented.strip()), self._digest):
-            raise Refused("unauthorized", 401, headers=_CHALLENGE)
+            raise Refused("unauthorized", 401, headers=_CHALLENGE, allowed=_ALLOWED)
 
 
 def _digest(token: str) -> bytes:

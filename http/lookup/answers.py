@@ -26,9 +26,12 @@ def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | No
     )
 
 
-def error_answer(code: str, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return `{"error": code}`. The code is a word of the contract, never the text of an exception."""
-    return json_answer({"error": code}, status, headers)
+def error_answer(
+    code: str, status: int, headers: Mapping[str, str] | None = None, *, allowed: str | None = None
+) -> web.Response:
+    """Return `{"error": code}`, and what is allowed. The code is a word of the contract, never an exception's text."""
+    told = {} if allowed is None else {"allowed": allowed}
+    return json_answer({"error": code, **told}, status, headers)
 
 
 def add_security_headers(answer: web.StreamResponse) -> None:

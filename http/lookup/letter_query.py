@@ -22,6 +22,7 @@ from lookup.query_parameters import (
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
+REASON_RULE = f"one of {', '.join(REASONS)}"
 _UNRESOLVED, _ALL = "unresolved", "all"
 _CURSOR = re.compile(r"(-?\d{1,18})\.(\d{1,10})\.(\d{1,19})", re.ASCII)
 
@@ -91,7 +92,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 _FILTERS: Parameters = {
-    "reason": (lambda text: text if text in REASONS else None, f"one of {', '.join(REASONS)}"),
+    "reason": (lambda text: text if text in REASONS else None, REASON_RULE),
     "order_uid": (parse_key, KEY_RULE),
     "since": (_moment, MOMENT_RULE),
     "until": (_moment, MOMENT_RULE),

@@ -3,23 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from engine.dead_letter_list import describe_letter, parse_place, summarise
 from engine.records import Place
 from engine.verdict import Rejected
 from handlers.decode import decode_order
 from handlers.model import SUBJECT_NAME
+from handlers.moments import MOMENT_RULE
 from lookup import events
 from lookup.admin import Admin
 from lookup.answers import json_answer
 from lookup.bodies import read_body
 from lookup.dead_letters import COUNTED_MOST, DeadLetters
 from lookup.letter_query import (
+    REASON_RULE,
     parse_letter_filters,
     parse_letter_search,
     read_letter_filters,
@@ -29,12 +31,15 @@ from lookup.letter_sender import RETRY_LATER, LetterSender
 from lookup.masking import Shapeless, shape_of
 from lookup.options import Connections, LookupOptions
 from lookup.pools import open_pool
-from lookup.query_parameters import Parameters, WrongParameter, parse_parameters
+from lookup.query_parameters import KEY_RULE, Parameters, WrongParameter, parse_parameters
 from lookup.refusal import Refused
 
 LETTERS = web.AppKey("letters", DeadLetters)
 ADMIN = web.AppKey("admin", Admin)
 OPTIONS = web.AppKey("letter_options", LookupOptions)
+_EXPECTED_RULE = "the `total` that a dry run has told, a whole number"
+_DRY_RUN_RULE = "true or false"
+_PAYLOAD_RULE = "the whole message, as text"
 _REVEAL: Parameters = {"reveal": (lambda text: text == "1" or None, "1")}
 
 log = structlog.get_logger()
@@ -43,23 +48,23 @@ log = structlog.get_logger()
 class ReplayOrder(Struct, forbid_unknown_fields=True):
     """The body of a replay of many: filters as in the list, and how many letters the caller expects it to be."""
 
-    reason: str | None = None
-    order_uid: str | None = None
-    since: str | None = None
-    until: str | None = None
-    expected: int | None = None
-    dry_run: bool = False
+    reason: Annotated[str | None, Meta(description=REASON_RULE)] = None
+    order_uid: Annotated[str | None, Meta(description=KEY_RULE)] = None
+    since: Annotated[str | None, Meta(description=MOMENT_RULE)] = None
+    until: Annotated[str | None, Meta(description=MOMENT_RULE)] = None
+    expected: Annotated[int | None, Meta(description=_EXPECTED_RULE)] = None
+    dry_run: Annotated[bool, Meta(description=_DRY_RUN_RULE)] = False
 
 
 class ReplayOne(Struct, forbid_unknown_fields=True):
-    """The body of a replay of one letter: an empty object."""
+    """The body of a replay of one letter: an empty object, or none."""
 
 
 class Mended(Struct, forbid_unknown_fields=True):
     """The body that mends a letter: the whole new message as text. With `dry_run` it is only checked."""
 
-    payload: str
-    dry_run: bool = False
+    payload: Annotated[str, Meta(description=_PAYLOAD_RULE)]
+    dry_run: Annotated[bool, Meta(description=_DRY_RUN_RULE)] = False
 
 
 async def get_list(request: web.Request) -> web.Response:
@@ -121,7 +126,7 @@ async def post_replay(request: web.Request) -> web.Response:
     if order.dry_run:
         return json_answer(letters.describe_plan(await letters.plan(selection)))
     if order.expected is None:
-        raise WrongParameter("expected", "the `total` that a dry run has told")
+        raise WrongParameter("expected", _EXPECTED_RULE)
     outcome = await letters.replay(selection, order.expected)
     told = {
         "replayed": outcome.replayed,
@@ -148,7 +153,7 @@ async def post_mended(request: web.Request) -> web.Response:
     mended = await _body(request, Mended)
     payload = mended.payload.encode()
     if not payload:
-        raise WrongParameter("payload", "the whole message")
+        raise WrongParameter("payload", _PAYLOAD_RULE)
     letters, place = request.app[LETTERS], _place(request)
     if mended.dry_run:
         return json_answer(await _check(letters, place, payload))

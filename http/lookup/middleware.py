@@ -36,7 +36,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 41
 def answer_http_exception(error: web.HTTPException) -> web.Response:
     """Return aiohttp's own refusal (no such route, wrong method) as JSON."""
     kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-    return error_answer(_CODES.get(error.status, "bad_request"), error.status, kept)
+    return error_answer(_CODES.get(error.status, "bad_request"), error.status, kept, allowed=kept.get("Allow"))
 
 
 @web.middleware

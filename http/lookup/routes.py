@@ -12,6 +12,7 @@ from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_story import OrderStories
 from lookup.order_uid import parse_order_uid
+from lookup.query_parameters import KEY_RULE
 from lookup.search_query import parse_search
 
 LOOKUP = web.AppKey("lookup", OrderLookup)
@@ -25,7 +26,7 @@ async def get_order(request: web.Request) -> web.Response:
     began = time.perf_counter()
     order_uid = parse_order_uid(request.rel_url.raw_path)
     if order_uid is None:
-        return error_answer("invalid_order_uid", 400)
+        return error_answer("invalid_order_uid", 400, allowed=KEY_RULE)
     found = await request.app[LOOKUP].find(order_uid)
     headers = {"Server-Timing": f"total;dur={(time.perf_counter() - began) * 1000:.3f}"}
     if found.body is None:
@@ -41,7 +42,7 @@ async def get_story(request: web.Request) -> web.Response:
     """Answer `GET /order/{order_uid}/story`: the order's way, 404, or 400. Raises `StoresUnavailable`."""
     order_uid = parse_order_uid(request.rel_url.raw_path.rpartition("/")[0])
     if order_uid is None:
-        return error_answer("invalid_order_uid", 400)
+        return error_answer("invalid_order_uid", 400, allowed=KEY_RULE)
     story = await request.app[STORIES].find(order_uid)
     if story is None:
         return error_answer("order_not_found", 404)

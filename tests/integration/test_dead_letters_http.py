@@ -27,6 +27,11 @@ from tests.support.topic_admin import configure_topic
 
 TOKEN = "the admin's token"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
+READ_ONLY = {"error": "read_only", "allowed": "only to read, until ADMIN_TOKEN is set"}
+UNAUTHORIZED = {
+    "error": "unauthorized",
+    "allowed": "the header Authorization: Bearer, with the token that ADMIN_TOKEN sets",
+}
 CANARY = "canary-somebody@example.com"
 
 
@@ -162,7 +167,7 @@ async def test_a_letter_is_shown_masked_and_as_it_is_to_whoever_has_the_token(
     assert (masked["batch_id"], masked["state"], masked["replay_count"]) == (str(UUID(int=7)), "waiting", 0)
     assert await get(server, "2/57", headers=ADMIN) == (200, masked)
 
-    assert await get(server, "2/57", reveal=1) == (401, {"error": "unauthorized"})
+    assert await get(server, "2/57", reveal=1) == (401, UNAUTHORIZED)
     with capture_logs() as lines:
         status, whole = await get(server, "2/57", headers=ADMIN, reveal=1)
     assert (whole["payload"], whole["key"]) == (payload, CANARY)
@@ -210,14 +215,14 @@ async def test_without_a_token_of_the_server_nothing_can_be_written(
     async with lookup_server(settings) as server:
         assert await get(server, "access") == (200, {"read_only": True, "authorized": False})
         assert (await get(server, "0/0"))[0] == 200
-        assert await get(server, "0/0", reveal=1, headers=ADMIN) == (403, {"error": "read_only"})
+        assert await get(server, "0/0", reveal=1, headers=ADMIN) == (403, READ_ONLY)
         for path, body in (
             ("replay", {"expected": 1}),
             ("0/0/replay", {}),
             ("0/0/send", {"payload": "{}"}),
         ):
             for headers in (ADMIN, {"Authorization": "Bearer "}, {}):
-                assert await post(server, path, body, headers) == (403, {"error": "read_only"})
+                assert await post(server, path, body, headers) == (403, READ_ONLY)
     assert (await letters(database))[0]["replay_count"] == 0
 
 
@@ -227,9 +232,9 @@ async def test_a_wrong_token_is_refused(server: LookupServer, settings: Settings
     with capture_logs() as lines:
         for headers in ({}, {"Authorization": "Bearer wrong-secret"}, {"Authorization": f"Basic {TOKEN}"}):
             async with server.client.post("/dead-letters/replay", json={"expected": 1}, headers=headers) as answer:
-                assert (answer.status, await answer.json()) == (401, {"error": "unauthorized"})
+                assert (answer.status, await answer.json()) == (401, UNAUTHORIZED)
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-        assert await get(server, "access", headers={"Authorization": "Bearer x"}) == (401, {"error": "unauthorized"})
+        assert await get(server, "access", headers={"Authorization": "Bearer x"}) == (401, UNAUTHORIZED)
     assert "wrong-secret" not in str(lines)
     assert TOKEN not in str(lines)
     assert await get(server, "access") == (200, {"read_only": False, "authorized": False})
@@ -244,8 +249,8 @@ async def test_bodies_are_json_within_bounds(
     small, large = b'{"expected": 0' + b" " * 1100 + b"}", b'{"payload": "' + b"x" * (2 << 20) + b" " * 2000 + b' x"'
     for path, body, kind, refused in (
         ("replay", b"{}", "text/plain", (415, "unsupported_media_type")),
-        ("replay", b"{", "application/json", (400, "invalid_json")),
-        ("0/0/send", b'{"payload": "\xff"}', "application/json", (400, "invalid_json")),
+        ("replay", b"{", "application/json", (400, "invalid_body")),
+        ("0/0/send", b'{"payload": "\xff"}', "application/json", (400, "invalid_body")),
         ("replay", b"[]", "application/json", (400, "invalid_body")),
         ("replay", b"{}", "application/json", (400, "invalid_parameter")),
         ("replay", b'{"somebody@example.com": 1}', "application/json", (400, "invalid_body")),
@@ -254,12 +259,13 @@ async def test_bodies_are_json_within_bounds(
         ("0/0/replay", small, "application/json", (413, "body_too_large")),
         ("0/0/send", large, "application/json", (413, "body_too_large")),
         ("0/0/send", b'{"payload": ""}', "application/json", (400, "invalid_parameter")),
-        ("0/0/send", b'{"payload": "\\ud800 "}', "application/json", (400, "invalid_json")),
+        ("0/0/send", b'{"payload": "\\ud800 "}', "application/json", (400, "invalid_body")),
     ):
         headers = {**ADMIN, "Content-Type": kind}
         async with server.client.post(f"/dead-letters/{path}", data=body, headers=headers) as answer:
             told = await answer.json()
             assert (answer.status, told["error"]) == refused, (path, body[:30])
+            assert told["allowed"]
             assert "somebody" not in str(told)
 
     async def endless() -> AsyncIterator[bytes]:
@@ -269,6 +275,46 @@ async def test_bodies_are_json_within_bounds(
     headers = {**ADMIN, "Content-Type": "application/json"}
     async with server.client.post("/dead-letters/0/0/send", data=endless(), headers=headers) as answer:
         assert answer.status == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "parameter", "allowed"),
+    [
+        ("replay", {"reason": []}, "reason", "one of empty_message, "),
+        ("replay", {"since": 1}, "since", "an RFC 3339 time "),
+        ("replay", {"expected": "3"}, "expected", "the `total` that a dry run has told, a whole number"),
+        ("replay", None, "expected", "the `total` that a dry run has told, a whole number"),
+        ("0/0/send", {"dry_run": 1, "payload": "{}"}, "dry_run", "true or false"),
+        ("0/0/send", None, "payload", "the whole message, as text"),
+        ("replay", [], None, "a JSON object with no other fields than reason, order_uid, since, until, expected, "),
+        ("0/0/replay", {"x": 1}, None, "no body, or an empty JSON object"),
+    ],
+)
+async def test_a_wrong_body_is_told_what_is_allowed(
+    server: LookupServer, path: str, body: Any, parameter: str | None, allowed: str
+) -> None:
+    """By the name of the field, where it is one, and in words of this project."""
+    sent = {} if body is None else {"json": body}
+    async with server.client.post(f"/dead-letters/{path}", headers=ADMIN, **sent) as answer:
+        told = await answer.json()
+    assert (answer.status, told.get("parameter")) == (400, parameter)
+    assert told["error"] == ("invalid_body" if parameter is None else "invalid_parameter")
+    assert told["allowed"].startswith(allowed)
+
+
+async def test_a_replay_of_one_needs_no_body(
+    server: LookupServer, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Of whatever type none is; but it does need the token, which no form of another site can send."""
+    for offset in range(2):
+        await store_letter(database, settings, partition=1, kafka_offset=offset)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for sent_at, headers in enumerate(({}, form)):
+        url = f"/dead-letters/1/{sent_at}/replay"
+        async with server.client.post(url, headers=headers) as answer:
+            assert (answer.status, await answer.json()) == (401, UNAUTHORIZED)
+        async with server.client.post(url, headers={**ADMIN, **headers}) as answer:
+            assert (answer.status, await answer.json()) == (200, {"partition": 1, "offset": sent_at})
 
 
 async def test_a_replay_of_many_sends_what_was_expected(

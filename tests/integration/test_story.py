@@ -292,7 +292,8 @@ async def test_what_no_order_can_have_as_its_uid_is_refused(server: LookupServer
     """As for the order itself."""
     for path in (f"/order/{encoded}/story", f"/order/{encoded}"):
         async with server.client.get(URL(path, encoded=True)) as answer:
-            assert (answer.status, await answer.json()) == (400, {"error": "invalid_order_uid"})
+            told = {"error": "invalid_order_uid", "allowed": "1 to 512 bytes of UTF-8 without NUL, compared exactly"}
+            assert (answer.status, await answer.json()) == (400, told)
 
 
 @pytest.mark.parametrize("order_uid", ["a/b", "a/story", "story", "100%", "%2F", "{x}", "?q=1#f", "заказ-1", "ж" * 256])
