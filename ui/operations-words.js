@@ -20,7 +20,7 @@ const english = {
   broker: { one: "broker", other: "brokers" },
   noLetterWaits: "none waits for its topic",
   letterWaits: { one: "waits for its topic", other: "wait for their topic" },
-  errors: {},
+  errors: { "not known": "PostgreSQL, which would tell, does not answer" },
   alarmsTitle: "Needs attention",
   dead: (worker) => `${worker} is dead`,
   outage: (worker, service) => `${worker}: ${service} does not answer`,
@@ -88,6 +88,7 @@ const russian = {
   noLetterWaits: "ожидающих нет",
   letterWaits: { one: "ждёт отправки", few: "ждут отправки", many: "ждут отправки", other: "ждут отправки" },
   errors: {
+    "not known": "сообщает PostgreSQL, а он не отвечает",
     "not reachable": "недоступен",
     "no answer within": "не отвечает вовремя",
     "no broker answers": "ни один брокер не отвечает",

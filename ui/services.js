@@ -30,6 +30,8 @@ export function serviceList(services, known) {
 
 function present(name, part) {
   if (part.status === "ok") return ["service", "check", words.well, detail(name, part)];
+  // PostgreSQL tells of it, and does not answer.
+  if (part.error?.startsWith("not known")) return ["service unknown", "unknown", words.unknown, trouble(part.error)];
   return ["service unwell", "warning", words.unwell, detail(name, part)];
 }
 

@@ -12,7 +12,7 @@ from lookup.broadcast import Broadcast
 from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
 from lookup.description import add_description
 from lookup.guarded_cache import GuardedCache
-from lookup.health import Check, Health
+from lookup.health import POSTGRESQL, Check, Health
 from lookup.letter_routes import add_dead_letters
 from lookup.metrics import Metrics
 from lookup.middleware import METRICS, add_headers, answer_errors
@@ -96,13 +96,13 @@ class _Stores:
         consumer = (connections.kafka_topic, connections.kafka_group)
         broker = BrokerCheck(connections.kafka, connections.kafka_topic, deadline_s)
         checks: dict[str, Check] = {
-            "postgresql": StoreCheck(pool, deadline_s),
+            POSTGRESQL: StoreCheck(pool, deadline_s),
             "redis": CacheCheck(self._redis),
             "kafka": broker,
             "engine": EngineCheck(pool, deadline_s, *consumer),
             "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
         }
-        return broker, Health(checks, deadline_s=deadline_s)
+        return broker, Health(checks, deadline_s=deadline_s, told_by_postgresql=("engine", "dead_letters"))
 
     async def _open_operations(self) -> None:
         """Make what watchers are told: with a connection and checks of its own, so that they delay nobody else."""

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import attrs
 
+POSTGRESQL = "postgresql"
+NOT_KNOWN: Mapping[str, Any] = {"error": "not known: PostgreSQL, which would tell, does not answer"}
 Check = Callable[[], Awaitable[Mapping[str, Any]]]
 """Raises when its part is not well; what it returns is shown to the caller and must hold no secret."""
 
@@ -29,11 +31,17 @@ class Part:
 
 
 class Health:
-    """Runs the checks. Callers that ask at the same time share one run."""
+    """Runs the checks. Callers that ask at the same time share one run.
 
-    def __init__(self, checks: Mapping[str, Check], *, deadline_s: float) -> None:
+    PostgreSQL tells of the parts that `told_by_postgresql` names: while it is not well, nothing is known of them.
+    """
+
+    def __init__(
+        self, checks: Mapping[str, Check], *, deadline_s: float, told_by_postgresql: Collection[str] = ()
+    ) -> None:
         self._checks = checks
         self._deadline_s = deadline_s
+        self._told_by_postgresql = told_by_postgresql
         self._running: dict[frozenset[str], asyncio.Task[list[Part]]] = {}
 
     async def examine(self, *names: str) -> list[Part]:
@@ -47,7 +55,13 @@ class Health:
         return await asyncio.shield(running)
 
     async def _run(self, names: frozenset[str]) -> list[Part]:
-        return await asyncio.gather(*(self._run_one(name) for name in self._checks if name in names))
+        parts = await asyncio.gather(*(self._run_one(name) for name in self._checks if name in names))
+        if all(part.well for part in parts if part.name == POSTGRESQL):
+            return parts
+        return [attrs.evolve(part, details=NOT_KNOWN) if self._is_not_known(part) else part for part in parts]
+
+    def _is_not_known(self, part: Part) -> bool:
+        return part.name in self._told_by_postgresql and not part.well
 
     async def _run_one(self, name: str) -> Part:
         began = time.perf_counter()

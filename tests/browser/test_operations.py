@@ -140,7 +140,12 @@ async def test_without_postgresql_the_page_says_what_is_missing(page: Page, serv
     await expect(page.get_by_role("table", name="Lag by partition")).to_be_visible()
     await server.postgres.shut()
     await expect(page.get_by_role("heading", name="PostgreSQL does not answer")).to_be_visible()
-    await expect(page.get_by_role("list", name="Services")).to_contain_text("not reachable")
+    services = page.get_by_role("list", name="Services")
+    await expect(services).to_contain_text("not reachable")
+    for name in ("Engine", "Dead letters"):
+        part = services.get_by_role("listitem").filter(has_text=name)
+        await expect(part).to_contain_text("Not known")
+        await expect(part).to_contain_text("PostgreSQL, which would tell, does not answer")
     await expect(live(page)).to_contain_text("Live")
     await server.postgres.open()
     await expect(page.get_by_role("table", name="Lag by partition")).to_be_visible()

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from lookup.health import Health, Unwell, render_health
+from lookup.health import Check, Health, Unwell, render_health
 from lookup.order_uid import parse_order_uid
 from lookup.static import PageMissing, read_page
 
@@ -86,6 +86,26 @@ async def test_a_caller_who_leaves_does_not_end_the_run_of_the_others() -> None:
     await asyncio.sleep(0)
     release.set()
     assert (await second)[0].well
+
+
+async def test_what_postgresql_tells_of_is_not_known_without_it() -> None:
+    """It is not said to be out of reach itself; with PostgreSQL, its own trouble is told."""
+
+    async def raising(error: Exception) -> dict[str, int]:
+        raise error
+
+    async def well() -> dict[str, int]:
+        return {}
+
+    def told_with(postgresql: Check) -> Health:
+        checks = {"postgresql": postgresql, "engine": lambda: raising(OSError()), "redis": lambda: raising(OSError())}
+        return Health(checks, deadline_s=1, told_by_postgresql=("engine",))
+
+    for postgresql, engine in ((lambda: raising(OSError()), "not known: PostgreSQL, "), (well, "not reachable")):
+        rendered = render_health(await told_with(postgresql).examine())
+        assert rendered["checks"]["engine"]["status"] == "unavailable"
+        assert rendered["checks"]["engine"]["error"].startswith(engine)
+        assert rendered["checks"]["redis"]["error"] == "not reachable"
 
 
 async def test_what_is_wrong_is_said_without_what_drivers_say() -> None:
