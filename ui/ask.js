@@ -24,3 +24,16 @@ export async function ask(path, signal, { headers = {}, deadlineMs = DEADLINE_MS
     return null;
   }
 }
+
+/**
+ * Returns what a text of JSON says, or null when it is none: something between the page and the server has answered.
+ * @param {string} text
+ * @param {(this: any, key: string, value: any) => any} [reviver]
+ */
+export function parseAnswer(text, reviver) {
+  try {
+    return JSON.parse(text, reviver);
+  } catch {
+    return null;
+  }
+}

@@ -2,6 +2,7 @@
 
 import { lookUp } from "./lookup.js";
 import { fetchPage } from "./pages.js";
+import { fetchStory } from "./story-requests.js";
 
 /**
  * @typedef {object} Matches
@@ -10,20 +11,36 @@ import { fetchPage } from "./pages.js";
  */
 
 /**
- * Returns the order with this uid; when there is none, the orders that match.
+ * @typedef {object} Rejected
+ * @property {"rejected"} kind
+ * @property {object} story What is known of an order that is not stored: its dead letters.
+ */
+
+/**
+ * Returns the order with this uid; when there is none, the orders that match; and when there are none, its dead letters.
  * @param {string} text
  * @param {AbortSignal} signal
- * @returns {Promise<import("./lookup.js").Answer|Matches>}
+ * @returns {Promise<import("./lookup.js").Answer|Matches|Rejected>}
  */
 export async function findOrder(text, signal) {
   const answer = await lookUp(text, signal);
-  return answer.kind === "not-found" ? findMatches(text, signal) : answer;
+  if (answer.kind !== "not-found") return answer;
+  const found = await findMatches(text, signal);
+  return found.kind === "not-found" ? findLetters(text, signal) : found;
 }
 
-/** Returns the orders that match; when there are none, the order with this uid. */
+/** Returns the orders that match; when there are none, the order with this uid, or its dead letters. */
 export async function findOrders(text, signal) {
   const found = await findMatches(text, signal);
-  return found.kind === "not-found" ? lookUp(text, signal) : found;
+  if (found.kind !== "not-found") return found;
+  const answer = await lookUp(text, signal);
+  return answer.kind === "not-found" ? findLetters(text, signal) : answer;
+}
+
+async function findLetters(uid, signal) {
+  const told = await fetchStory(uid, signal);
+  if (told.kind === "told") return { kind: "rejected", story: told.story };
+  return { kind: told.kind === "untold" ? "not-found" : told.kind };
 }
 
 async function findMatches(text, signal) {

@@ -1,7 +1,7 @@
 // Asks the server about dead letters, and to send them again.
 
 import { authorization } from "./admin-token.js";
-import { ask } from "./ask.js";
+import { ask, parseAnswer } from "./ask.js";
 
 const SENDING_DEADLINE_MS = 60_000;
 
@@ -78,8 +78,8 @@ function post(where, body, signal) {
 async function request(where, signal, more) {
   const answer = await ask(`/dead-letters/${where}`, signal, more);
   if (answer === null) return { kind: "network" };
-  const told = JSON.parse(answer.text);
-  return { kind: kindOf(answer.response.status), told };
+  const told = parseAnswer(answer.text);
+  return told === null ? { kind: "unavailable" } : { kind: kindOf(answer.response.status), told };
 }
 
 function kindOf(status) {

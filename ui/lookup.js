@@ -1,10 +1,10 @@
 // Asks the server for an order.
 
-import { ask } from "./ask.js";
+import { ask, parseAnswer } from "./ask.js";
 
 /**
  * @typedef {object} Answer
- * @property {"found"|"not-found"|"invalid"|"unavailable"|"network"} kind
+ * @property {"found"|"not-found"|"invalid"|"unaskable"|"unavailable"|"network"} kind
  * @property {object} [order] The order, when it was found. Integers beyond 2^53 are strings of digits.
  * @property {string} [text] The answer's bytes as text, unchanged.
  * @property {"hit"|"miss"} [cache]
@@ -19,19 +19,27 @@ import { ask } from "./ask.js";
  * @returns {Promise<Answer>}
  */
 export async function lookUp(uid, signal) {
+  if (!canBeAsked(uid)) return { kind: "unaskable" };
   const began = performance.now();
   const answer = await ask(`/order/${encodeURIComponent(uid)}`, signal);
   if (answer === null) return { kind: "network" };
   return understand(answer.response, answer.text, performance.now() - began);
 }
 
+/** Whether a path can hold the uid: a browser takes these for steps between folders, however they are encoded. */
+function canBeAsked(uid) {
+  return uid !== "." && uid !== "..";
+}
+
 function understand(response, text, roundTripMs) {
   if (response.status === 404) return { kind: "not-found" };
   if (response.status === 400) return { kind: "invalid" };
   if (!response.ok) return { kind: "unavailable" };
+  const order = parseAnswer(text, exactInteger);
+  if (order === null) return { kind: "unavailable" };
   return {
     kind: "found",
-    order: JSON.parse(text, exactInteger),
+    order,
     text,
     cache: response.headers.get("X-Cache") === "hit" ? "hit" : "miss",
     roundTripMs,

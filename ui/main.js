@@ -10,7 +10,7 @@ import { translatePage } from "./language.js";
 import { listSkeleton, orderList } from "./list.js";
 import { orderCard } from "./order.js";
 import { fetchPage } from "./pages.js";
-import { emptyState, failure, invalid, notFound, skeleton } from "./states.js";
+import { emptyState, failure, invalid, notFound, rejected, skeleton, unaskable } from "./states.js";
 import { words } from "./words.js";
 
 const SKELETON_AFTER_MS = 120;
@@ -55,7 +55,11 @@ async function showWhenFound(work, outline, render) {
     render(found);
     setBusy(false);
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (signal.aborted) return;
+    clearTimeout(slow);
+    showFailure("unavailable");
+    setBusy(false);
+    throw error;
   } finally {
     clearTimeout(slow);
   }
@@ -73,6 +77,12 @@ function render(text, found) {
       break;
     case "not-found":
       show(notFound(text), words.notFoundTitle);
+      break;
+    case "rejected":
+      show(rejected(text, found.story), words.rejectedTitle);
+      break;
+    case "unaskable":
+      show(unaskable(text), words.unaskableTitle);
       break;
     case "invalid":
       show(invalid(text), words.invalidTitle);
@@ -98,7 +108,7 @@ function matches(text, lists) {
 
 function renderRecent(page) {
   if (page.kind === "page" && page.orders.length === 0) show(emptyState(), words.emptyTitle);
-  else if (page.kind === "page") show(orderList([words.recent], page, more({})), "");
+  else if (page.kind === "page") show(orderList([words.recent, element("span", { class: "hint" }, words.recentBy)], page, more({})), "");
   else showFailure(page.kind === "network" ? "network" : "listUnavailable");
 }
 

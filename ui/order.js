@@ -77,7 +77,7 @@ function delivery(delivery) {
     [words.recipient, element("strong", {}, delivery.name)],
     [words.address, place],
     [words.phone, delivery.phone],
-    [words.email, delivery.email],
+    [words.email, breakable(delivery.email)],
   ]);
 }
 
@@ -128,6 +128,11 @@ function panel(drawing, title, facts) {
 
 function sum(name, value, kind = "part") {
   return [element("dt", { class: kind }, name), element("dd", { class: kind }, value)];
+}
+
+/** An e-mail address that is broken, where it is too long for a line, behind its @ and its full stops at first. */
+function breakable(address) {
+  return address === "" ? "" : element("span", {}, ...address.split(/(?<=[@.])/).flatMap((part) => [part, element("wbr")]));
 }
 
 function code(text) {

@@ -1,6 +1,6 @@
 // Asks the server for lists of orders, newest first and page by page.
 
-import { ask } from "./ask.js";
+import { ask, parseAnswer } from "./ask.js";
 
 /**
  * @typedef {object} Page
@@ -22,5 +22,6 @@ export async function fetchPage(search, before, signal) {
   if (answer === null) return { kind: "network" };
   if (answer.response.status === 400) return { kind: "invalid" };
   if (!answer.response.ok) return { kind: "unavailable" };
-  return { kind: "page", ...JSON.parse(answer.text) };
+  const page = parseAnswer(answer.text);
+  return page === null ? { kind: "unavailable" } : { kind: "page", ...page };
 }

@@ -1,6 +1,7 @@
 // What the page shows when there is no order to show: before, while, and when it went wrong.
 
 import { element, icon } from "./elements.js";
+import { letters } from "./story.js";
 import { words } from "./words.js";
 
 /** There are no orders: how a person makes some. */
@@ -37,6 +38,20 @@ export function skeleton() {
 /** No order has this uid, nor this track number or customer. */
 export function notFound(uid) {
   return problem("missing", words.notFoundTitle, words.notFoundText, uid);
+}
+
+/** No order is stored under this uid: its messages were rejected. */
+export function rejected(uid, story) {
+  const state = problem("warning", words.rejectedTitle, words.rejectedText, uid);
+  state.append(letters(story));
+  return state;
+}
+
+/** The server can be asked for this uid, but not by a browser. */
+export function unaskable(uid) {
+  const state = problem("warning", words.unaskableTitle, words.unaskableText, uid);
+  state.append(element("code", { class: "state-uid" }, `orderflow trace ${uid}`));
+  return state;
 }
 
 /** No order can have this uid. */

@@ -1,11 +1,12 @@
 // The story of an order: when it was published, consumed, validated, committed and cached, by whom, and what went wrong.
 
 import { announce } from "./announcing.js";
-import { ask } from "./ask.js";
 import { copyButton } from "./copying.js";
 import { element, icon } from "./elements.js";
 import { count, instant } from "./format.js";
+import { letterAddress } from "./letter-address.js";
 import { day, duration, timeOfDay } from "./moments.js";
+import { fetchStory } from "./story-requests.js";
 import { words } from "./story-words.js";
 
 /** Returns the section of an order's story, which is on its way. */
@@ -17,7 +18,7 @@ export function storySection(uid) {
   const load = async () => {
     body.replaceChildren(outline());
     total.textContent = "";
-    const found = await fetchStory(uid);
+    const found = await fetchStory(uid, new AbortController().signal);
     if (found.kind === "told") {
       total.replaceChildren(...totalOf(found.story));
       body.replaceChildren(...tell(found.story, again));
@@ -32,14 +33,6 @@ export function storySection(uid) {
   };
   load();
   return section;
-}
-
-async function fetchStory(uid) {
-  const answer = await ask(`/order/${encodeURIComponent(uid)}/story`, new AbortController().signal);
-  if (answer === null) return { kind: "network" };
-  if (answer.response.status === 404) return { kind: "untold" };
-  if (!answer.response.ok) return { kind: "unavailable" };
-  return { kind: "told", story: JSON.parse(answer.text) };
 }
 
 function outline() {
@@ -184,7 +177,8 @@ function notes({ batch_id: batchId, batch, source, steps, created_at: created, u
   return found;
 }
 
-function letters({ dead_letters: found, more_dead_letters: more }) {
+/** Returns the dead letters of a story, with links to them. */
+export function letters({ dead_letters: found, more_dead_letters: more }) {
   return element(
     "div",
     { class: "story-letters" },
@@ -198,12 +192,16 @@ function letter(of) {
   return element(
     "li",
     {},
-    element("code", {}, place(of)),
+    letterLink(of),
     element("code", { class: "letter-reason" }, of.reason),
     element("span", {}, `${words.failed} `, moment(of.failed_at)),
     of.replay_count > 0 && element("span", {}, count(words.replays, of.replay_count)),
     element("span", { class: resolved ? "letter-state resolved" : "letter-state" }, resolved ? `${words.resolved} ` : words.unresolved, resolved && moment(of.resolved_at)),
   );
+}
+
+function letterLink(of) {
+  return element("a", { class: "search-link", href: letterAddress(`${of.partition}:${of.offset}`) }, element("code", {}, place(of)));
 }
 
 function moment(at) {

@@ -10,10 +10,25 @@ from playwright.async_api import Browser, Page, Route, expect
 from handlers.model import Order
 from orderflow.orders import OrderGenerator
 from orderflow.settings import Settings
+from tests.support.letters import store_letter
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs
 from tests.support.stored_orders import make_order, store_order
 
+_CUT = """[...document.querySelectorAll('.lines .line > span')]
+    .filter(element => element.scrollWidth > element.clientWidth).map(element => element.textContent)"""
+_LINES = """element => {
+    const lines = new Map();
+    for (const node of element.childNodes)
+        for (let at = 0; at < node.textContent.length; at += 1) {
+            const range = document.createRange();
+            range.setStart(node, at);
+            range.setEnd(node, at + 1);
+            const { top } = range.getBoundingClientRect();
+            lines.set(top, (lines.get(top) ?? '') + node.textContent[at]);
+        }
+    return [...lines.values()];
+}"""
 MARKUP = '<img src=x onerror="window.injected=true"><script>window.injected=true</script>'
 
 
@@ -99,6 +114,42 @@ async def test_a_uid_that_cannot_be_is_told_why(page: Page, server: LookupServer
     await page.goto(address(server, f"/?order={typed}"))
     await expect(page.get_by_role("heading", name="No order can have this uid")).to_be_visible()
     await expect(page.locator("#result")).to_contain_text(why)
+
+
+@pytest.mark.parametrize("query", ["order", "q"])
+async def test_an_order_that_was_only_ever_rejected_leads_to_its_dead_letters(
+    page: Page, server: LookupServer, settings: Settings, database: asyncpg.Connection, query: str
+) -> None:
+    """Whichever way it was asked for: it is known, although it is not stored."""
+    await store_letter(database, settings, partition=1, kafka_offset=262, subject="rejected-uid")
+    await page.goto(address(server, f"/?{query}=rejected-uid"))
+    await expect(page.get_by_role("heading", name="its message was rejected")).to_be_visible()
+    await page.get_by_role("link", name=f"{settings.kafka_topic} 1:262").click()
+    await page.wait_for_url("**/dead-letters?letter=1:262")
+    await expect(page.locator("#result")).to_contain_text("rejected-uid")
+
+
+@pytest.mark.parametrize("uid", [".", ".."])
+async def test_a_uid_that_browsers_cannot_ask_for_is_said_to_be_one(page: Page, server: LookupServer, uid: str) -> None:
+    """It would be a step between folders: what answers is another page, and no order."""
+    await page.goto(address(server, f"/?order={uid}"))
+    await expect(page.get_by_role("heading", name="A browser cannot ask for this uid")).to_be_visible()
+    await expect(page.locator("#result")).to_contain_text(f"orderflow trace {uid}")
+    await expect(page.get_by_role("button", name="Get order")).to_have_attribute("aria-busy", "false")
+
+
+@pytest.mark.parametrize("path", ["/?order=some-uid", "/", "/dead-letters", "/dead-letters?letter=0:1"])
+async def test_an_answer_that_is_no_json_is_a_failure(page: Page, server: LookupServer, path: str) -> None:
+    """Something between the page and the server may answer in its stead: there is no spinner without an end."""
+
+    async def foreign(route: Route) -> None:
+        await route.fulfill(status=200, content_type="text/html", body="<!doctype html><p>Welcome to the network</p>")
+
+    for asked in ("**/order/*", "**/orders*", "**/dead-letters/**"):
+        await page.route(asked, foreign)
+    await page.goto(address(server, path))
+    await expect(page.locator(".failed").get_by_role("button", name="Try again")).to_be_visible()
+    await expect(page.locator("#result")).to_have_attribute("aria-busy", "false")
 
 
 async def test_a_link_opens_an_order_and_back_returns(
@@ -195,4 +246,30 @@ async def test_the_page_fits_a_phone(browser: Browser, server: LookupServer, dat
     await page.goto(address(server, f"/?order={order.order_uid}"))
     await expect(page.get_by_role("article")).to_be_visible()
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    await context.close()
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ru-RU"])
+async def test_nothing_in_a_list_is_cut_on_a_phone(
+    browser: Browser, server: LookupServer, settings: Settings, database: asyncpg.Connection, locale: str
+) -> None:
+    """Neither uids nor numbers; a usual uid stays on one line (in English); an address breaks behind its parts."""
+    order = make_order(OrderGenerator(38), order_uid="a99a2573ed06531ae777")
+    order = replace(order, delivery=replace(order.delivery, email="somebody.with.a.name@mail.somewhere.example.net"))
+    await store_order(database, order)
+    await store_order(database, make_order(OrderGenerator(39), order_uid="u" * 60, customer_id="c" * 60))
+    await store_letter(database, settings, kafka_offset=12_345_678, subject=order.order_uid, replay_count=4)
+    context = await browser.new_context(viewport={"width": 390, "height": 844}, locale=locale)
+    page = await context.new_page()
+    for path, uid in (("/", ".line-uid"), ("/dead-letters", ".letter-uid")):
+        await page.goto(address(server, path))
+        shown = page.locator(f".lines {uid}", has_text=order.order_uid)
+        await expect(shown).to_be_visible()
+        assert await page.evaluate(_CUT) == []
+        if locale == "en-US":  # a Russian date and numbers leave less room
+            assert await shown.evaluate("element => element.getClientRects()[0].height") < 30
+    await page.goto(address(server, f"/?order={order.order_uid}"))
+    lines = await page.locator(".facts dd span", has_text="@").evaluate(_LINES)
+    assert len(lines) > 1
+    assert [line for line in lines[:-1] if line[-1] not in "@."] == []
     await context.close()
