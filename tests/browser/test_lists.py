@@ -60,7 +60,7 @@ async def stored_order(database: asyncpg.Connection, seed: int) -> Order:
 async def test_the_start_page_lists_the_newest_orders(page: Page, server: LookupServer, forty_five: list[str]) -> None:
     """Page by page, each once, until there are no more; what came last is announced."""
     await page.goto(address(server))
-    await expect(page.get_by_role("heading", name="Recent orders")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Recent orders by the date they were placed")).to_be_visible()
     more = page.get_by_role("button", name="Show more")
     for shown in (20, 40, 45):
         await expect(lines(page)).to_have_count(shown)
