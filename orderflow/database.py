@@ -13,6 +13,7 @@ from orderflow.preflight import wait_for_postgres
 from orderflow.settings import Settings
 
 T = TypeVar("T")
+_UNDEFINED = {"42P01", "42703"}
 COMMAND_TIMEOUT_S = 60.0
 """The longest that one statement may take: a person waits."""
 
@@ -28,7 +29,13 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
         connection = await asyncpg.connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
         return await work(connection)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise Failed(f"PostgreSQL did not do it: {describe(error)}") from None
+        advice = ": a table or a column is missing, `orderflow doctor` says which" if _is_undefined(error) else ""
+        raise Failed(f"PostgreSQL did not do it: {describe(error)}{advice}") from None
     finally:
         if connection is not None:
             connection.terminate()
+
+
+def _is_undefined(error: Exception) -> bool:
+    """Whether a table or a column is not there, although the schema's version is current: changed by hand."""
+    return getattr(error, "sqlstate", None) in _UNDEFINED

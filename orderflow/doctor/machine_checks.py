@@ -1,10 +1,11 @@
-"""Checks of this machine: Python, and the address of the HTTP server."""
+"""Checks of this machine: Python, the address of the HTTP server, and tracing."""
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
 
-from orderflow.doctor.finding import Finding, failed, ok
+from engine.tracing import TracingRefused, check_tracing
+from orderflow.doctor.finding import Finding, Outcome, failed, ok
 from orderflow.listening import reason_of, try_to_listen
 from orderflow.settings import Settings
 
@@ -21,6 +22,15 @@ async def examine_machine(settings: Settings) -> AsyncIterator[Finding]:
     else:
         yield ok("Python", version)
     yield await _address(settings)
+    yield _tracing()
+
+
+def _tracing() -> Finding:
+    try:
+        wanted = check_tracing()
+    except TracingRefused as refusal:
+        return Finding("Tracing", Outcome.FAILED, str(refusal))
+    return ok("Tracing", "spans are sent to a collector" if wanted else "no spans are wanted")
 
 
 async def _address(settings: Settings) -> Finding:

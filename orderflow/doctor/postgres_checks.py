@@ -1,4 +1,4 @@
-"""Checks of PostgreSQL: reachable, new enough, writable, of the current schema, with permissions, and on time."""
+"""Checks of PostgreSQL: reachable, new enough, writable, of the current schema, complete, permitted, and on time."""
 
 import time
 from collections.abc import AsyncIterator
@@ -9,6 +9,8 @@ from asyncpg import Connection
 from engine.postgres import describe, fetch_time_s
 from orderflow.connections import postgres_options
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
+from orderflow.doctor.ingest_checks import check_brake, check_partitions_accepted
+from orderflow.doctor.schema_checks import TABLES, check_tables
 from orderflow.exits import CannotStart
 from orderflow.migrations import latest_version
 from orderflow.preflight import check_schema
@@ -16,8 +18,9 @@ from orderflow.settings import Settings
 
 OLDEST_VERSION = 15
 MAX_CLOCK_DIFFERENCE_S = 5.0
-_TABLES = ("orders", "order_items", "consumed_offsets", "batches", "dead_letters", "workers", "brakes", "cache_servers")
 _WANTED = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_OF_SERVER = tuple(f"PostgreSQL {what}" for what in ("version", "writes", "permissions", "clock", "tables"))
+_OF_WORKERS = ("Brake", "Partitions' offsets")
 _MISSING_PRIVILEGES = """
 SELECT name || ': ' || string_agg(privilege, ', ') FROM unnest($1::text[]) AS name, unnest($2::text[]) AS privilege
 WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege) GROUP BY name ORDER BY name
@@ -48,14 +51,23 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     try:
         connection = await asyncpg.connect(**postgres_options(settings))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        for check in ("PostgreSQL version", "PostgreSQL writes", "PostgreSQL permissions", "PostgreSQL clock"):
+        for check in (*_OF_SERVER, *_OF_WORKERS):
             yield skipped(check, "PostgreSQL")
         return
     try:
         yield _version(connection)
         yield await _writes(connection)
-        yield await _permissions(connection, settings)
+        permissions = await _permissions(connection, settings)
+        yield permissions
         yield await _clock(connection)
+        tables = await check_tables(connection) if reached else skipped("PostgreSQL tables", "the current schema")
+        yield tables
+        if permissions.outcome is Outcome.OK and tables.outcome is Outcome.OK:
+            yield await check_brake(connection, settings)
+            yield await check_partitions_accepted(connection, settings)
+        else:
+            for check in _OF_WORKERS:
+                yield skipped(check, "the tables, and the permission to read them")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         yield failed("PostgreSQL", f"did not answer a question ({describe(error)})", "see its log")
     finally:
@@ -90,7 +102,7 @@ async def _writable_again(connection: Connection, source: str) -> str:
 
 
 async def _permissions(connection: Connection, settings: Settings) -> Finding:
-    rows = await connection.fetch(_MISSING_PRIVILEGES, list(_TABLES), list(_WANTED))
+    rows = await connection.fetch(_MISSING_PRIVILEGES, list(TABLES), list(_WANTED))
     if rows:
         missing = "; ".join(row[0] for row in rows)
         fix = f"GRANT them, or let {settings.postgres_user!r} own the tables"

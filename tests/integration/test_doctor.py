@@ -19,6 +19,7 @@ from orderflow.brokers import list_topics
 from orderflow.connections import redis_client
 from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.doctor.finding import CHECK_TIMEOUT_S
+from orderflow.doctor.schema_checks import TABLES
 from orderflow.migrations import migrations_directory
 from orderflow.services import ServiceSet, free_ports
 from orderflow.services.service import silent
@@ -30,11 +31,15 @@ CHECKS = [
     "Settings",
     "Python",
     "HTTP address",
+    "Tracing",
     "PostgreSQL",
     "PostgreSQL version",
     "PostgreSQL writes",
     "PostgreSQL permissions",
     "PostgreSQL clock",
+    "PostgreSQL tables",
+    "Brake",
+    "Partitions' offsets",
     "Redis",
     "Redis version",
     "Redis memory",
@@ -108,6 +113,8 @@ async def test_a_taken_port_is_named(orderflow: Programs, settings: Settings) ->
         ({"REDIS_USERNAME": "nobody", "REDIS_PASSWORD": "not-the-secret-1234"}, "Redis", "REDIS_PASSWORD"),
         ({"WORKERS": "9"}, "Partitions", "set WORKERS to 4 at most"),
         ({"BATCH_MAX_ORDERS": "many"}, "Settings", "BATCH_MAX_ORDERS must be a whole number"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "foo"}, "Tracing", "OTEL_EXPORTER_OTLP_ENDPOINT must be a URL"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "Tracing", "OTEL_TRACES_EXPORTER must be otlp or none"),
     ],
 )
 async def test_a_wrong_setting_is_named_with_what_mends_it(
@@ -226,6 +233,75 @@ async def test_an_old_schema_and_none_are_told_apart(
     await database.execute("DROP TABLE schema_migrations")
     _, message = await the_failure(orderflow)
     assert "no schema yet" in message
+
+
+async def test_the_tables_that_are_looked_for_are_those_that_the_migrations_make(database: asyncpg.Connection) -> None:
+    """All of them, with all their columns: whoever adds a migration adds to the list."""
+    rows = await database.fetch(
+        "SELECT table_name, array_agg(column_name::text) "
+        "FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name) "
+        "WHERE table_schema = 'public' AND table_type = 'BASE TABLE' GROUP BY table_name"
+    )
+    assert {name: frozenset(columns) for name, columns in rows if name != "schema_migrations"} == TABLES
+
+
+async def test_a_table_that_was_renamed_is_named_with_the_statement_that_mends_it(
+    orderflow: Programs, database: asyncpg.Connection
+) -> None:
+    """The schema's version is current; commands that need the table lead to the doctor."""
+    await database.execute('ALTER TABLE dead_letters RENAME TO "Dl 2"')
+    listing = await orderflow.run("dlq", "list")
+    assert listing.returncode == 1
+    assert "`orderflow doctor`" in listing.stderr.splitlines()[-1]
+    check, message = await the_failure(orderflow)
+    assert (check, "missing: dead_letters" in message) == ("PostgreSQL tables", True)
+    await database.execute(message.partition("run in psql: ")[2])
+    await examined(orderflow, 0)
+
+
+async def test_a_table_and_columns_that_were_dropped_are_named(
+    orderflow: Programs, database: asyncpg.Connection
+) -> None:
+    """First what is missing whole, then what is missing in part."""
+    await database.execute("ALTER TABLE orders DROP COLUMN traceparent, DROP COLUMN source_epoch")
+    await database.execute("ALTER TABLE brakes RENAME TO brakes_before")
+    await database.execute("ALTER TABLE brakes_before DROP COLUMN seen_at")
+    _, message = await the_failure(orderflow)
+    assert "missing: brakes: restore brakes from a backup" in message
+    await database.execute("ALTER TABLE brakes_before ADD COLUMN seen_at timestamptz")
+    await database.execute("ALTER TABLE brakes_before RENAME TO brakes")
+    check, message = await the_failure(orderflow)
+    assert check == "PostgreSQL tables"
+    assert "orders lacks source_epoch, traceparent: " in message
+
+
+async def test_workers_that_do_not_consume_are_found(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """The brake, until it is released as the doctor says; then a partition that a worker refuses."""
+    await database.execute(
+        "INSERT INTO brakes (brake_id, consumer_group, topic, worker, host, until, rejected, messages) "
+        "SELECT gen_random_uuid(), $1, $2, 'worker-' || number, 'here', now() + interval '1 hour', 40, 50 "
+        "FROM generate_series(1, 4) AS number",
+        settings.kafka_group_id,
+        settings.kafka_topic,
+    )
+    await database.execute("UPDATE brakes SET seen_at = now() + interval '1 hour'")
+    check, message = await the_failure(orderflow)
+    assert (check, message.startswith("4 workers pause")) == ("Brake", True)
+    assert (await orderflow.run(*message.partition("and run `orderflow ")[2].partition("`")[0].split())).returncode == 0
+    await examined(orderflow, 0)
+    await database.execute(
+        "INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, "
+        "details, consumer_group, topic) VALUES ('here/1/worker-1', 'worker-1', 'here', 1, 'idle', '{3}', 0, now(), "
+        """now() + interval '1 hour', '{"refused": {"3": "the broker no longer has offset 7"}}', $1, $2)""",
+        settings.kafka_group_id,
+        settings.kafka_topic,
+    )
+    check, message = await the_failure(orderflow)
+    assert check == "Partitions' offsets"
+    assert "partition 3 is refused (the broker no longer has offset 7)" in message
+    assert "orderflow offsets reset" in message
 
 
 async def test_a_read_only_database_is_found(

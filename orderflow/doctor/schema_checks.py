@@ -1,0 +1,82 @@
+"""Checks of the tables: what was renamed or dropped by hand is missing, although the schema's version is current."""
+
+from collections.abc import Mapping
+
+from asyncpg import Connection
+
+from orderflow.doctor.finding import Finding, failed, ok
+
+TABLES: Mapping[str, frozenset[str]] = {
+    name: frozenset(columns.split())
+    for name, columns in {
+        "orders": """
+            order_uid track_number entry locale internal_signature customer_id delivery_service shardkey sm_id
+            date_created oof_shard delivery_name delivery_phone delivery_zip delivery_city delivery_address
+            delivery_region delivery_email payment_transaction payment_request_id payment_currency payment_provider
+            payment_amount payment_dt payment_bank payment_delivery_cost payment_goods_total payment_custom_fee
+            created_at updated_at source_partition source_offset source_epoch produced_at content_digest batch_id
+            traceparent
+        """,
+        "order_items": """
+            order_uid position rid chrt_id track_number price name sale size total_price nm_id brand status
+        """,
+        "consumed_offsets": """
+            consumer_group topic partition next_offset last_offset last_timestamp last_checksum epoch updated_at
+        """,
+        "batches": """
+            batch_id consumer_group topic worker host sources consumed_at validated_at committed_at cached_at messages
+            inserted changed unchanged rejected changed_keys
+        """,
+        "dead_letters": """
+            topic partition kafka_offset key payload headers reason errors subject produced_at failed_at batch_id
+            consumer_group published_at publish_error resolved_at replay_count epoch replayed_at settled_count
+        """,
+        "workers": """
+            worker_id worker host pid state partitions restarts started_at heartbeat_at details consumer_group topic
+        """,
+        "brakes": """
+            brake_id consumer_group topic worker host engaged_at until rejected messages seen_at supervisor
+        """,
+        "cache_servers": "only_row run_id recovered_at",
+    }.items()
+}
+"""The columns of each table that the migrations make and the program uses."""
+
+# Not information_schema: that hides what the user has no permission for, which is another check's finding.
+_FOUND = """
+SELECT relation.relname, array_agg(attribute.attname::text)
+FROM pg_class AS relation JOIN pg_namespace ON pg_namespace.oid = relation.relnamespace
+     JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid
+WHERE pg_namespace.nspname = ANY(current_schemas(false)) AND relation.relkind IN ('r', 'p', 'v', 'f')
+      AND attribute.attnum > 0 AND NOT attribute.attisdropped
+GROUP BY relation.oid, relation.relname
+"""
+
+
+async def check_tables(connection: Connection) -> Finding:
+    """Compare the database with `TABLES`, and name what is missing."""
+    found = {name: frozenset(columns) for name, columns in await connection.fetch(_FOUND)}
+    missing = [name for name in TABLES if name not in found]
+    if missing:
+        return _missing_tables(missing, found)
+    incomplete = {name: sorted(wanted - found[name]) for name, wanted in TABLES.items() if wanted - found[name]}
+    if incomplete:
+        told = "; ".join(f"{name} lacks {', '.join(columns)}" for name, columns in incomplete.items())
+        fix = "rename or add the columns back, as the migrations define them, or restore a backup"
+        return failed("PostgreSQL tables", f"changed by hand, {told}", fix)
+    return ok("PostgreSQL tables", "complete")
+
+
+def _missing_tables(missing: list[str], found: Mapping[str, frozenset[str]]) -> Finding:
+    renamed = {name: _renamed(name, found) for name in missing}
+    statements = " ".join(f'ALTER TABLE "{now}" RENAME TO {name};' for name, now in renamed.items() if now)
+    lost = [name for name, now in renamed.items() if now is None]
+    fixes = [f"run in psql: {statements}"] if statements else []
+    fixes += [f"restore {', '.join(lost)} from a backup (or rename back what was renamed)"] if lost else []
+    return failed("PostgreSQL tables", f"renamed or dropped by hand, missing: {', '.join(missing)}", "; ".join(fixes))
+
+
+def _renamed(name: str, found: Mapping[str, frozenset[str]]) -> str | None:
+    """Return the only other relation with the columns of the table `name`, which is that table under a new name."""
+    alike = [other for other, columns in found.items() if other not in TABLES and columns == TABLES[name]]
+    return alike[0] if len(alike) == 1 else None
