@@ -19,6 +19,13 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Every program of an environment names the folder that it was made in: one that came here with its folder is of no use.
+ifneq ($(shell [ ! -e $(LOCKED) ] || [ -L $(VENV) ] || grep -qF -- " $$(pwd -P)/$(VENV)" $(VENV)/pyvenv.cfg || echo moved),)
+$(LOCKED): moved-environment
+moved-environment:
+	@echo "$(VENV) was made in another folder: making it anew"
+endif
+
 .PHONY: setup
 setup: $(STAMP) ## .venv with everything the other targets need
 

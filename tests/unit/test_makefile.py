@@ -1,6 +1,7 @@
 """`make help` is the list of targets, and the README tells of them."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,3 +27,28 @@ def test_the_readme_tells_of_every_target() -> None:
         set(re.findall(r"`([a-z-]+)`", re.sub(r"\|[^|]*\|$", "", table, flags=re.MULTILINE)))
         == TARGETS - FOR_CONTRIBUTORS
     )
+
+
+def _would_do(folder: Path) -> str:
+    """Return what `make setup` would do in `folder`."""
+    return subprocess.run(["make", "-n", "setup"], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path) -> None:
+    """Its programs name the folder that it was made in; one that is shared by a link is left alone."""
+    before, after = tmp_path / "made here", tmp_path / "renamed"
+    (before / ".venv").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, before)
+    for name in (".locked", ".complete"):
+        (before / ".venv" / name).touch()
+    (before / ".venv" / "pyvenv.cfg").write_text(f"command = python3 -m venv --clear {before}/.venv\n")
+    assert "pip install" not in _would_do(before)
+    before.rename(after)
+    assert "was made in another folder" in _would_do(after)
+    assert "-m venv --clear" in _would_do(after)
+    before.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, before)
+    (before / ".venv").symlink_to(after / ".venv")
+    assert "was made in another folder" not in _would_do(before)
