@@ -6,10 +6,11 @@ import attrs
 import click
 import msgspec
 
+from orderflow.demo.lost import end_lost_demos
 from orderflow.help import Group
 from orderflow.progress import say
 from orderflow.project import services_directory
-from orderflow.services import ServiceSet
+from orderflow.services import Service, ServiceSet
 from orderflow.settings import load_settings
 
 
@@ -50,11 +51,19 @@ def up() -> None:
     }
 )
 def down() -> None:
-    """Stop all embedded services cleanly. Their data stays."""
+    """Stop all embedded services cleanly. Their data stays.
+
+    Engine and HTTP server are ended, too, where a `make demo` that was killed has left them.
+    """
     one = _service_set()
-    stopped = asyncio.run(one.down())
+    stopped = asyncio.run(_down(one))
     for service in one.services:
         say(f"{service.title} {'is stopped' if service in stopped else 'was not running'}")
+
+
+async def _down(one: ServiceSet) -> list[Service]:
+    await end_lost_demos(one.directory, say)
+    return await one.down()
 
 
 @services.command(

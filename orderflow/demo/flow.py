@@ -14,6 +14,7 @@ import click
 
 from orderflow.demo.addresses import Environment, exports, separate_environment, url, usual_environment
 from orderflow.demo.comparison import check_answer, published_orders
+from orderflow.demo.lost import end_lost_demos, recorded
 from orderflow.demo.processes import Honcho, find_procfile, honcho, run_orderflow
 from orderflow.demo.signals import say
 from orderflow.exits import Failed
@@ -33,6 +34,7 @@ async def demo() -> None:
     """Start everything, publish orders, show where they are, and stay until cancelled. Raises `OrderflowError`."""
     find_procfile()
     directory = services_directory()
+    await _end_lost(directory)
     environment = usual_environment(directory, say)
     async with _system(directory, project_root(), environment) as (process, services):
         uids = await _while_running(process, _publish(environment, project_root()))
@@ -44,6 +46,16 @@ async def demo() -> None:
         say(f"The log of engine and HTTP server is {process.log}")
         say("Ctrl-C stops everything that was started here")
         await _while_running(process, _stay(services))
+
+
+async def _end_lost(directory: Path) -> None:
+    """End what demos that were killed have left behind: a second engine would share the work, and keep the ports."""
+    names = await end_lost_demos(directory, say)
+    services = ServiceSet(directory, parse_settings({}), say=say)
+    left = [service for service in services.services if service.name in names and service.pid is not None]
+    if left:
+        say(f"Stopping what a killed demo left: {', '.join(service.title for service in left)}")
+        await services.down(only=left)
 
 
 async def smoke() -> None:
@@ -73,12 +85,13 @@ async def _system(
     services = ServiceSet(directory, parse_settings(environment), say=say)
     started = await services.up()
     try:
-        await run_orderflow("migrate", environment=environment, folder=folder)
-        await run_orderflow("topics", "create", environment=environment, folder=folder)
-        say(f"Starting the engine and the HTTP server on {url(environment)}")
-        async with honcho(environment, folder, directory / "log" / "demo.log") as process:
-            await _while_running(process, _ready(process, url(environment)))
-            yield process, list(services.services)
+        with recorded(directory, started) as record:
+            await run_orderflow("migrate", environment=environment, folder=folder)
+            await run_orderflow("topics", "create", environment=environment, folder=folder)
+            say(f"Starting the engine and the HTTP server on {url(environment)}")
+            async with honcho(environment, folder, directory / "log" / "demo.log", record) as process:
+                await _while_running(process, _ready(process, url(environment)))
+                yield process, list(services.services)
     finally:
         if started:
             say(f"Stopping {', '.join(service.title for service in started)}")

@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
+import psutil
 
+from orderflow.demo.lost import RecordFile, stop_processes
 from orderflow.demo.signals import say
 from orderflow.exits import CannotStart, Failed
 from orderflow.project import project_root
-from orderflow.services.process import family, gone, signal_all
+from orderflow.services.process import family
 
-_DRAIN_S = 20.0
-_KILL_S = 10.0
 _TAIL_LINES = 15
 _STOPPED = re.compile(r"(\w+)\.\d+ stopped \(rc=(-?\d+)\)")
 
@@ -89,9 +89,10 @@ def find_procfile() -> Path:
 
 
 @asynccontextmanager
-async def honcho(environment: Mapping[str, str], folder: Path, log: Path) -> AsyncIterator[Honcho]:
+async def honcho(environment: Mapping[str, str], folder: Path, log: Path, record: RecordFile) -> AsyncIterator[Honcho]:
     """Run `honcho start` in a session of its own; at the end let it drain, and kill what is left of it.
 
+    Its processes are written down in `record` as they come.
     It reads no `.env`: honcho would let the file win over the environment. Raises `CannotStart` without a Procfile.
     """
     procfile = find_procfile()
@@ -108,7 +109,7 @@ async def honcho(environment: Mapping[str, str], folder: Path, log: Path) -> Asy
             cwd=folder,
             start_new_session=True,
         )
-    descendants = _Descendants(process.pid)
+    descendants = _Descendants(process.pid, record)
     watching = asyncio.create_task(descendants.watch(), name="descendants")
     try:
         yield Honcho(process, log, log_begin)
@@ -119,26 +120,28 @@ async def honcho(environment: Mapping[str, str], folder: Path, log: Path) -> Asy
 
 async def _stop(process: asyncio.subprocess.Process, descendants: "_Descendants") -> None:
     descendants.look()
-    if process.returncode is None:
+    told = descendants.seen[:1] if process.returncode is None else []
+    if told:
         say("Stopping the engine and the HTTP server")
-        process.send_signal(signal.SIGTERM)
-    if not await gone(descendants.seen, _DRAIN_S):
-        say("They do not end by themselves: killing them")
-        signal_all(descendants.seen, signal.SIGKILL)
-        await gone(descendants.seen, _KILL_S)
+    await stop_processes(descendants.seen, told, say)
     await process.wait()
 
 
 class _Descendants:
     """All processes that honcho has brought forth: those whose parents are gone can still be found and stopped."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, record: RecordFile) -> None:
         self.pid = pid
-        self.seen = family(pid)
+        self.seen: list[psutil.Process] = []
+        self._record = record
+        self.look()
 
     def look(self) -> None:
         """Take note of the processes that are there now."""
-        self.seen += [process for process in family(self.pid) if process not in self.seen]
+        new = [process for process in family(self.pid) if process not in self.seen]
+        if new:
+            self.seen += new
+            self._record.write(self.seen)
 
     async def watch(self) -> None:
         """Look again and again."""

@@ -1,16 +1,25 @@
 """`make smoke`, which is `make demo` without a person: it works, and it leaves nothing behind however it ends."""
 
+import asyncio
+import os
+import shutil
 import signal
 from pathlib import Path
 
+import msgspec
 import psutil
 
+from orderflow.demo.lost import Mark, Record, end_lost_demos
 from orderflow.project import services_directory
+from orderflow.services import ServiceSet
 from orderflow.services.process import fingerprint
+from orderflow.settings import parse_settings
+from tests.support.eventually import eventually
 from tests.support.programs import Programs, Running
 
 _MODULE = "orderflow.demo"
 _START_TIMEOUT_S = 120
+_HONCHO_ENGINE_WORKER_SERVER = 4
 
 
 async def _start(orderflow: Programs) -> Running:
@@ -72,3 +81,53 @@ async def test_an_engine_that_dies_is_named(orderflow: Programs) -> None:
     assert "the process 'engine' stopped" in smoke.stderr_lines[-1]
     assert set(_folders()) <= folders
     assert set(_of_smoke()) <= processes
+
+
+async def test_what_a_killed_demo_left_is_ended(orderflow: Programs) -> None:
+    """Engine, workers and HTTP server, by the record of their pids; the services that it had started are named."""
+    folders = set(_folders())
+    smoke = await _start(orderflow)
+    await smoke.wait_for_line("Starting the engine", _START_TIMEOUT_S)
+    [folder] = set(_folders()) - folders
+    path = folder / "run" / f"demo-{smoke.pid}.json"
+
+    async def processes() -> list[Mark]:
+        return msgspec.json.decode(path.read_bytes(), type=Record).processes
+
+    left = await eventually(processes, lambda marks: len(marks) >= _HONCHO_ENGINE_WORKER_SERVER)
+    assert await end_lost_demos(folder, print) == set()  # it lives
+    smoke.process.kill()
+    await smoke.process.wait()
+    said: list[str] = []
+    services = ServiceSet(folder, parse_settings({}))
+    try:
+        assert await end_lost_demos(folder, said.append) == {"postgresql", "valkey", "kafka"}
+        assert [mark for mark in left if mark.lives] == []
+        assert all(service.pid for service in services.services)
+        assert f"A demo was killed (pid {smoke.pid})" in said[0]
+        assert not path.exists()
+        assert await end_lost_demos(folder, said.append) == set()
+    finally:
+        await services.down()
+        shutil.rmtree(folder)
+
+
+async def test_a_stranger_with_the_pid_of_a_lost_demos_process_is_not_ended(tmp_path: Path) -> None:
+    """After a restart of the machine the pid may be anybody's; with its start the same process is ended."""
+    stranger = await asyncio.create_subprocess_exec("sleep", "600")
+    path = tmp_path / "run" / "demo-1.json"
+    path.parent.mkdir()
+    killed = Mark(os.getpid(), "another boot 1")
+    try:
+        path.write_bytes(msgspec.json.encode(Record(killed, [Mark(stranger.pid, "another boot 1")], [])))
+        await end_lost_demos(tmp_path, print)
+        assert not path.exists()
+        mark = fingerprint(stranger.pid)
+        assert mark is not None
+        path.write_bytes(msgspec.json.encode(Record(killed, [Mark(stranger.pid, mark)], [])))
+        await end_lost_demos(tmp_path, print)
+        assert await stranger.wait() == -signal.SIGTERM
+    finally:
+        if stranger.returncode is None:
+            stranger.kill()
+            await stranger.wait()
