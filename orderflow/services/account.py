@@ -3,6 +3,7 @@
 import functools
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -66,3 +67,20 @@ def account_for(directory: Path, program: Path) -> Account:
     for path in (directory, *directory.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     return Account(user=user.pw_uid, group=user.pw_gid)
+
+
+def check_owner(data: Path, account: Account) -> None:
+    """Raise `CannotStart` when `data` belongs to another user than the one who runs PostgreSQL, as it demands."""
+    owner, runner = data.stat().st_uid, os.geteuid() if account.user is None else account.user
+    if owner != runner:
+        raise CannotStart(
+            f"{data} belongs to the user {_name(owner)}, and PostgreSQL would run as {_name(runner)}: "
+            f"run this as {_name(owner)}, or give it the folder (chown -R {_name(runner)} {shlex.quote(str(data))})"
+        )
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)

@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 from aiokafka.client import AIOKafkaClient
@@ -11,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from orderflow.services.kafka_distribution import VERSION, class_path, java
 from orderflow.services.ports import LOOPBACK, free_ports
+from orderflow.services.process import bare_environment
 from orderflow.services.service import Say, Service, fresh, run_tool, silent
 from orderflow.settings import Settings
 
@@ -63,6 +65,8 @@ class Kafka(Service):
     title = f"Apache Kafka {VERSION}"
     variable = "KAFKA_BROKERS"
     stop_signal = signal.SIGTERM
+    # Java reads paths by the locale: with plain C it does not even find itself in a folder that has a name like Заказы.
+    environment: ClassVar[Mapping[str, str]] = {"LC_ALL": "C.UTF-8"}
 
     def __init__(self, directory: Path, settings: Settings, cache: Path, say: Say = silent) -> None:
         super().__init__(directory, settings.kafka_brokers[0].port, say)
@@ -84,7 +88,8 @@ class Kafka(Service):
             unfinished = fresh(self.directory / "data.new")
             configuration = self._configure(unfinished, controller_port)
             tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(configuration)]
-            await run_tool("formatting Kafka's data", [*self._java(), *tool])
+            environment = bare_environment(**self.environment)
+            await run_tool("formatting Kafka's data", [*self._java(), *tool], environment=environment)
             unfinished.rename(self.data)
         self._configure(self.data, controller_port)
 
@@ -100,7 +105,7 @@ class Kafka(Service):
             controller_port=controller_port,
             listeners=_listeners(listeners),
             advertised=_listeners(advertised),
-            data=data,
+            data=_property(data),
         )
         configuration.write_text(text)
         return configuration
@@ -137,6 +142,12 @@ class Kafka(Service):
         finally:
             await client.close()
             logger.disabled = before
+
+
+def _property(path: Path) -> str:
+    """Return a path as a file of Java's properties has it: that is no UTF-8, and a backslash begins an escape."""
+    units = memoryview(str(path).replace("\\", "\\\\").encode("utf-16-le", "surrogatepass")).cast("H")
+    return "".join(chr(unit) if unit < 0x80 else f"\\u{unit:04x}" for unit in units)  # noqa: PLR2004
 
 
 def _listeners(ports: Mapping[str, int]) -> str:

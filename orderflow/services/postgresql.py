@@ -10,7 +10,7 @@ import asyncpg
 import psutil
 
 from orderflow.exits import CannotStart
-from orderflow.services.account import Account, account_for
+from orderflow.services.account import Account, account_for, check_owner
 from orderflow.services.ports import LOOPBACK
 from orderflow.services.service import Say, Service, fresh, run_tool, silent
 from orderflow.settings import Settings
@@ -68,6 +68,7 @@ class PostgreSQL(Service):
         self._account = account_for(self.directory, binaries() / "initdb")
         if not self.data.exists():
             await self._initdb()
+        check_owner(self.data, self._account)
         self._remove_stale_lock()
         configuration = self.data / "orderflow.conf"
         configuration.write_text(_CONFIGURATION.format(host=LOOPBACK, port=self.port))

@@ -47,6 +47,8 @@ class Service(ABC):
     """The environment variable that sets the port."""
     stop_signal: ClassVar[signal.Signals]
     """Asks for a clean stop."""
+    environment: ClassVar[Mapping[str, str]] = {}
+    """What its programs are told beside `bare_environment`."""
 
     def __init__(self, directory: Path, port: int, say: Say = silent) -> None:
         self.directory = directory
@@ -131,7 +133,8 @@ class Service(ABC):
         await self.prepare()
         user, group = self.account()
         self.say(f"Starting {self.title} on {LOOPBACK}:{self.port}")
-        self.process.spawn(self.command(), port=self.port, environment=bare_environment(), user=user, group=group)
+        environment = bare_environment(**self.environment)
+        self.process.spawn(self.command(), port=self.port, environment=environment, user=user, group=group)
         try:
             await self._wait_for_answer(deadline)
             await self.complete()

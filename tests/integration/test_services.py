@@ -16,6 +16,7 @@ from orderflow.brokers import list_topics, wait_for_topic
 from orderflow.connections import redis_client
 from orderflow.exits import CannotStart, Failed
 from orderflow.services import ServiceSet, free_ports, held
+from orderflow.services.account import Account, check_owner
 from orderflow.services.process import family, fingerprint
 from orderflow.settings import parse_settings
 from tests.support.endpoints import service_set
@@ -238,6 +239,25 @@ async def test_a_service_that_dies_at_start_shows_the_end_of_its_log(tmp_path: P
         await broken.valkey.start()
     assert any("Wrong signature" in line for line in said)
     assert broken.valkey.pid is None
+
+
+def test_data_of_another_user_are_named_with_the_owner(tmp_path: Path) -> None:
+    """PostgreSQL runs on nobody else's data: the message says whose they are, and what to run."""
+    check_owner(tmp_path, Account())
+    other = os.geteuid() + 54321
+    with pytest.raises(CannotStart, match=rf"belongs to the user .*, .* would run as {other}: .*chown -R {other} "):
+        check_owner(tmp_path, Account(user=other, group=other))
+
+
+async def test_kafka_runs_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    """Letters of any script, spaces and a backslash: its data is in that folder, and nowhere else."""
+    services, _ = service_set(tmp_path / "Заказы é \\u0041 🛒")
+    try:
+        assert await services.kafka.start()
+        assert (services.kafka.data / "meta.properties").is_file()
+    finally:
+        await services.kafka.stop()
+    assert os.listdir(tmp_path) == ["Заказы é \\u0041 🛒"]
 
 
 async def test_another_password_is_refused_clearly(own: Own) -> None:
