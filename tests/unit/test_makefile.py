@@ -47,8 +47,9 @@ def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path) -> None:
     before.rename(after)
     assert "was made in another folder" in _would_do(after)
     assert "-m venv --clear" in _would_do(after)
-    before.mkdir()
+    linked = tmp_path / "linked"
+    linked.mkdir()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        shutil.copy(ROOT / name, before)
-    (before / ".venv").symlink_to(after / ".venv")
-    assert "was made in another folder" not in _would_do(before)
+        shutil.copy2(after / name, linked)
+    (linked / ".venv").symlink_to(after / ".venv")
+    assert "was made in another folder" not in _would_do(linked)
