@@ -18,6 +18,8 @@ from engine.identity import host_name, supervisor_id
 _json = json.Encoder(enc_hook=str)
 QUIET_S = 10.0
 MAX_KINDS = 500
+AWAITED = frozenset({"GroupCoordinatorNotAvailableError"})
+"""Errors that are normal for a while: a Kafka that is new, or has just started, has no group coordinator yet."""
 _FIRST = ("time", "level", "event", "component", "worker", "host", "supervisor")
 
 
@@ -121,7 +123,8 @@ class LibraryHandler(logging.Handler):
     """Hands the libraries' own log records to structlog, without their tracebacks: those may quote data.
 
     In an outage some of them say the same a hundred times a second: one of a kind in `QUIET_S` seconds is written, with
-    the number of those that were left out before it.
+    the number of those that were left out before it. What is `AWAITED` is information at first, and what it was to the
+    library once it has lasted for so long.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -132,20 +135,28 @@ class LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as `library_message`."""
-        kind, now_s = (record.name, str(record.msg)), self._clock()
-        if now_s < self._quiet_until.get(kind, now_s):
+        awaited, now_s = _is_awaited(record), self._clock()
+        kind = (record.name, f"{record.msg}{' (awaited)' if awaited else ''}")
+        quiet_until_s = self._quiet_until.get(kind)
+        if quiet_until_s is not None and now_s < quiet_until_s:
             self._left_out[kind] += 1
             return
+        lasts = quiet_until_s is not None and now_s < quiet_until_s + QUIET_S
         if len(self._quiet_until) >= MAX_KINDS:
             self._quiet_until.clear()
             self._left_out.clear()
         self._quiet_until[kind] = now_s + QUIET_S
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         structlog.get_logger().log(
-            record.levelno,
+            record.levelno if lasts or not awaited else logging.INFO,
             "library_message",
             library=record.name,
             message=record.getMessage(),
             error=error,
             left_out=self._left_out.pop(kind, 0),
         )
+
+
+def _is_awaited(record: logging.LogRecord) -> bool:
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return any(type(argument).__name__ in AWAITED for argument in arguments)

@@ -2,6 +2,7 @@
 
 import logging
 
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from structlog.testing import capture_logs
 
 from engine.logs import MAX_KINDS, QUIET_S, LibraryHandler
@@ -55,3 +56,15 @@ def test_kinds_without_number_take_no_memory_without_bound() -> None:
             say(handler, f"text {number}")
         assert len(handler._quiet_until) <= MAX_KINDS
     assert len(lines) == 3 * MAX_KINDS
+
+
+def test_a_group_coordinator_that_is_not_there_yet_is_no_error_at_first() -> None:
+    """Only when it lasts, each time anew; another error of the same kind of line is one at once."""
+    clock = Clock()
+    handler = LibraryHandler(clock)
+    with capture_logs() as lines:
+        for now_s in (0, 1, QUIET_S, 100 * QUIET_S):
+            clock.now_s = now_s
+            say(handler, "Group Coordinator Request failed: %s", GroupCoordinatorNotAvailableError())
+        say(handler, "Group Coordinator Request failed: %s", ConnectionError())
+    assert [line["log_level"] for line in lines] == ["info", "error", "info", "error"]
