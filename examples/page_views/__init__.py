@@ -1,1 +1,1 @@
-"""Page views: JSON messages of the topic page-views become rows of the table page_views. docs/guide.md explains it."""
+"""Page views: JSON messages of a topic become rows of a table, by the names of names.py. docs/guide.md explains it."""

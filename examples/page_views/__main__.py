@@ -1,9 +1,10 @@
-"""`python -m examples.page_views`: the supervisor with its workers, until Ctrl-C or SIGTERM."""
+"""The supervisor with its workers, until Ctrl-C or SIGTERM: `python -m` and the folder's name with dots."""
 
 import sys
 
 from engine.pipeline import run
-from examples.page_views.pipeline import PIPELINE
+
+from .pipeline import PIPELINE
 
 if __name__ == "__main__":
-    sys.exit(run(PIPELINE, "examples.page_views", sys.argv[1:]))
+    sys.exit(run(PIPELINE, __package__, sys.argv[1:]))

@@ -6,16 +6,17 @@ from typing import Annotated
 from uuid import UUID
 
 from asyncpg import Connection, UniqueViolationError
-from msgspec import Meta, Struct, ValidationError, convert, json
-from msgspec.structs import astuple, fields
+from msgspec import Meta, Struct, ValidationError, convert, json, structs
 
 from engine.copying import copy_records
 from engine.handler import Handler, RewriteBatch
 from engine.records import Batch, Record, Written
 from engine.verdict import FieldError, Rejected
 
+from .names import TABLE
+
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
-_KNOWN = "SELECT view_id FROM page_views WHERE view_id = ANY($1::uuid[])"
+_KNOWN = f"SELECT view_id FROM {TABLE} WHERE view_id = ANY($1::uuid[])"
 
 
 class PageView(Struct, frozen=True):
@@ -53,9 +54,9 @@ class PageViewHandler(Handler[PageView]):
         views = {view.view_id: view for _, view in batch.accepted()}
         for row in await connection.fetch(_KNOWN, list(views)):
             del views[row["view_id"]]
-        rows = [astuple(views[view_id]) for view_id in sorted(views)]
+        rows = [structs.astuple(views[view_id]) for view_id in sorted(views)]
         try:
-            await copy_records(connection, "page_views", PageView.__struct_fields__, rows)
+            await copy_records(connection, TABLE, PageView.__struct_fields__, rows)
         except UniqueViolationError:  # another worker has stored the same view meanwhile: now it can be seen
             raise RewriteBatch from None
         return Written(inserted=len(rows), unchanged=len(batch.accepted()) - len(rows))
@@ -65,7 +66,7 @@ def _errors(document: object) -> Iterator[FieldError]:
     if not isinstance(document, dict):
         yield FieldError("", "must be an object")
         return
-    for field in fields(PageView):
+    for field in structs.fields(PageView):
         try:
             convert(document[field.name], field.type)
         except KeyError:

@@ -1,18 +1,29 @@
-"""`python -m examples.page_views.migrate`: creates the table. The engine's own tables come from `orderflow migrate`."""
+"""Creates the table. The engine's own tables come from `orderflow migrate`."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import asyncpg
 
-from examples.page_views.pipeline import POSTGRES
+from .names import TABLE
+from .pipeline import POSTGRES
+
+SCHEMA = Path(__file__).with_name("schema.sql")
 
 
-async def _migrate() -> None:
+async def _migrate() -> str | None:
+    """Return what is wrong in one line, or None."""
+    try:
+        schema = SCHEMA.read_text(encoding="utf-8")
+    except OSError as error:
+        return f"{__package__}: {SCHEMA} cannot be read ({error.strerror}): it creates the table {TABLE}"
     connection = await asyncpg.connect(**POSTGRES)
-    await connection.execute(Path(__file__).with_name("page_views.sql").read_text(encoding="utf-8"))
+    await connection.execute(schema)
+    created = await connection.fetchval("SELECT to_regclass($1)", TABLE)
     await connection.close()
+    return None if created else f"{__package__}: {SCHEMA.name} must create the table {TABLE}, as names.py calls it"
 
 
 if __name__ == "__main__":
-    asyncio.run(_migrate())
+    sys.exit(asyncio.run(_migrate()))

@@ -4,7 +4,9 @@ import os
 from typing import Any
 
 from engine.pipeline import Pipeline
-from examples.page_views.handler import PageViewHandler
+
+from .handler import PageViewHandler
+from .names import DLQ_TOPIC, GROUP, TOPIC
 
 
 def _setting(name: str, default: str) -> str:
@@ -20,13 +22,11 @@ POSTGRES: dict[str, Any] = {
     "password": _setting("POSTGRES_PASSWORD", "orderflow"),
 }
 KAFKA: dict[str, Any] = {"bootstrap_servers": _setting("KAFKA_BROKERS", "127.0.0.1:59092").split(",")}
-# Not KAFKA_TOPIC: where that is set, it names the topic of orders.
-TOPIC = _setting("PAGE_VIEWS_TOPIC", "page-views")
 
 PIPELINE = Pipeline(
     topic=TOPIC,
-    group=f"{TOPIC}-writer",
-    dlq_topic=f"{TOPIC}-dlq",
+    group=GROUP,
+    dlq_topic=DLQ_TOPIC,
     handler=PageViewHandler(),
     kafka_options=KAFKA,
     postgres_options=POSTGRES,

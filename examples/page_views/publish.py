@@ -1,4 +1,4 @@
-"""`python -m examples.page_views.publish [COUNT]`: sends made-up page views, every tenth of them broken."""
+"""Sends made-up page views (50, or as many as the argument says), every tenth of them broken."""
 
 import asyncio
 import sys
@@ -9,8 +9,10 @@ from uuid import uuid4
 from msgspec import json
 
 from engine.kafka_producer import KafkaProducer
-from examples.page_views.handler import PageView
-from examples.page_views.pipeline import KAFKA, TOPIC
+
+from .handler import PageView
+from .names import TOPIC
+from .pipeline import KAFKA
 
 
 def _message(number: int) -> bytes:
@@ -28,7 +30,7 @@ async def _publish(count: int) -> None:
         await asyncio.gather(*answers)
     finally:
         await producer.stop()
-    print(f"Published {count} page views, {count // 10} of them broken")
+    print(f"Published {count} messages to {TOPIC}, {count // 10} of them broken")
 
 
 if __name__ == "__main__":

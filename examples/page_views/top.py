@@ -1,17 +1,20 @@
-"""`python -m examples.page_views.top`: how often each page was viewed."""
+"""How often each page was viewed, and all together."""
 
 import asyncio
 
 import asyncpg
 
-from examples.page_views.pipeline import POSTGRES
+from .names import TABLE
+from .pipeline import POSTGRES
 
 
 async def _top() -> None:
     connection = await asyncpg.connect(**POSTGRES)
-    for row in await connection.fetch("SELECT page, count(*) AS views FROM page_views GROUP BY page ORDER BY 2 DESC"):
-        print(f"{row['views']:>8}  {row['page']}")
+    rows = await connection.fetch(f"SELECT page, count(*) AS views FROM {TABLE} GROUP BY page ORDER BY 2 DESC")
     await connection.close()
+    for row in rows:
+        print(f"{row['views']:>8}  {row['page']}")
+    print(f"{sum(row['views'] for row in rows):>8}  views")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ async def start(orderflow: Programs, settings: Settings, **extra: str) -> Runnin
 @pytest.fixture
 async def table(database: asyncpg.Connection) -> None:
     """Create the table page_views, as the example does."""
-    await database.execute((EXAMPLE / "page_views.sql").read_text(encoding="utf-8"))
+    await database.execute((EXAMPLE / "schema.sql").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ async def test_a_missing_table_is_waited_for(
     await pipeline.wait_for("partition_opened", count=4)
     await send(settings, *messages(view()))
     await pipeline.wait_for("outage_started", of="postgres", error="UndefinedTableError (42P01)")
-    await database.execute((EXAMPLE / "page_views.sql").read_text(encoding="utf-8"))
+    await database.execute((EXAMPLE / "schema.sql").read_text(encoding="utf-8"))
     assert await eventually(lambda: stored(database), lambda found: len(found) == 1)
     assert await database.fetchval("SELECT count(*) FROM dead_letters") == 0
 

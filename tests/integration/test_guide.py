@@ -64,7 +64,7 @@ async def test_the_commands_of_the_guide_lead_to_a_second_pipeline(
     terminal: Terminal, orderflow: Programs, settings: Settings
 ) -> None:
     """45 views are stored, 5 are dead letters with all their reasons, as the guide says."""
-    assert "Published 50 page views, 5 of them broken" in await terminal.run(SETUP)
+    assert f"Published 50 messages to {terminal.topic}, 5 of them broken" in await terminal.run(SETUP)
 
     assert RUN.split("#")[0].split() == [".venv/bin/python", "-m", "examples.page_views"]
     pipeline = await orderflow.start(
@@ -76,6 +76,7 @@ async def test_the_commands_of_the_guide_lead_to_a_second_pipeline(
 
     output = await terminal.run(LOOK)
     assert sum(int(views) for views in re.findall(r"^ +(\d+)  /", output, re.MULTILINE)) == 45
+    assert "      45  views" in output.splitlines()
     [letters] = [json.decode(line) for line in output.splitlines() if line.startswith("[")]
     assert [letter["reason"] for letter in letters] == ["invalid_page_view"] * 5
     assert "no worker pauses" in output
