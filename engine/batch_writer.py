@@ -29,7 +29,7 @@ from engine.handler import Handler, RewriteBatch
 from engine.identity import Identity
 from engine.offsets import Advance, Fenced, advance_offsets, await_offset
 from engine.partitions import PartitionTable
-from engine.postgres import Link, describe, is_momentary, is_outage, refuses_data
+from engine.postgres import Link, describe, describe_refusal, is_momentary, is_outage, refuses_data
 from engine.records import Batch, Entry, HandledChunk, Record, Written
 from engine.replays import recognise_replays, replay_counts, store_verdicts
 from engine.status import Status
@@ -155,7 +155,7 @@ class BatchWriter(Generic[T]):
     async def _wait_or_raise(self, error: Exception, tries: "_Tries") -> None:
         """Return when it is time to try again; raise what trying again does not mend."""
         if refuses_data(error):
-            raise _Refused(describe(error)) from None
+            raise _Refused(describe_refusal(error)) from None
         if not is_outage(error):
             raise error
         if is_momentary(error) and tries.momentary < MOMENTARY_TRIES:

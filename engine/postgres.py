@@ -18,6 +18,8 @@ _DATA_CLASSES = frozenset({"22", "23", "54"})
 """SQLSTATE classes that blame the data: data exception, integrity constraint violation, program limit exceeded."""
 _QUICK_RETRY = frozenset({"40001", "40P01"})
 _FATAL = frozenset({"28000", "28P01", "3D000", "42501"})
+LONGEST_NAME = 63
+"""How many bytes PostgreSQL keeps of an identifier."""
 RESTED_S = 5.0
 ANSWERS_WITHIN_S = 5.0
 
@@ -57,6 +59,16 @@ def describe(error: BaseException) -> str:
     """Return a short description that holds no row's data: the kind, and PostgreSQL's own code."""
     sqlstate = getattr(error, "sqlstate", None)
     return f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
+
+
+def describe_refusal(error: BaseException) -> str:
+    """Return `describe`, and the names in the schema that refused data has to do with: no row's data either.
+
+    PostgreSQL's message, detail and context quote the row, and are left out. What is too long to be a name is, too.
+    """
+    names = ((part, getattr(error, f"{part}_name", None)) for part in ("table", "column", "constraint"))
+    told = [f"{part} {name}" for part, name in names if name and len(name.encode()) <= LONGEST_NAME]
+    return f"{describe(error)}: {', '.join(told)}" if told else describe(error)
 
 
 async def fetch_time_s(connection: Any) -> float:

@@ -173,9 +173,11 @@ async def test_what_only_the_database_refuses_is_found_by_bisection(
     await send(settings, *(message(order) for order in batch))
     await consumed(database, 40, timeout_s=20)
     stored = {row[0] for row in await database.fetch("SELECT order_uid FROM orders")}
-    letters = await database.fetch("SELECT subject, reason FROM dead_letters")
+    letters = await database.fetch("SELECT subject, reason, errors::text AS errors FROM dead_letters")
     assert {row["subject"] for row in letters} == {batch[index]["order_uid"] for index in poisoned}
     assert {row["reason"] for row in letters} == {"refused_by_database"}
+    refusal = "CheckViolationError (23514): table orders, constraint no_poison"
+    assert {row["errors"] for row in letters} == {f'[{{"path": "", "message": "{refusal}"}}]'}
     assert stored == {order["order_uid"] for index, order in enumerate(batch) if index not in poisoned}
 
 

@@ -7,7 +7,15 @@ import asyncpg
 import pytest
 from asyncpg import exceptions
 
-from engine.postgres import Outage, describe, is_momentary, is_outage, is_refusal_to_connect, refuses_data
+from engine.postgres import (
+    Outage,
+    describe,
+    describe_refusal,
+    is_momentary,
+    is_outage,
+    is_refusal_to_connect,
+    refuses_data,
+)
 
 CANARY = "canary-79990001122@example.org"
 
@@ -164,3 +172,14 @@ def test_a_description_names_the_code_of_postgresql() -> None:
     """It is what one looks up."""
     assert describe(asyncpg.UniqueViolationError("x")) == "UniqueViolationError (23505)"
     assert describe(TimeoutError("x")) == "TimeoutError"
+
+
+def test_a_refusal_names_what_of_the_schema_refused_and_quotes_nothing() -> None:
+    """Table, column and constraint; not the detail or the context, and nothing that is too long for a name."""
+    error = asyncpg.CheckViolationError(f"new row violates {CANARY}")
+    error.detail, error.where = f"Failing row contains ({CANARY})", f'COPY orders, line 1: "{CANARY}"'
+    error.table_name, error.constraint_name = "orders", "no_poison"
+    assert describe_refusal(error) == "CheckViolationError (23514): table orders, constraint no_poison"
+    error.constraint_name = CANARY * 3
+    assert describe_refusal(error) == "CheckViolationError (23514): table orders"
+    assert describe_refusal(asyncpg.DataError(CANARY)) == describe(asyncpg.DataError(CANARY))
