@@ -55,6 +55,19 @@ class Word(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs 
         return text
 
 
+class WholeNumber(click.IntRange):
+    """A whole number, whose limits every refusal names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            number: int = super().convert(value, param, context)
+        except click.BadParameter:
+            allowed = f"of at least {self.min:,}" if self.max is None else f"from {self.min:,} to {self.max:,}"
+            self.fail(f"{str(value)!r} must be a whole number {allowed}", param, context)
+        return number
+
+
 class Reason(Word):
     """The reason of a rejection. The shell completes those of orders; other pipelines have others."""
 

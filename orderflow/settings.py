@@ -28,9 +28,9 @@ def _number(convert: Callable[[str], T], kind: str, low: float, high: float) -> 
         try:
             value = convert(text)
         except ValueError:
-            raise ValueError(f"must be {kind} from {low:g} to {high:g}") from None
+            raise ValueError(f"must be {kind} from {low:,} to {high:,}") from None
         if not low <= float(value) <= high:  # type: ignore[arg-type]
-            raise ValueError(f"must be {kind} from {low:g} to {high:g}")
+            raise ValueError(f"must be {kind} from {low:,} to {high:,}")
         return value
 
     return parse
@@ -116,7 +116,7 @@ class Settings:
     http_address: Address = _setting("HTTP_ADDR", "127.0.0.1:8080", _address)
 
     postgres_host: str = _setting("POSTGRES_HOST", "127.0.0.1", _text)
-    postgres_port: int = _setting("POSTGRES_PORT", "55432", _whole(1, 65535))
+    postgres_port: int = _setting("POSTGRES_PORT", "55432", _whole(1, MAX_PORT))
     postgres_database: str = _setting("POSTGRES_DATABASE", "order_service", _matching(_DATABASE, "a database name"))
     postgres_user: str = _setting("POSTGRES_USER", "orderflow", _text)
     postgres_password: str = _setting("POSTGRES_PASSWORD", "orderflow", _text, secret=True)

@@ -26,7 +26,7 @@ from orderflow.database import with_postgres
 from orderflow.exits import Failed
 from orderflow.help import Group
 from orderflow.logs import quieten_libraries
-from orderflow.parameters import Moment, PlaceType, Reason, Word
+from orderflow.parameters import Moment, PlaceType, Reason, WholeNumber, Word
 from orderflow.replay import describe_counts, replay_letters
 from orderflow.settings import load_settings
 from orderflow.terminal import printable
@@ -98,7 +98,7 @@ def dlq() -> None:
 @click.option(
     "--max",
     "maximum",
-    type=click.IntRange(1, MOST_LISTED),
+    type=WholeNumber(1, MOST_LISTED),
     metavar="N",
     default=DEFAULT_MAXIMUM,
     show_default=True,
@@ -161,7 +161,8 @@ def show(place: Place, payload: bool, as_json: bool) -> None:
     settings = load_settings()
     letter = asyncio.run(with_postgres(settings, lambda c: find_letter(c, settings.kafka_topic, place)))
     if letter is None:
-        raise Failed(f"there is no dead letter at {place[0]}:{place[1]} of the topic {settings.kafka_topic!r}")
+        problem = f"there is no dead letter at {place[0]}:{place[1]} of the topic {settings.kafka_topic!r}"
+        raise Failed(f"{problem}: `orderflow dlq list --all` shows which there are")
     told = describe_letter(letter, SUBJECT_NAME, payload=payload)
     click.echo(json.encode(told) if as_json else "\n".join(_block(told)))
 
@@ -171,7 +172,7 @@ def _block(told: dict[str, Any]) -> list[str]:
     for name, value in told.items():
         match value:
             case [*entries]:
-                lines += [f"{name}:", *(f"  {_entry(entry)}" for entry in entries)] if entries else []
+                lines += [f"{name}: {len(entries)}", *(f"  {_entry(entry)}" for entry in entries)]
             case None | "":
                 continue
             case datetime():
@@ -199,7 +200,7 @@ def _entry(entry: dict[str, Any]) -> str:
 @click.argument("places", type=PlaceType(), nargs=-1)
 @_filters
 @click.option("--everything", is_flag=True, help="All letters that are not resolved, without any filter.")
-@click.option("--max", "maximum", type=click.IntRange(1), metavar="N", help="At most so many letters. Default: all.")
+@click.option("--max", "maximum", type=WholeNumber(1), metavar="N", help="At most so many letters. Default: all.")
 @click.option("--dry-run", is_flag=True, help="Only say how many would be replayed, by reason, and how many skipped.")
 @click.option("--force", is_flag=True, help="Let a replayed order replace a newer one.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")

@@ -13,6 +13,7 @@ from engine.supervisor import ChildSpec
 from orderflow.connections import postgres_options
 from orderflow.help import Command
 from orderflow.logs import configure_logging
+from orderflow.parameters import WholeNumber
 from orderflow.preflight import ready_before
 from orderflow.settings import Settings, load_settings
 from orderflow.tracing import check_tracing
@@ -27,7 +28,7 @@ from orderflow.tracing import check_tracing
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, 256),
+    type=WholeNumber(1, 256),
     metavar="N",
     help="Worker processes. Default: WORKERS, else the smaller of cores and KAFKA_PARTITIONS.",
 )

@@ -15,6 +15,7 @@ from orderflow.exits import Failed
 from orderflow.help import Group
 from orderflow.logs import quieten_libraries
 from orderflow.offset_reset import Reset, apply_resets, plan_resets, stored_offsets
+from orderflow.parameters import WholeNumber
 from orderflow.settings import load_settings
 
 
@@ -85,7 +86,7 @@ def show(as_json: bool) -> None:
 @click.option(
     "--to", "target", type=Target(), metavar=Target.name, default="earliest", show_default=True, help="Where to go on."
 )
-@click.option("--partition", type=click.IntRange(0), metavar="N", help="Only this partition. Default: all.")
+@click.option("--partition", type=WholeNumber(0), metavar="N", help="Only this partition. Default: all.")
 @click.option("--yes", is_flag=True, help="Leave messages out that are not consumed yet, without asking.")
 def reset(target: str | int, partition: int | None, yes: bool) -> None:
     """Set the next offset of each partition.

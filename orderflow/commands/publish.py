@@ -13,6 +13,7 @@ from engine.trace_context import TRACEPARENT, new_traceparent, parse_traceparent
 from orderflow.help import Command
 from orderflow.logs import quieten_libraries
 from orderflow.messages import Message, generate_messages, read_messages
+from orderflow.parameters import WholeNumber
 from orderflow.publishing import publish_all
 from orderflow.settings import load_settings
 
@@ -52,7 +53,7 @@ class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
         "orderflow publish --file orders.jsonl": "an order a line",
     },
 )
-@click.argument("count", type=click.IntRange(min=0), required=False)
+@click.argument("count", type=WholeNumber(min=0), required=False)
 @click.option(
     "--rate",
     type=_Finite(min=0, min_open=True),

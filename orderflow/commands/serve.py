@@ -29,6 +29,7 @@ from orderflow.exits import CannotStart
 from orderflow.help import Command
 from orderflow.listening import reason_of, try_to_listen
 from orderflow.logs import configure_logging
+from orderflow.parameters import WholeNumber
 from orderflow.preflight import ready_before
 from orderflow.project import shipped_directory
 from orderflow.settings import Settings, load_settings
@@ -47,13 +48,13 @@ _MAX_PROCESSES = 64
 )
 @click.option(
     "--processes",
-    type=click.IntRange(1, _MAX_PROCESSES),
+    type=WholeNumber(1, _MAX_PROCESSES),
     default=1,
     show_default=True,
     metavar="N",
     help="How many share HTTP_ADDR.",
 )
-@click.option("--share", type=click.IntRange(0), hidden=True, help="Be one of several processes; its number.")
+@click.option("--share", type=WholeNumber(0), hidden=True, help="Be one of several processes; its number.")
 def serve(processes: int, share: int | None) -> None:
     """Serve the page and the orders over HTTP on HTTP_ADDR.
 

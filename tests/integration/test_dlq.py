@@ -121,14 +121,18 @@ async def test_a_letter_is_shown_whole_and_its_payload_only_on_demand(
     assert CANARY not in plain.stdout
     for line in ("reason: invalid_order", "  items[0].price: must be from 0 to 2147483647", "  (the message): is odd"):
         assert line in plain.lines
-    assert CANARY in (await orderflow.run("dlq", "show", "2:5", "--payload")).stdout
+    revealed = await orderflow.run("dlq", "show", "2:5", "--payload")
+    assert CANARY in revealed.stdout
+    assert "headers: 2" in plain.lines
+    assert "headers: 2" in revealed.lines
 
 
 async def test_a_letter_that_is_not_there_is_an_error(orderflow: Programs, settings: Settings) -> None:
     """Exit code 1, and nothing on standard output."""
     told = await orderflow.run("dlq", "show", "0:12345")
     assert (told.returncode, told.stdout) == (1, "")
-    assert f"there is no dead letter at 0:12345 of the topic '{settings.kafka_topic}'" in told.stderr
+    assert f"there is no dead letter at 0:12345 of the topic '{settings.kafka_topic}': " in told.stderr
+    assert "`orderflow dlq list --all` shows" in told.stderr
 
 
 async def test_a_reason_is_one_of_orders_or_one_that_a_letter_has(

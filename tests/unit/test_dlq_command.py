@@ -20,8 +20,9 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
     [
         ("list --since yesterday", "must be an RFC 3339 time such as"),
         ("list --until 2026-01-31T12:00:00", "must be an RFC 3339 time such as"),
-        ("list --max 0", "0 is not in the range"),
-        ("list --max 99999999999999999999", "is not in the range"),
+        ("list --max 0", "'0' must be a whole number from 1 to 100,000"),
+        ("list --max 99999999999999999999", "must be a whole number from 1 to 100,000"),
+        ("replay --max many", "'many' must be a whole number of at least 1"),
         ("list --uid \udcff", "must be UTF-8"),
         ("list --uid=", "must not be empty"),
         ("list --reason=", "must not be empty"),

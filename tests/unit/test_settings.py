@@ -72,6 +72,13 @@ def test_a_bad_value_is_one_line_that_names_the_variable(name: str, value: str) 
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("value", ["nan", "abc", "0", "31536001"])
+def test_limits_are_written_out(value: str) -> None:
+    """Nobody has to know what 3.1536e+07 is."""
+    with pytest.raises(SettingError, match=r"^REDIS_TTL must be a whole number from 1 to 31,536,000 "):
+        parse_settings({"REDIS_TTL": value})
+
+
 @pytest.mark.parametrize("name", sorted(FREE_TEXT))
 def test_a_nul_is_refused_everywhere(name: str) -> None:
     """No text holds a NUL, and the message does not repeat what a secret holds."""
