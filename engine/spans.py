@@ -48,7 +48,16 @@ T = TypeVar("T")
 SPANS_A_TURN = 25
 """How many spans are made in one go: a span costs about as much as all else that is done for a record."""
 _SERVER_ERROR = 500
+_EXPORTERS = (OTLPSpanExporter.__module__, "opentelemetry.exporter.otlp.common.http")
+"""The loggers of whoever talks to the collector."""
 _propagator = TraceContextTextMapPropagator()
+
+
+def _name_errors(record: logging.LogRecord) -> bool:
+    """Let a record pass, its errors by their kinds alone: their texts quote the collector's URL, over many lines."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(type(one).__name__ if isinstance(one, BaseException) else one for one in record.args)
+    return True
 
 
 class Tracing:
@@ -57,6 +66,8 @@ class Tracing:
     def __init__(self, service: str, instance: str) -> None:
         # It quotes a header that it cannot read, and such a header may hold a password.
         logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)
+        for name in _EXPORTERS:
+            logging.getLogger(name).addFilter(_name_errors)
         told = OTELResourceDetector().detect().attributes
         own = {"service.name": service, "service.instance.id": instance}
         resource = Resource.create({name: value for name, value in own.items() if name not in told})

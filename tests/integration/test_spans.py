@@ -159,6 +159,15 @@ async def test_without_the_variables_nothing_of_opentelemetry_is_imported(
     }
 
 
+async def test_a_publisher_says_in_one_line_that_the_collector_is_away(orderflow: Programs) -> None:
+    """Once, without the text of the libraries below, which quotes the address; the orders are published."""
+    published = await orderflow.run("publish", "300", **{ENDPOINT: "http://127.0.0.1:9/private-path", **QUICK})
+    assert published.returncode == 0
+    [line] = published.stderr.splitlines()
+    assert line.startswith("orderflow: the collector of spans is in trouble: Transient error ConnectionError ")
+    assert "private-path" not in line
+
+
 async def test_a_collector_that_is_away_or_silent_holds_up_nothing(
     orderflow: Programs, database: asyncpg.Connection, collected: Collector
 ) -> None:
@@ -174,7 +183,7 @@ async def test_a_collector_that_is_away_or_silent_holds_up_nothing(
     uid = published.stdout.splitlines()[1]
     async with ClientSession(url) as client, client.get(f"/order/{uid}") as answer:
         assert answer.status == 200
-    await server.wait_for("library_message")
+    assert "http" not in (await server.wait_for("library_message"))["message"]
     began = monotonic()
     assert (await server.stop(), await engine.stop()) == (0, 0)
     assert monotonic() - began < 2 * FLUSH_S + 6
