@@ -101,7 +101,7 @@ async def test_consuming_begins_in_the_middle_of_a_compressed_batch(
     made = [orders.order() for _ in range(ORDERS)]
     await send_compressed(settings, codec, encoded(made))
     middle = ORDERS // 3
-    reset = await orderflow.run("offsets", "reset", "--partition", "0", "--to", str(middle))
+    reset = await orderflow.run("offsets", "reset", "--partition", "0", "--to", str(middle), "--yes")
     assert reset.returncode == 0, reset.stderr
     await orderflow.start("engine", "--workers", "1", BATCH_MAX_ORDERS="7")
     await consumed(database, ORDERS - middle)

@@ -72,7 +72,7 @@ async def test_a_clock_that_is_wrong_by_minutes_makes_nobody_live_or_die(
     await consumed(database, 2)
 
     def recent(found: Told) -> bool:
-        return found.by_host() is not None and sum(found.snapshot["rates"]["committed"]) > 0
+        return bool(found.by_host()) and sum(found.snapshot["rates"]["committed"]) > 0
 
     found = await eventually(lambda: told(url), recent)
     assert (len(found.living), found.health["status"]) == (1, "ok")
