@@ -17,13 +17,14 @@ from engine.identity import Identity
 from engine.logs import configure_logging
 from engine.postgres import with_server_settings
 from engine.processes import run_worker, supervise
+from engine.restart import CANNOT_START
 from engine.supervisor import ChildSpec
 from engine.tracing import TracingRefused, check_tracing, start_tracing
 from engine.worker import Worker
 from engine.worker_options import WorkerOptions
 
 T = TypeVar("T")
-WRONG_USAGE, CANNOT_START = 2, 3
+WRONG_USAGE = 2
 
 
 @attrs.frozen(kw_only=True)
