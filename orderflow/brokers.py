@@ -15,13 +15,12 @@ from aiokafka.errors import (
 )
 
 from orderflow.connections import kafka_options
-from orderflow.exits import CannotStart, Failed
-from orderflow.progress import tell_waiting
+from orderflow.exits import CannotStart
+from orderflow.patience import wait_for_answer
 from orderflow.settings import Address, Settings
 from orderflow.tls import certificate_refusal, speaks_tls
 
 TRY_TIMEOUT_S = 5.0
-RETRY_DELAY_S = 0.5
 
 
 async def list_topics(settings: Settings) -> set[str]:
@@ -63,24 +62,20 @@ async def wait_for_broker(settings: Settings) -> set[str]:
 
     Raises `Failed` when Kafka does not answer until then, `CannotStart` when it refuses the login.
     """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + settings.start_timeout_s
-    brokers = ",".join(settings.kafka_bootstrap)
-    told = False
-    while True:
+
+    async def ask() -> set[str] | None:
         try:
             return await list_topics(settings)
         except (KafkaError, OSError):
             await check_login(settings)
-            if clock() + RETRY_DELAY_S > deadline:
-                raise Failed(
-                    f"no Kafka broker answered within {settings.start_timeout_s:g} s: start one, or check "
-                    f"KAFKA_BROKERS ({brokers}) and KAFKA_SECURITY_PROTOCOL ({settings.kafka_security_protocol})"
-                ) from None
-            if not told:
-                tell_waiting("Kafka", brokers, settings.start_timeout_s)
-                told = True
-            await asyncio.sleep(RETRY_DELAY_S)
+            return None
+
+    brokers, timeout_s = ",".join(settings.kafka_bootstrap), settings.start_timeout_s
+    complaint = (
+        f"no Kafka broker answered within {timeout_s:g} s: start one, or check "
+        f"KAFKA_BROKERS ({brokers}) and KAFKA_SECURITY_PROTOCOL ({settings.kafka_security_protocol})"
+    )
+    return await wait_for_answer(ask, timeout_s, "Kafka", brokers, complaint)
 
 
 async def check_login(settings: Settings) -> None:

@@ -15,13 +15,12 @@ from engine.postgres import is_outage, is_refusal_to_connect
 from handlers.cache import ACCESS, OrderCache
 from orderflow.brokers import wait_for_topic
 from orderflow.connections import postgres_options, redis_client
-from orderflow.exits import CannotStart, Failed
+from orderflow.exits import CannotStart
 from orderflow.migrations import TABLE, latest_version
-from orderflow.progress import tell_waiting
+from orderflow.patience import wait_for_answer
 from orderflow.settings import Address, Settings
 from orderflow.tls import certificate_refusal, speaks_tls
 
-RETRY_DELAY_S = 0.5
 _UNDEFINED_TABLE = "42P01"
 _TLS_REJECTED = "rejected SSL upgrade"
 
@@ -195,13 +194,8 @@ async def _wait_for_topics(settings: Settings) -> None:
 async def _patiently(
     settings: Settings, check: Callable[[], Awaitable[bool]], service: str, address: Address, complaint: str
 ) -> None:
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + settings.start_timeout_s
-    told = False
-    while not await check():
-        if clock() + RETRY_DELAY_S > deadline:
-            raise Failed(f"{complaint} (waited {settings.start_timeout_s:g} s)")
-        if not told:
-            tell_waiting(service, str(address), settings.start_timeout_s)
-            told = True
-        await asyncio.sleep(RETRY_DELAY_S)
+    async def ask() -> bool | None:
+        return await check() or None
+
+    waited = f"{complaint} (waited {settings.start_timeout_s:g} s)"
+    await wait_for_answer(ask, settings.start_timeout_s, service, str(address), waited)
