@@ -83,14 +83,16 @@ class BatchWriter(Generic[T]):
         epochs = {chunk.partition: chunk.epoch for chunk in chunks}
         current = [chunk for chunk in chunks if self._table.opened(chunk.partition, chunk.opening)]
         entries = [entry for chunk in sorted(current, key=lambda c: c.partition) for entry in chunk.entries]
+        ends = {chunk.partition: chunk.next_offset for chunk in current}
         consumed_at = min((chunk.consumed_at for chunk in chunks), default=datetime.now(UTC))
-        await self._settle(_Work(entries, openings, epochs, consumed_at, datetime.now(UTC)))
+        await self._settle(_Work(entries, ends, openings, epochs, consumed_at, datetime.now(UTC)))
 
     async def _settle(self, work: "_Work[T]") -> None:
-        while entries := self._owned(work):
+        while (work := self._owned(work)).ends:
+            entries = work.entries
             batch = Batch(uuid4(), self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
             try:
-                batch, written = await self._commit(batch, work.openings)
+                batch, written = await self._commit(batch, work)
             except Fenced as fence:
                 self._status.counters.fenced += 1
                 # A newer opening of the partition, if there is one, is not concerned.
@@ -100,29 +102,36 @@ class BatchWriter(Generic[T]):
                 continue
             except _Refused as refusal:
                 if len(entries) > 1:
-                    await self._bisect(work, entries)
+                    await self._bisect(work)
                     return
                 work = attrs.evolve(work, entries=[self._culprit(entries[0], str(refusal), batch)])
                 continue
             await self._finish(batch, work, written)
             return
 
-    def _owned(self, work: "_Work[T]") -> list[Entry[T]]:
+    def _owned(self, work: "_Work[T]") -> "_Work[T]":
+        """Return what of `work` this worker may still write, and has not written yet."""
         floors = {
             partition: opened.next_offset
             for partition, opening in work.openings.items()
             if (opened := self._table.opened(partition, opening))
         }
-        return [
+        entries = [
             entry
             for entry in work.entries
             if (floor := floors.get(entry.record.partition)) is not None and entry.record.offset >= floor
         ]
+        ends = {
+            partition: end for partition, end in work.ends.items() if partition in floors and end > floors[partition]
+        }
+        return attrs.evolve(work, entries=entries, ends=ends)
 
-    async def _bisect(self, work: "_Work[T]", entries: list[Entry[T]]) -> None:
-        middle = len(entries) // 2
-        await self._settle(attrs.evolve(work, entries=entries[:middle]))
-        await self._settle(attrs.evolve(work, entries=entries[middle:]))
+    async def _bisect(self, work: "_Work[T]") -> None:
+        middle = len(work.entries) // 2
+        first, second = work.entries[:middle], work.entries[middle:]
+        ends = {partition: record.offset + 1 for partition, record in _last_records(first).items()}
+        await self._settle(attrs.evolve(work, entries=first, ends=ends))
+        await self._settle(attrs.evolve(work, entries=second))
 
     def _culprit(self, entry: Entry[T], refusal: str, batch: Batch[T]) -> Entry[T]:
         if isinstance(entry.value, Rejected):
@@ -134,7 +143,7 @@ class BatchWriter(Generic[T]):
         subject = self._handler.subject(entry.value)
         return Entry(record, Rejected(REFUSED_BY_DATABASE, (FieldError("", refusal),), subject))
 
-    async def _commit(self, batch: Batch[T], openings: dict[int, int]) -> tuple[Batch[T], Written]:
+    async def _commit(self, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written]:
         """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
         tries = _Tries()
         done: tuple[Batch[T], Written] | None = None
@@ -142,7 +151,7 @@ class BatchWriter(Generic[T]):
             try:
                 with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
-                        done = await self._link.within_deadline(self._transaction(connection, batch, openings))
+                        done = await self._link.within_deadline(self._transaction(connection, batch, work))
             except RewriteBatch:
                 continue
             except Exception as error:
@@ -172,19 +181,19 @@ class BatchWriter(Generic[T]):
         self._log.warning(event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
-    async def _transaction(
-        self, connection: Connection, batch: Batch[T], openings: dict[int, int]
-    ) -> tuple[Batch[T], Written]:
+    async def _transaction(self, connection: Connection, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written]:
+        written = Written()
         transaction = connection.transaction()
         await transaction.start()
         try:
             async with self._watch.over(connection):
-                await advance_offsets(connection, self._identity.group, batch.topic, self._advances(batch, openings))
-            async with self._watch.over(connection):
-                batch = await recognise_replays(connection, batch)
-            written = await self._handler.handle_batch(connection, batch)
-            await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
-            await insert_batch(connection, self._identity, batch, written)
+                await advance_offsets(connection, self._identity.group, batch.topic, self._advances(work))
+            if batch.entries:
+                async with self._watch.over(connection):
+                    batch = await recognise_replays(connection, batch)
+                written = await self._handler.handle_batch(connection, batch)
+                await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
+                await insert_batch(connection, self._identity, batch, written)
         except BaseException:
             if not connection.is_closed():
                 await transaction.rollback()
@@ -194,21 +203,21 @@ class BatchWriter(Generic[T]):
         await transaction.commit()
         return batch, written
 
-    def _advances(self, batch: Batch[T], openings: dict[int, int]) -> list[Advance]:
-        advances = []
-        for partition, record in _last_records(batch).items():
+    def _advances(self, work: "_Work[T]") -> list[Advance]:
+        advances, last = [], _last_records(work.entries)
+        for partition, end in work.ends.items():
             # A batch may have waited out an outage: the partition may have gone, and even have come back, meanwhile.
-            opened = self._table.opened(partition, openings[partition])
+            opened = self._table.opened(partition, work.openings[partition])
             if opened is None:
                 raise Fenced(partition)
-            advances.append(Advance(partition, opened.next_offset, record))
+            advances.append(Advance(partition, opened.next_offset, end, last.get(partition)))
         return advances
 
     async def _landed(self, batch: Batch[T]) -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
         attempted, attempt, found = self._attempted, 0, None
-        if attempted is None or attempted[0].batch_id != batch.batch_id:
-            return None
+        if attempted is None or attempted[0].batch_id != batch.batch_id or not batch.entries:
+            return None  # what moves offsets alone is fenced if it landed: its partitions are opened where it left them
         while found is None:
             try:
                 with self._status.step("settle", WRITE_DEADLINE_S + STEP_GRACE_S):
@@ -234,10 +243,12 @@ class BatchWriter(Generic[T]):
         failpoints.reach(failpoints.AFTER_COMMIT)
         committed_ns = time.time_ns()
         counters = self._status.counters
-        for partition, record in _last_records(batch).items():
-            self._table.advance(partition, work.openings[partition], record.offset + 1)
-        rejected = len(batch.rejected())
+        for partition, end in work.ends.items():
+            self._table.advance(partition, work.openings[partition], end)
         self._status.committed()
+        if not batch.entries:
+            return
+        rejected = len(batch.rejected())
         counters.batches += 1
         counters.messages += len(batch.entries)
         counters.inserted += written.inserted
@@ -261,12 +272,15 @@ class _Tries:
 
 @attrs.frozen
 class _Work(Generic[T]):
+    """Entries to write, and by partition the offset behind all of them; a partition may have an end and no entry."""
+
     entries: list[Entry[T]]
+    ends: dict[int, int]
     openings: dict[int, int]
     epochs: dict[int, int]
     consumed_at: datetime
     validated_at: datetime
 
 
-def _last_records(batch: Batch[Any]) -> dict[int, Record]:
-    return {entry.record.partition: entry.record for entry in batch.entries}
+def _last_records(entries: list[Entry[Any]]) -> dict[int, Record]:
+    return {entry.record.partition: entry.record for entry in entries}

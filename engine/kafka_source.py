@@ -1,52 +1,47 @@
-"""The Kafka end of a worker: joins the group, fetches from partitions that are open, and hands on chunks of records.
+"""The Kafka end of a worker: what the group assigns is opened, fetched, and handed on in chunks of records.
 
-`auto_offset_reset` is `none` and Kafka's committed offset is for tools only. While aiokafka reports an assignment it
-may already deliver from that committed offset, so records count only after the partition was opened.
+The source knows its own position in each partition. It moves only over what was fetched there: records that are handed
+on, and what lies between them and counts for nothing (markers and aborted batches of transactions, offsets that
+compaction took away). Kafka's committed offset is for tools only.
 """
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    IllegalStateError,
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from engine import events
 from engine.backoff import Backoff
-from engine.kafka_records import take_any_header_name
-from engine.mailbox import MailboxClosed
+from engine.brokers import TROUBLE, Brokers, describe_kafka
+from engine.fetcher import Fetcher, FetchState
+from engine.group_member import GroupMember
+from engine.handover import Emit, Handover
+from engine.kafka_outage import KafkaOutage
 from engine.partition_opener import PartitionOpener
 from engine.partitions import PartitionTable
-from engine.records import Chunk, Record, slice_records
-from engine.silence import Silence
 from engine.status import Status
 
 CHUNK_RECORDS = 25
 """How many records are handled in one go. An answer from PostgreSQL that the writer waits for waits so long, too."""
-FETCH_BYTES = 2 * 1024 * 1024
-POLL_S = 0.2
+TURN_S = 0.1
 COMMIT_EVERY_S = 1.0
+REFRESH_EVERY_S = 10.0
+"""How old what is known of the topic's partitions may be: those that were added are consumed soon after."""
+STALE_REFRESH_S = 0.5
 
-Emit = Callable[[Chunk], Awaitable[None]]
 
-
-class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is not typed
+class KafkaSource:
     """Consumes one topic in a group. `emit` takes the chunks and waits when there is no room."""
 
     def __init__(
         self,
+        *,
         topic: str,
         group: str,
-        consumer_options: dict[str, Any],
-        opener: PartitionOpener,
+        kafka_options: dict[str, Any],
+        make_opener: Callable[[Callable[[int, FetchState], None]], PartitionOpener],
         table: PartitionTable,
         status: Status,
         backoff: Backoff,
@@ -55,144 +50,135 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         max_chunk_bytes: int,
     ) -> None:
         self._topic = topic
-        self._group = group
-        self._options = consumer_options
         self._table = table
-        self._opener = opener
         self._status = status
-        self._backoff = backoff
-        self._emit = emit
-        self._max_chunk_records = min(CHUNK_RECORDS, max_chunk_records)
-        self._max_chunk_bytes = max_chunk_bytes
-        self._consumer: Any = None
+        self._brokers = Brokers(kafka_options, topic)
+        self._fetcher = Fetcher(self._brokers, topic)
+        self._opener = make_opener(self._fetcher.follow)
+        self._handover = Handover(
+            self._fetcher, self._opener, table, emit, min(CHUNK_RECORDS, max_chunk_records), max_chunk_bytes
+        )
+        self._outage = KafkaOutage(self._brokers, self._fetcher, status, backoff)
+        self._member = GroupMember(
+            self._brokers,
+            group,
+            topic,
+            assigned=self._on_assigned,
+            joined_as=status.joined_as,
+            failing=self._outage.note_group,
+        )
+        self._membership: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._silence = Silence()
+        self._assigned = asyncio.Event()
         self._committed: dict[int, int] = {}
         self._log = structlog.get_logger()
-
-    async def start(self) -> None:
-        """Join the group. Raises aiokafka's errors when the brokers cannot be reached."""
-        take_any_header_name()
-        self._consumer = AIOKafkaConsumer(
-            group_id=self._group,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_bytes=4 * FETCH_BYTES,
-            # Backpressure may last as long as an outage of PostgreSQL; the fence, not this timer, guards ownership.
-            # The shortest that an unmodified broker allows: a killed worker is missed after this long.
-            session_timeout_ms=6000,
-            heartbeat_interval_ms=1000,
-            max_poll_interval_ms=24 * 3600 * 1000,
-            # How long a connection may be silent before it counts as lost; longer than any rebalance takes.
-            request_timeout_ms=20_000,
-            **self._options,
-        )
-        self._consumer.subscribe([self._topic], listener=self)
-        try:
-            await self._consumer.start()
-        except BaseException:
-            # A client that failed half-way still has tasks that could join the group later.
-            try:
-                await self._consumer.stop()
-            finally:
-                self._consumer = None
-            raise
 
     def stop_fetching(self) -> None:
         """Stop handing on records. `run` returns soon after."""
         self._stopping.set()
 
     async def close(self) -> None:
-        """Commit the last offsets for the tools, and leave the group."""
-        if self._consumer is None:
-            return
-        await self._commit()
-        await self._consumer.stop()
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Note new partitions; they are opened by `run`, between two polls."""
-        partitions = {partition.partition for partition in assigned}
-        self._silence.heard(asyncio.get_running_loop().time())
-        self._table.assign(partitions)
-        self._consumer.pause(*assigned)
-        self._opener.forget_refusals()
-        self._log.info(events.PARTITIONS_ASSIGNED, topic=self._topic, partitions=sorted(partitions))
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Forget partitions at once. A batch in flight ends by itself: committed before the next owner, or fenced."""
-        partitions = {partition.partition for partition in revoked}
-        self._table.revoke(partitions)
-        self._committed.clear()
-        if partitions:
-            self._log.info(events.PARTITIONS_REVOKED, topic=self._topic, partitions=sorted(partitions))
+        """Commit the last offsets for the tools, and leave the group. Raises Kafka's errors and the network's."""
+        membership, self._membership = self._membership, None
+        try:
+            if membership is not None:
+                await self._commit()
+                membership.cancel()
+                await asyncio.wait({membership})
+                await self._member.leave()
+        finally:
+            await self._brokers.close()
 
     async def run(self) -> None:
         """Fetch and hand on records until `stop_fetching`. Outages of Kafka are waited out."""
-        loop = asyncio.get_running_loop()
-        attempt, next_try_at, commit_at = 0, 0.0, loop.time() + COMMIT_EVERY_S
-        while not self._stopping.is_set():
-            try:
-                await self._opener.open_wanted(self._consumer)
-                fetched = await self._consumer.getmany(timeout_ms=int(POLL_S * 1000))
-            except NoOffsetForPartitionError:
-                continue
-            except OffsetOutOfRangeError as error:
-                self._opener.refuse_out_of_range(self._consumer, error)
-                continue
-            except KafkaError as error:
-                attempt += 1
-                await self._wait_out(error, attempt)
-                continue
-            if not self._silence_lasts(fetched):
-                attempt = 0
-                if self._status.recovered("kafka"):
-                    self._log.info(events.OUTAGE_ENDED, of="kafka")
-            elif loop.time() >= next_try_at:
-                attempt += 1
-                next_try_at = loop.time() + self._declare_outage("no answer", attempt)
-            self._status.started = True
-            try:
-                await self._hand_on(fetched)
-            except MailboxClosed:
-                return
-            if loop.time() >= commit_at:
-                await self._commit()
-                commit_at = loop.time() + COMMIT_EVERY_S
-
-    def _silence_lasts(self, fetched: dict[TopicPartition, list[Record]]) -> bool:
-        now_s = asyncio.get_running_loop().time()
-        if fetched:
-            self._silence.heard(now_s)
-        fetching = [place for place in self._consumer.assignment() if self._table.present(place.partition)]
-        answers = [self._consumer.last_poll_timestamp(place) or 0 for place in fetching]
-        return self._silence.lasts(max(answers, default=None), now_s)
-
-    def _declare_outage(self, error: str, attempt: int) -> float:
-        """Say that a try has failed. Returns after how many seconds the next one is due."""
-        delay_s = self._backoff.delay_s(attempt, random.random())
-        self._status.outage("kafka", attempt)
-        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
-        self._log.warning(event, of="kafka", error=error, tries=attempt, next_try_s=round(delay_s, 2))
-        return delay_s
-
-    async def _wait_out(self, error: BaseException, attempt: int) -> None:
-        delay_s = self._declare_outage(type(error).__name__, attempt)
+        stop = asyncio.create_task(self._stopping.wait(), name="source-stop")
         try:
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
-        except TimeoutError:
-            return
+            await self._until({stop}, self._connect())
+            if not self._stopping.is_set():
+                # Beyond the end of this: the worker is a member until all that was fetched is written.
+                self._membership = asyncio.create_task(self._member.run(), name="group-member")
+                await self._until(
+                    {stop, self._membership}, self._fetcher.run(), self._handover.run(), self._open(), self._keep()
+                )
+        finally:
+            stop.cancel()
 
-    async def _hand_on(self, fetched: dict[TopicPartition, list[Record]]) -> None:
-        consumed_at = datetime.now(UTC)
-        for place, records in fetched.items():
-            accepted = self._opener.accept(self._consumer, place.partition, records)
-            opened = self._table.present(place.partition)
-            if not accepted or opened is None:
+    async def _until(self, ends: set["asyncio.Task[Any]"], *work: Coroutine[Any, Any, None]) -> None:
+        """Do the work until the first of it, or of `ends`, is over. Raises what that one failed with."""
+        tasks = {asyncio.create_task(one) for one in work}
+        try:
+            done, _ = await asyncio.wait({*ends, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _connect(self) -> None:
+        """Wait until a broker tells of the topic."""
+        attempt = 0
+        while True:
+            try:
+                await self._brokers.refresh()
+                return
+            except TROUBLE as error:
+                attempt += 1
+                await asyncio.sleep(self._outage.declare(describe_kafka(error), attempt))
+
+    def _on_assigned(self, partitions: set[int]) -> None:
+        """Take the group's new assignment over. What stays goes on without a pause."""
+        before = set(self._table.assigned)
+        lost, gained = before - partitions, partitions - before
+        self._table.revoke(lost)
+        self._table.assign(gained)
+        for partition in lost:
+            self._fetcher.forget(partition)
+            self._committed.pop(partition, None)
+        self._opener.look_at_once()
+        self._status.started = True
+        self._assigned.set()
+        if lost:
+            self._log.info(events.PARTITIONS_REVOKED, topic=self._topic, partitions=sorted(lost))
+        self._log.info(events.PARTITIONS_ASSIGNED, topic=self._topic, partitions=sorted(partitions))
+
+    async def _open(self) -> None:
+        """Open what is assigned, as soon as that is possible."""
+        while True:
+            self._assigned.clear()
+            await self._opener.open_wanted(self._brokers)
+            try:
+                await asyncio.wait_for(self._assigned.wait(), TURN_S)
+            except TimeoutError:
                 continue
-            for piece, size_bytes in slice_records(accepted, self._max_chunk_records, self._max_chunk_bytes):
-                await self._emit(Chunk(place.partition, opened.opening, opened.epoch, piece, size_bytes, consumed_at))
+
+    async def _keep(self) -> None:
+        """Keep what is known of the brokers fresh, tell of outages, and commit for the tools."""
+        loop = asyncio.get_running_loop()
+        refreshed_at = committed_at = loop.time()
+        while True:
+            await asyncio.sleep(TURN_S)
+            age_s = loop.time() - refreshed_at
+            if age_s > REFRESH_EVERY_S or (self._brokers.stale and age_s > STALE_REFRESH_S):
+                await self._refresh()
+                refreshed_at = loop.time()
+            leaderless = self._fetcher.leaderless()
+            for partition in leaderless:
+                self._opener.leaderless(partition)
+            self._opener.led(self._table.positions().keys() - set(leaderless))
+            self._outage.watch()
+            if loop.time() - committed_at > COMMIT_EVERY_S:
+                await self._commit()
+                committed_at = loop.time()
+
+    async def _refresh(self) -> None:
+        try:
+            await self._brokers.refresh()
+        except UnknownTopicOrPartitionError:
+            for partition in self._table.positions():
+                self._handover.reopen(partition)
+        except TROUBLE:
+            return  # it is asked again soon; an outage is told by its silence
 
     async def _commit(self) -> None:
         positions = {
@@ -200,13 +186,5 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             for partition, offset in self._table.positions().items()
             if self._committed.get(partition) != offset
         }
-        if not positions:
-            return
-        try:
-            await asyncio.wait_for(
-                self._consumer.commit({TopicPartition(self._topic, p): offset for p, offset in positions.items()}), 5
-            )
-        except (KafkaError, IllegalStateError, TimeoutError) as error:
-            self._log.debug(events.KAFKA_COMMIT_FAILED, error=type(error).__name__)
-            return
-        self._committed.update(positions)
+        if positions and await self._member.commit(positions):
+            self._committed.update(positions)

@@ -23,6 +23,11 @@ UPDATE consumed_offsets
 SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
+# What follows without a record, a transaction's marker, say, leaves the last record what it was.
+_PASS = """
+UPDATE consumed_offsets SET next_offset = $5, updated_at = now()
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+"""
 _POSITIONS = """
 SELECT partition, next_offset, last_timestamp FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
 """
@@ -49,11 +54,12 @@ class StoredOffset:
 
 @attrs.frozen
 class Advance:
-    """One step of one partition: from `expected` to just after `last`, the last record that was consumed."""
+    """One step of one partition, from `expected` to `next_offset`. `last` is the last record in between, if any."""
 
     partition: int
     expected: int
-    last: Record
+    next_offset: int
+    last: Record | None
 
 
 def checksum(record: Record) -> int:
@@ -79,18 +85,12 @@ async def await_offset(connection: Connection, group: str, topic: str, partition
 async def advance_offsets(connection: Connection, group: str, topic: str, advances: list[Advance]) -> None:
     """Move each partition's offset within the open transaction, in the partitions' order. Raises `Fenced`."""
     for step in sorted(advances, key=lambda advance: advance.partition):
-        last = step.last
-        tag = await connection.execute(
-            _ADVANCE,
-            group,
-            topic,
-            step.partition,
-            step.expected,
-            last.offset + 1,
-            last.offset,
-            last.timestamp,
-            checksum(last),
-        )
+        key = (group, topic, step.partition, step.expected, step.next_offset)
+        if step.last is None:
+            tag = await connection.execute(_PASS, *key)
+        else:
+            last = (step.last.offset, step.last.timestamp, checksum(step.last))
+            tag = await connection.execute(_ADVANCE, *key, *last)
         if tag != "UPDATE 1":
             raise Fenced(step.partition)
 

@@ -1,137 +1,194 @@
-"""Opens partitions at PostgreSQL's offsets, recognises the topic by its last record, and refuses what is not as stored.
+"""Opens partitions at PostgreSQL's offsets, and refuses those that are not as stored or cannot be read.
 
-What happens to one partition: wanted → its stored offset is read and locked → the consumer is sent there → its records
-count. A refused one is looked at again every few seconds, and opened once its offset was reset.
+What happens to one partition: wanted → its stored offset is read and locked → it is fetched from there → its records
+count. A refused one is looked at again and again, and opened once its cause is gone.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import asyncpg
+import attrs
 import structlog
-from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, OffsetOutOfRangeError
+from aiokafka.errors import LeaderNotAvailableError
 
 from engine import events
 from engine.blockers import BlockerWatch
-from engine.offsets import StoredOffset, checksum, open_offset
-from engine.partitions import PartitionTable
+from engine.brokers import Brokers, describe_kafka
+from engine.fetcher import LEADERLESS_S, FetchState
+from engine.log_bounds import LogBounds, fetch_log_bounds
+from engine.offsets import StoredOffset, open_offset
+from engine.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, TOPIC_RECREATED, PartitionTable, Refusal
 from engine.postgres import Link, describe, is_outage
-from engine.records import Record
 
 REOPEN_S = 5.0
-TOPIC_CHANGED = "the topic is not the one that was consumed before: it was deleted and created anew"
+RETRY_S = 1.0
+LONGEST_TRIAL_S = 60.0
+NO_LEADER_FIX = "start the brokers that hold it: it is consumed by itself once it has a leader"
+_RESET = "orderflow offsets reset --partition {}"
+_SKIP = "orderflow offsets skip --partition {}"
+
+
+@attrs.define
+class _Refused:
+    """A partition that was refused with `stored` as its offset, and when what is on the broker is tried again."""
+
+    stored: StoredOffset
+    trials: int = 0
+    trial_at: float = 0.0
 
 
 class PartitionOpener:
-    """Opens the partitions of one topic for one group. `consumer` is aiokafka's, which has joined the group."""
+    """Opens the partitions of one topic for one group. `follow` is given where an open one is to be fetched from."""
 
-    def __init__(self, topic: str, group: str, link: Link, watch: BlockerWatch, table: PartitionTable) -> None:
+    def __init__(
+        self,
+        topic: str,
+        group: str,
+        link: Link,
+        watch: BlockerWatch,
+        table: PartitionTable,
+        follow: Callable[[int, FetchState], None],
+    ) -> None:
         self._topic = topic
         self._group = group
         self._link = link
         self._watch = watch
         self._table = table
-        self._recognise: dict[int, StoredOffset] = {}
+        self._follow = follow
         self._stored: dict[int, StoredOffset] = {}
-        self._refused_offsets: dict[int, StoredOffset] = {}
-        self._reopen_at: dict[int, float] = {}
+        self._refused: dict[int, _Refused] = {}
+        self._look_at: dict[int, float] = {}
+        self._leaderless_since: dict[int, float] = {}
         self._log = structlog.get_logger()
 
-    def forget_refusals(self) -> None:
+    def look_at_once(self) -> None:
         """Look at every wanted partition anew, and at once."""
-        self._refused_offsets.clear()
-        self._reopen_at.clear()
+        self._refused.clear()
+        self._look_at.clear()
 
-    async def open_wanted(self, consumer: Any) -> None:
-        """Open what is wanted and due. An outage of PostgreSQL is waited out; raises the errors of aiokafka."""
+    async def open_wanted(self, brokers: Brokers) -> None:
+        """Open what is wanted and due. Outages of PostgreSQL, and of brokers, are waited out partition by partition."""
         now = asyncio.get_running_loop().time()
-        due = [partition for partition in self._table.wanted if self._reopen_at.get(partition, 0.0) <= now]
+        due = [partition for partition in self._table.wanted if self._look_at.get(partition, 0.0) <= now]
         if not due:
             return
-        self._reopen_at.update(dict.fromkeys(due, now + REOPEN_S))
-        places = [TopicPartition(self._topic, partition) for partition in due]
-        # Asked for all at once: a fetch that waits at the broker holds up every later request to it.
-        begin = await consumer.beginning_offsets(places)
-        end = await consumer.end_offsets(places)
-        for place in places:
+        self._look_at.update(dict.fromkeys(due, now + REOPEN_S))
+        bounds = await fetch_log_bounds(brokers, self._topic, due)
+        for partition in due:
+            found = bounds[partition]
+            if not isinstance(found, LogBounds):
+                self._cannot_ask(partition, found)
+                brokers.stale = True
+                continue
+            self._leaderless_since.pop(partition, None)
             try:
-                await self._open(consumer, place, begin[place], end[place])
+                await self._open(brokers, partition, found)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if not is_outage(error):
                     raise
-                self._reopen_at[place.partition] = now + 1.0
-                self._log.warning(
-                    events.OUTAGE_CONTINUES, of="postgres", error=describe(error), partition=place.partition
-                )
-            except IllegalStateError:
-                continue  # revoked while it was being opened
+                self._look_at[partition] = now + RETRY_S
+                self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error), partition=partition)
 
-    async def _open(self, consumer: Any, place: TopicPartition, begin: int, end: int) -> None:
-        partition = place.partition
+    def _cannot_ask(self, partition: int, error: BaseException) -> None:
+        now = asyncio.get_running_loop().time()
+        self._look_at[partition] = now + RETRY_S
+        if not isinstance(error, LeaderNotAvailableError):
+            self._log.debug(events.OUTAGE_CONTINUES, of="kafka", error=describe_kafka(error), partition=partition)
+        elif now - self._leaderless_since.setdefault(partition, now) > LEADERLESS_S:
+            self.leaderless(partition)
+
+    async def _open(self, brokers: Brokers, partition: int, bounds: LogBounds) -> None:
         async with self._link.use() as connection, self._watch.over(connection):
             stored = await self._link.within_deadline(
-                open_offset(connection, self._group, self._topic, partition, begin)
+                open_offset(connection, self._group, self._topic, partition, bounds.begin)
             )
-        if self._refused_offsets.get(partition) == stored:
-            self._reopen_at[partition] = asyncio.get_running_loop().time() + REOPEN_S
-            return  # refused before, and nobody has reset the offset since
         self._stored[partition] = stored
-        if stored.next_offset > end:
+        refused = self._refused.get(partition)
+        now = asyncio.get_running_loop().time()
+        if refused is not None and refused.stored == stored and refused.trial_at > now:
+            return  # nobody has moved the offset, and the broker was asked not long ago
+        if stored.next_offset > bounds.end:
             # Another owner may have gone on since the end was asked for; its last transaction was waited for.
-            end = (await consumer.end_offsets([place]))[place]
-        if not begin <= stored.next_offset <= end:
-            self._refuse(
-                consumer, partition, f"stored offset {stored.next_offset} is outside the broker's {begin} to {end}"
-            )
+            again = (await fetch_log_bounds(brokers, self._topic, [partition]))[partition]
+            bounds = again if isinstance(again, LogBounds) else bounds
+        if not bounds.begin <= stored.next_offset <= bounds.end:
+            self._out_of_range(partition, stored.next_offset, bounds)
             return
-        start, recognisable = stored.next_offset, False
-        if stored.last_offset is not None and stored.last_offset >= begin:
-            start, recognisable = stored.last_offset, True
-        consumer.seek(place, start)
-        consumer.resume(place)
-        if self._table.open(partition, stored.next_offset, stored.epoch) is None:
-            return
-        self._recognise.pop(partition, None)
-        if recognisable:
-            self._recognise[partition] = stored
-        self._reopen_at.pop(partition, None)
+        start, recognise = stored.next_offset, None
+        if stored.last_offset is not None and stored.last_offset >= bounds.begin:
+            start, recognise = stored.last_offset, stored
+        on_trial = refused is not None and refused.stored == stored and refused.trials > 0
+        opened = self._table.open(partition, stored.next_offset, stored.epoch, on_trial=on_trial)
+        if opened is None:
+            return  # revoked while it was being opened
+        if not on_trial:
+            self._refused.pop(partition, None)
+        self._look_at.pop(partition, None)
+        self._follow(partition, FetchState(opened.opening, opened.epoch, start, stored.next_offset, recognise))
         self._log.info(events.PARTITION_OPENED, topic=self._topic, partition=partition, offset=stored.next_offset)
 
-    def refuse_out_of_range(self, consumer: Any, error: OffsetOutOfRangeError) -> None:
-        """Refuse the partitions whose offsets the broker no longer has."""
-        places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-        for place, offset in places.items():
-            if self._table.next_offset(place.partition) is not None:
-                self._refuse(consumer, place.partition, f"the broker no longer has offset {offset}")
+    def _out_of_range(self, partition: int, offset: int, bounds: LogBounds) -> None:
+        detail = f"stored offset {offset} is outside the broker's {bounds.begin} to {bounds.end}"
+        self._refuse(partition, Refusal(OUT_OF_RANGE, offset, detail, _RESET.format(partition)))
 
-    def _refuse(self, consumer: Any, partition: int, reason: str) -> None:
-        self._reopen_at[partition] = asyncio.get_running_loop().time() + REOPEN_S
-        consumer.pause(TopicPartition(self._topic, partition))
-        self._refused_offsets[partition] = self._stored[partition]
-        if self._table.refuse(partition, reason):
-            self._log.error(
-                events.PARTITION_REFUSED,
-                topic=self._topic,
-                partition=partition,
-                reason=reason,
-                fix="orderflow offsets reset",
-            )
+    def out_of_range(self, partition: int, offset: int) -> None:
+        """Refuse a partition whose offset the broker no longer has."""
+        detail = f"the broker no longer has offset {offset}"
+        self._refuse(partition, Refusal(OUT_OF_RANGE, offset, detail, _RESET.format(partition)))
 
-    def accept(self, consumer: Any, partition: int, records: list[Record]) -> list[Record]:
-        """Return those records that the present opening has still to consume, after recognising the topic."""
-        next_offset = self._table.next_offset(partition)
-        if next_offset is None:
-            return []
-        known = self._recognise.pop(partition, None)
-        first = records[0]
-        if (
-            known is not None
-            and first.offset == known.last_offset
-            and (first.timestamp, checksum(first)) != (known.last_timestamp, known.last_checksum)
-        ):
-            self._refuse(consumer, partition, TOPIC_CHANGED)
-            return []
-        if first.offset >= next_offset:
-            return records
-        return [record for record in records if record.offset >= next_offset]
+    def recreated(self, partition: int, offset: int) -> None:
+        """Refuse a partition whose record at `offset` is not the one that was consumed there."""
+        detail = "the topic is not the one that was consumed before: it was deleted and created anew"
+        self._refuse(partition, Refusal(TOPIC_RECREATED, offset, detail, _RESET.format(partition)))
+
+    def corrupt(self, partition: int, offset: int, why: str) -> None:
+        """Refuse a partition whose batch at `offset` cannot be read, however often it is fetched."""
+        detail = f"the batch at offset {offset} cannot be read: {why}"
+        self._refuse(partition, Refusal(CORRUPT_BATCH, offset, detail, _SKIP.format(partition)))
+
+    def leaderless(self, partition: int) -> None:
+        """Tell that a partition has no leader. It is consumed as soon as it has one."""
+        refusal = Refusal(NO_LEADER, None, "no broker leads the partition", NO_LEADER_FIX)
+        before = self._table.refused.get(partition)
+        if (before is None or before.reason == NO_LEADER) and self._table.trouble(partition, refusal):
+            self._tell(partition, refusal)
+
+    def led(self, partitions: Iterable[int]) -> None:
+        """Take back, for these partitions, that they have no leader."""
+        for partition in partitions:
+            refusal = self._table.refused.get(partition)
+            if refusal is not None and refusal.reason == NO_LEADER:
+                self._table.well(partition)
+
+    def well(self, partition: int) -> None:
+        """Note that a partition is read on, whatever was wrong before."""
+        self._table.well(partition)
+        self._refused.pop(partition, None)
+
+    def _refuse(self, partition: int, refusal: Refusal) -> None:
+        now = asyncio.get_running_loop().time()
+        stored = self._stored[partition]
+        refused = self._refused.get(partition)
+        if refused is None or refused.stored != stored:
+            refused = self._refused[partition] = _Refused(stored)
+        if refusal.reason == CORRUPT_BATCH:
+            # Another replica that takes over, or a segment that was restored, may be sound.
+            refused.trial_at = now + min(REOPEN_S * 2**refused.trials, LONGEST_TRIAL_S)
+            refused.trials = min(refused.trials + 1, 10)
+        elif refusal.reason == TOPIC_RECREATED:
+            refused.trial_at = float("inf")  # only whoever moves the stored offset can say what is to be consumed
+        self._look_at[partition] = now + REOPEN_S
+        if self._table.refuse(partition, refusal):
+            self._tell(partition, refusal)
+
+    def _tell(self, partition: int, refusal: Refusal) -> None:
+        self._log.error(
+            events.PARTITION_REFUSED,
+            topic=self._topic,
+            partition=partition,
+            reason=refusal.reason,
+            offset=refusal.offset,
+            detail=refusal.detail,
+            fix=refusal.fix,
+        )

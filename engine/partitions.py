@@ -7,6 +7,24 @@ before is dropped, because it may begin anywhere.
 
 import attrs
 
+CORRUPT_BATCH = "corrupt_batch"
+OUT_OF_RANGE = "out_of_range"
+TOPIC_RECREATED = "topic_recreated"
+NO_LEADER = "no_leader"
+
+
+@attrs.frozen
+class Refusal:
+    """Why a partition is not consumed: `reason` for programs, `detail` for people, the offset that it is about, if any.
+
+    `fix` is what mends it.
+    """
+
+    reason: str
+    offset: int | None
+    detail: str
+    fix: str
+
 
 @attrs.define
 class OpenPartition:
@@ -18,12 +36,12 @@ class OpenPartition:
 
 
 class PartitionTable:
-    """The partitions assigned to this worker: each is wanted, open, or refused with a reason."""
+    """The partitions assigned to this worker: each is wanted or open. One that is in trouble has a refusal as well."""
 
     def __init__(self) -> None:
         self._assigned: set[int] = set()
         self._open: dict[int, OpenPartition] = {}
-        self._refused: dict[int, str] = {}
+        self._refused: dict[int, Refusal] = {}
         self._openings = 0
 
     @property
@@ -37,8 +55,8 @@ class PartitionTable:
         return sorted(self._assigned - self._open.keys())
 
     @property
-    def refused(self) -> dict[int, str]:
-        """The partitions that could not be opened, with the reason."""
+    def refused(self) -> dict[int, Refusal]:
+        """The partitions that are not consumed, with the reason."""
         return dict(self._refused)
 
     def assign(self, partitions: set[int]) -> None:
@@ -55,23 +73,35 @@ class PartitionTable:
             self._open.pop(partition, None)
             self._refused.pop(partition, None)
 
-    def open(self, partition: int, next_offset: int, epoch: int) -> OpenPartition | None:
-        """Open an assigned partition at `next_offset`. Returns None if it was revoked meanwhile."""
+    def open(self, partition: int, next_offset: int, epoch: int, *, on_trial: bool = False) -> OpenPartition | None:
+        """Open an assigned partition at `next_offset`. Returns None if it was revoked meanwhile.
+
+        One that is opened on trial stays refused until it is `well`.
+        """
         if partition not in self._assigned:
             return None
         self._openings += 1
-        self._refused.pop(partition, None)
+        if not on_trial:
+            self._refused.pop(partition, None)
         self._open[partition] = OpenPartition(self._openings, next_offset, epoch)
         return self._open[partition]
 
-    def refuse(self, partition: int, reason: str) -> bool:
-        """Stop an assigned partition for `reason`. Returns whether the reason is news."""
+    def refuse(self, partition: int, refusal: Refusal) -> bool:
+        """Stop an assigned partition. Returns whether the reason is news."""
         self._open.pop(partition, None)
+        return self.trouble(partition, refusal)
+
+    def trouble(self, partition: int, refusal: Refusal) -> bool:
+        """Note why an assigned partition is not consumed just now, without closing it. Returns whether that is news."""
         if partition not in self._assigned:
             return False
-        news = self._refused.get(partition) != reason
-        self._refused[partition] = reason
+        news = self._refused.get(partition) != refusal
+        self._refused[partition] = refusal
         return news
+
+    def well(self, partition: int) -> None:
+        """Note that a partition is consumed, whatever was wrong before."""
+        self._refused.pop(partition, None)
 
     def close(self, partition: int) -> None:
         """Close a partition whose offset somebody else moved; it is wanted again if it is still assigned."""

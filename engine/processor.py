@@ -56,7 +56,15 @@ class Processor(Generic[T]):
     def _handle(self, chunk: Chunk) -> HandledChunk[T]:
         handle = self._handler.handle_message
         entries = [Entry(record, handle(record)) for record in chunk.records]
-        return HandledChunk(chunk.partition, chunk.opening, chunk.epoch, entries, chunk.size_bytes, chunk.consumed_at)
+        return HandledChunk(
+            chunk.partition,
+            chunk.opening,
+            chunk.epoch,
+            entries,
+            chunk.next_offset,
+            chunk.size_bytes,
+            chunk.consumed_at,
+        )
 
     def _count(self, entries: list[Entry[T]]) -> None:
         for entry in entries:

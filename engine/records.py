@@ -1,6 +1,6 @@
 """What travels through a worker: chunks of records from one partition, then batches of what a handler made of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -37,12 +37,17 @@ class Entry(Generic[T]):
 
 @attrs.frozen
 class Chunk:
-    """Records of one partition in the order of their offsets, fetched under one opening of that partition."""
+    """Records of one partition in the order of their offsets, fetched under one opening of that partition.
+
+    `next_offset` is behind them, and behind what follows them without a record to consume (a transaction's marker). A
+    chunk may hold no record.
+    """
 
     partition: int
     opening: int
     epoch: int
     records: list[Any]
+    next_offset: int
     size_bytes: int
     consumed_at: datetime
 
@@ -55,6 +60,7 @@ class HandledChunk(Generic[T]):
     opening: int
     epoch: int
     entries: list[Entry[T]]
+    next_offset: int
     size_bytes: int
     consumed_at: datetime
 
@@ -152,21 +158,7 @@ def time_of(timestamp_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=bounded_ms(timestamp_ms))
 
 
-def _weight(record: Record) -> int:
+def weigh(record: Record) -> int:
+    """Return how many bytes of memory a record counts as."""
     headers = sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else 0
     return len(record.value or b"") + len(record.key or b"") + headers + RECORD_OVERHEAD_BYTES
-
-
-def slice_records(records: list[Record], max_records: int, max_bytes: int) -> Iterable[tuple[list[Record], int]]:
-    """Cut records into pieces within both limits, with each piece's size in bytes; a larger record stands alone."""
-    piece: list[Record] = []
-    size = 0
-    for record in records:
-        weight = _weight(record)
-        if piece and (len(piece) >= max_records or size + weight > max_bytes):
-            yield piece, size
-            piece, size = [], 0
-        piece.append(record)
-        size += weight
-    if piece:
-        yield piece, size

@@ -6,6 +6,7 @@ The source's chunks of records become handled chunks, and these are batches, one
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from engine.actor import BatchActor
@@ -14,6 +15,7 @@ from engine.blockers import BlockerWatch
 from engine.brake import Brake
 from engine.brake_pause import BrakePause
 from engine.dead_letter_publisher import DeadLetterPublisher
+from engine.fetcher import FetchState
 from engine.handler import Handler
 from engine.kafka_source import KafkaSource
 from engine.partition_opener import PartitionOpener
@@ -103,21 +105,24 @@ class Stages(Generic[T]):
 
     def _make_source(self) -> KafkaSource:
         options, identity = self._options, self._options.identity
-        opener = PartitionOpener(identity.topic, identity.group, self._link(), self._watch, self.table)
+        link = self._link()
+
+        def make_opener(follow: Callable[[int, FetchState], None]) -> PartitionOpener:
+            return PartitionOpener(identity.topic, identity.group, link, self._watch, self.table, follow)
 
         async def emit(chunk: Chunk) -> None:
-            await self.processor.put(chunk, chunk.size_bytes, len(chunk.records))
+            await self.processor.put(chunk, chunk.size_bytes, max(1, len(chunk.records)))
 
         return KafkaSource(
-            identity.topic,
-            identity.group,
-            options.kafka_options,
-            opener,
-            self.table,
-            self._status,
-            options.backoff,
-            emit,
+            topic=identity.topic,
+            group=identity.group,
+            kafka_options=options.kafka_options,
+            make_opener=make_opener,
+            table=self.table,
+            status=self._status,
+            backoff=options.backoff,
+            emit=emit,
             # A chunk no longer than the window: the brake works to within a window.
-            min(options.batch_max_records, options.brake.window),
-            options.batch_max_bytes,
+            max_chunk_records=min(options.batch_max_records, options.brake.window),
+            max_chunk_bytes=options.batch_max_bytes,
         )

@@ -63,6 +63,7 @@ class Status:
         self.committed_s: float | None = None
         self.steps: dict[str, Step] = {}
         self.outages: dict[str, int] = {}
+        self.member_id: str | None = None
         self.draining = False
         self.braked = False
         self.started = False
@@ -75,6 +76,10 @@ class Status:
             yield
         finally:
             self.steps.pop(name, None)
+
+    def joined_as(self, member_id: str | None) -> None:
+        """Declare as which member of the consumer group this worker is known; None while it is not."""
+        self.member_id = member_id
 
     def committed(self) -> None:
         """Declare that a batch was committed just now."""

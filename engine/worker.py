@@ -4,11 +4,10 @@ Stopping goes the way of the records: stop fetching, let each stage finish what 
 """
 
 import asyncio
-import random
 import resource
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -72,8 +71,7 @@ class Worker(Generic[T]):
         sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe)
         heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
         try:
-            if not await self._join_group():
-                return 0
+            self._log.info(events.WORKER_STARTED)
             clean = await self._work()
             return 0 if clean else 1
         finally:
@@ -89,40 +87,6 @@ class Worker(Generic[T]):
                 loop.call_soon_threadsafe(self.request_stop)
 
             watch_lifeline(lifeline, stop, self._options.shutdown_timeout_s)
-
-    async def _join_group(self) -> bool:
-        """Join the consumer group, however long Kafka is away. Returns False if told to stop before."""
-        attempt = 0
-        while not self._stopping.is_set():
-            try:
-                await self._unless_stopped(self._stages.source.start())
-            except (KafkaError, OSError) as error:
-                attempt += 1
-                delay_s = self._options.backoff.delay_s(attempt, random.random())
-                self._status.outage("kafka", attempt)
-                self._log.warning(
-                    events.OUTAGE_CONTINUES, of="kafka", error=type(error).__name__, tries=attempt, next_try_s=delay_s
-                )
-                await _first_of(self._stopping.wait(), delay_s)
-            else:
-                self._status.recovered("kafka")
-                if not self._stopping.is_set():
-                    self._log.info(events.WORKER_STARTED)
-                    return True
-        await self._leave(self._options.shutdown_timeout_s / 2)
-        return False
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await `work`, or leave it when the worker is told to stop first."""
-        task, stop = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                await task
-        finally:
-            task.cancel()
-            stop.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
 
     async def _work(self) -> bool:
         self._stages.writer.start()
@@ -196,8 +160,12 @@ class Worker(Generic[T]):
             details={
                 **attrs.asdict(self._status.counters),
                 "outages_now": self._status.outages,
-                "refused": {str(partition): reason for partition, reason in islice(refused.items(), MAX_REFUSED_TOLD)},
+                "refused": {
+                    str(partition): attrs.asdict(refusal)
+                    for partition, refusal in islice(refused.items(), MAX_REFUSED_TOLD)
+                },
                 "refused_count": len(refused),
+                "member_id": self._status.member_id,
                 "since_commit_s": None if committed_s is None else round(now - committed_s, 3),
                 "waiting": self._stages.waiting,
                 "memory_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,

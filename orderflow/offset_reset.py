@@ -1,20 +1,21 @@
 """Moves the stored offsets of a group, and finds out whether its topic was created anew meanwhile."""
 
-import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from asyncpg import Connection
 
-from engine.kafka_records import take_any_header_name
+from engine.brokers import TROUBLE, Brokers, describe_kafka
+from engine.log_bounds import LogBounds, fetch_log_bounds
 from engine.offsets import checksum
-from orderflow.brokers import list_partitions
+from engine.record_batches import CorruptBatch
+from engine.single_fetch import fetch_at
 from orderflow.connections import kafka_options
 from orderflow.exits import Failed
 from orderflow.settings import Settings
 
-READ_TIMEOUT_S = 10.0
 _SELECT = """
 SELECT partition, next_offset, last_offset, last_timestamp, last_checksum, epoch, updated_at FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2 ORDER BY partition
@@ -54,27 +55,18 @@ async def plan_resets(
     Raises `Failed` for a partition or an offset that the topic does not have.
     """
     rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
-    places = await _places(settings, partition)
-    take_any_header_name()
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, auto_offset_reset="none", **kafka_options(settings))
-    await consumer.start()
-    try:
-        begin, end = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-        targets = {place: _target(place, target, begin[place], end[place]) for place in places}
-        changed = {
-            place: await _topic_changed(consumer, place, rows.get(place.partition), begin, end) for place in places
-        }
-    finally:
-        await consumer.stop()
+    async with connected(settings) as brokers:
+        bounds = await _bounds(brokers, settings, partition)
+        targets = {one: _target(one, target, log) for one, log in bounds.items()}
+        changed = {one: await _topic_changed(brokers, settings, rows.get(one), log) for one, log in bounds.items()}
     resets = []
-    for place, offset in targets.items():
-        row = rows.get(place.partition)
+    for one, offset in targets.items():
+        log, row = bounds[one], rows.get(one)
         previous = None if row is None else row["next_offset"]
-        consumed_to = begin[place]
-        if previous is not None and not changed[place] and begin[place] <= previous <= end[place]:
+        consumed_to = log.begin
+        if previous is not None and not changed[one] and log.begin <= previous <= log.end:
             consumed_to = previous
-        skipped = max(0, offset - consumed_to)
-        resets.append(Reset(place.partition, previous, offset, changed[place], skipped))
+        resets.append(Reset(one, previous, offset, changed[one], max(0, offset - consumed_to)))
     return resets
 
 
@@ -90,33 +82,50 @@ async def apply_resets(connection: Connection, settings: Settings, resets: list[
             await connection.execute(_RESET, *place, one.next_offset, int(one.topic_changed))
 
 
-async def _places(settings: Settings, partition: int | None) -> list[TopicPartition]:
-    partitions = await list_partitions(settings, settings.kafka_topic)
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Brokers]:
+    """Lend the brokers of the settings' topic. Raises `Failed` when they do not answer, or fail while they are used."""
+    brokers = Brokers(kafka_options(settings), settings.kafka_topic)
+    try:
+        await brokers.refresh()
+        yield brokers
+    except TROUBLE as error:
+        raise Failed(f"Kafka at {', '.join(settings.kafka_bootstrap)} failed: {describe_kafka(error)}") from None
+    finally:
+        await brokers.close()
+
+
+async def _bounds(brokers: Brokers, settings: Settings, partition: int | None) -> dict[int, LogBounds]:
+    partitions = brokers.partitions()
     if partition is not None and partition not in partitions:
         raise Failed(f"the topic {settings.kafka_topic!r} has no partition {partition}: it has {partitions}")
-    return [TopicPartition(settings.kafka_topic, one) for one in partitions if partition in {None, one}]
+    wanted = partitions if partition is None else [partition]
+    bounds: dict[int, LogBounds] = {}
+    for one, found in (await fetch_log_bounds(brokers, settings.kafka_topic, wanted)).items():
+        if not isinstance(found, LogBounds):
+            raise Failed(f"partition {one} cannot be asked for its offsets now: {describe_kafka(found)}")
+        bounds[one] = found
+    return dict(sorted(bounds.items()))
 
 
-def _target(place: TopicPartition, target: str | int, begin: int, end: int) -> int:
-    offset = {"earliest": begin, "latest": end}.get(str(target), target)
-    if not isinstance(offset, int) or not begin <= offset <= end:
-        raise Failed(f"partition {place.partition} has offsets {begin} to {end}, and {target} is not among them")
+def _target(partition: int, target: str | int, log: LogBounds) -> int:
+    offset = {"earliest": log.begin, "latest": log.end}.get(str(target), target)
+    if not isinstance(offset, int) or not log.begin <= offset <= log.end:
+        raise Failed(f"partition {partition} has offsets {log.begin} to {log.end}, and {target} is not among them")
     return offset
 
 
-async def _topic_changed(
-    consumer: Any, place: TopicPartition, row: Any, begin: dict[Any, int], end: dict[Any, int]
-) -> bool:
-    """Whether the last record that was consumed is another one now."""
-    if row is None or row["last_offset"] is None or row["last_offset"] < begin[place]:
+async def _topic_changed(brokers: Brokers, settings: Settings, row: Any, log: LogBounds) -> bool:
+    """Whether the last record that was consumed is another one now. What cannot be read is not known to be another."""
+    if row is None or row["last_offset"] is None or row["last_offset"] < log.begin:
         return False
-    if row["last_offset"] >= end[place]:
+    if row["last_offset"] >= log.end:
         return True
-    consumer.assign([place])
-    consumer.seek(place, row["last_offset"])
-    async with asyncio.timeout(READ_TIMEOUT_S):
-        record = await consumer.getone(place)
-    same = record.offset != row["last_offset"] or (
-        (record.timestamp, checksum(record)) == (row["last_timestamp"], row["last_checksum"])
-    )
-    return not same
+    fetched = await fetch_at(brokers, settings.kafka_topic, row["partition"], row["last_offset"])
+    try:
+        first = next((piece.records[0] for piece in fetched.pieces(1, 1) if piece.records), None)
+    except CorruptBatch:
+        return False
+    if first is None or first.offset != row["last_offset"]:
+        return False
+    return (first.timestamp, checksum(first)) != (row["last_timestamp"], row["last_checksum"])

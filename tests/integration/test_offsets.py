@@ -70,8 +70,8 @@ async def test_a_topic_created_anew_is_refused_until_a_reset_and_then_counts_as_
     await send(settings, changed, *others, partition=0)
     again = await orderflow.start("engine", "--workers", "1")
     line = await again.wait_for("partition_refused", partition=0)
-    assert "created anew" in line["reason"]
-    assert line["fix"] == "orderflow offsets reset"
+    assert (line["reason"], line["offset"]) == ("topic_recreated", 2)
+    assert line["fix"] == "orderflow offsets reset --partition 0"
     async with lookup_server(settings) as server:
         assert await refused(server, {"0"}) == {"0": line["reason"]}
         assert await database.fetchval(total) == 3

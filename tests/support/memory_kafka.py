@@ -1,19 +1,22 @@
-"""A stand-in for Kafka, for tests without I/O: a topic's log, a consumer group, and consumers as aiokafka has them."""
+"""A stand-in for Kafka, for tests without I/O: a topic's log, a consumer group, and its members."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
-from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.support.memory_connection import Client
 
+EARLIEST = -2
 TOPIC = "orders"
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Consumed:
     """A record of the log."""
 
@@ -28,6 +31,13 @@ class Consumed:
     def timestamp(self) -> int:
         """When it was produced, in milliseconds."""
         return 1_700_000_000_000 + self.offset
+
+    @cached_property
+    def batch(self) -> bytes:
+        """The record as the broker sends it, in a batch of its own."""
+        builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+        builder.append(0, self.timestamp, self.key, self.value, [])
+        return self.offset.to_bytes(8, "big") + bytes(builder.build())[8:]
 
 
 class MemoryKafka:
@@ -56,112 +66,106 @@ class MemoryKafka:
         self.offsets |= offsets
 
 
-class MemoryConsumer:
-    """A member of the group, made with the arguments of `AIOKafkaConsumer`; `member` is how the test gets hold of it.
+class MemoryBrokers:
+    """The brokers as `engine.brokers.Brokers` reaches them: one of them, which answers fetches and asks for offsets."""
 
-    What it is assigned is said by `hear`. Until it is sent elsewhere it reads on from Kafka's committed offset, and
-    delivers once from there even if it was told to pause: aiokafka may do so while it reports an assignment.
-    """
+    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+        assert topic == TOPIC
+        self._member: Member = options["member"]
+        self.topics = {topic}
+        self.stale = False
+        self.last_error: BaseException | None = None
 
-    def __init__(self, member: "Member", **_: Any) -> None:
-        self._member = member
-        self._kafka = member.kafka
-        self._positions: dict[int, int | None] = {}
-        self._paused: set[int] = set()
-        self._prefetched: set[int] = set()
-        self._listener: Any = None
+    @property
+    def heard_s(self) -> float:
+        """When a broker last answered: this one always does at once."""
+        return asyncio.get_running_loop().time()
 
-    def subscribe(self, topics: list[str], listener: Any) -> None:
-        """Note who is to be told of assignments."""
-        assert topics == [TOPIC]
-        self._listener = listener
+    def partitions(self, _topic: str | None = None) -> list[int]:
+        """Return the topic's partitions."""
+        return sorted(self._member.kafka.log)
 
-    async def start(self) -> None:
-        """Join the group."""
-        self._member.consumer = self
+    def leader(self, _partition: int) -> int:
+        """Return the broker that leads a partition."""
+        return 0
 
-    async def stop(self) -> None:
-        """Leave the group."""
+    async def refresh(self) -> None:
+        """Ask for the partitions."""
         await self._member.client.passes()
-        self._positions.clear()
-        self._member.consumer = None
 
-    async def hear(self, partitions: set[int]) -> None:
+    async def send(self, _node: int, request: Any, _purpose: str, _answer_s: float = 0) -> Any:
+        """Return the answer to a request for records or offsets."""
+        await self._member.client.passes()
+        match request:
+            case FetchRequest(topics=[(_, rows)]):
+                answer = await self._fetch(rows, request._max_wait_ms / 1000)
+            case OffsetRequest(_topics=[(_, rows)]):
+                ends = self._member.kafka.ends
+                answer = [(partition, 0, -1, 0 if which == EARLIEST else ends[partition]) for partition, which in rows]
+            case _:
+                raise AssertionError(f"a request that this stand-in does not know: {request}")
+        await self._member.client.passes()
+        return Answer([(TOPIC, answer)])
+
+    async def _fetch(self, rows: list[tuple[int, int, int]], wait_s: float) -> list[tuple[Any, ...]]:
+        if not any(self._batches(partition, position) for partition, position, _ in rows):
+            await asyncio.sleep(wait_s)
+        return [
+            (partition, 0, self._member.kafka.ends[partition], -1, 0, [], -1, self._batches(partition, position))
+            for partition, position, _ in rows
+        ]
+
+    def _batches(self, partition: int, position: int) -> bytes:
+        kafka = self._member.kafka
+        return b"".join(record.batch for record in kafka.between(partition, position, kafka.ends[partition]))
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+class MemoryGroupMember:
+    """A member of the group, made as `engine.group_member.GroupMember` is. What it is assigned is said by `hear`."""
+
+    def __init__(self, brokers: Any, _group: str, _topic: str, *, assigned: Any, joined_as: Any, failing: Any) -> None:
+        self._member: Member = brokers._member
+        self._assigned = assigned
+        self._failing = failing
+        joined_as("member")
+
+    async def run(self) -> None:
+        """Be a member until cancelled."""
+        self._member.joined = self
+        self._failing(None)
+        await asyncio.get_running_loop().create_future()
+
+    def hear(self, partitions: set[int]) -> None:
         """Take the group's new assignment."""
-        before = [TopicPartition(TOPIC, partition) for partition in self._positions]
-        await self._listener.on_partitions_revoked(before)
-        self._positions = {partition: self._kafka.offsets.get(partition) for partition in partitions}
-        self._paused.clear()
-        self._prefetched = set(self._positions)
-        await self._listener.on_partitions_assigned([TopicPartition(TOPIC, partition) for partition in partitions])
+        self._assigned(partitions)
 
-    def assignment(self) -> set[TopicPartition]:
-        """Return the partitions that this member believes to have."""
-        return {TopicPartition(TOPIC, partition) for partition in self._positions}
-
-    def last_poll_timestamp(self, _place: TopicPartition) -> int:
-        """Return when the broker last answered, in milliseconds: this one always does at once."""
-        return round(asyncio.get_running_loop().time() * 1000)
-
-    def pause(self, *places: TopicPartition) -> None:
-        """Deliver nothing of these."""
-        self._paused |= {place.partition for place in places}
-
-    def resume(self, *places: TopicPartition) -> None:
-        """Deliver again."""
-        self._paused -= {place.partition for place in places}
-
-    def seek(self, place: TopicPartition, offset: int) -> None:
-        """Go on from `offset`; what was fetched before is dropped. Raises `IllegalStateError` for another's."""
-        if place.partition not in self._positions:
-            raise IllegalStateError
-        self._positions[place.partition] = offset
-        self._prefetched.discard(place.partition)
-
-    async def beginning_offsets(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the log's beginnings."""
-        await self._member.client.passes()
-        return dict.fromkeys(places, 0)
-
-    async def end_offsets(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the log's ends."""
-        await self._member.client.passes()
-        return {place: self._kafka.ends[place.partition] for place in places}
-
-    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Consumed]]:
-        """Return what is there, else what is there after the timeout."""
-        found = self._fetch()
-        if not found:
-            await asyncio.sleep(timeout_ms / 1000)
-            found = self._fetch()
-        await self._member.client.passes()
-        return found
-
-    def _fetch(self) -> dict[TopicPartition, list[Consumed]]:
-        ready = [one for one in self._positions if one not in self._paused or one in self._prefetched]
-        known = {one: position for one in ready if (position := self._positions[one]) is not None}
-        found = {}
-        for partition, position in known.items():
-            records = self._kafka.between(partition, position, self._kafka.ends[partition])
-            if records:
-                found[TopicPartition(TOPIC, partition)] = records
-                self._positions[partition] = records[-1].offset + 1
-        if found or len(known) == len(ready):
-            self._prefetched.difference_update(known)
-            return found
-        self._prefetched.clear()
-        raise NoOffsetForPartitionError
-
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[int, int]) -> bool:
         """Commit offsets."""
         await self._member.client.passes()
-        self._kafka.commit({place.partition: offset for place, offset in offsets.items()})
+        self._member.kafka.commit(offsets)
+        return True
+
+    async def leave(self) -> None:
+        """Leave the group."""
+        await self._member.client.passes()
+        self._member.joined = None
+
+
+@attrs.frozen
+class Answer:
+    """A broker's answer."""
+
+    topics: list[Any]
+    API_VERSION: int = 11
 
 
 @attrs.define(eq=False)
 class Member:
-    """A process in the group, and its consumer once it has joined."""
+    """A process in the group, and its member once it has joined."""
 
     kafka: MemoryKafka
     client: Client
-    consumer: MemoryConsumer | None = None
+    joined: MemoryGroupMember | None = None

@@ -19,7 +19,7 @@ from engine.verdict import Rejected
 from engine.worker import Worker
 from engine.worker_options import WorkerOptions
 from tests.support.memory_connection import Client, connect
-from tests.support.memory_kafka import TOPIC, Member, MemoryConsumer, MemoryKafka
+from tests.support.memory_kafka import TOPIC, Member, MemoryBrokers, MemoryGroupMember, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres
 
 GROUP = "group"
@@ -32,7 +32,8 @@ def stand_ins() -> Iterator[None]:
     """Let workers connect to the stand-ins, and keep what they log to ourselves."""
     with (
         mock.patch.object(asyncpg, "connect", connect),
-        mock.patch("engine.kafka_source.AIOKafkaConsumer", MemoryConsumer),
+        mock.patch("engine.kafka_source.Brokers", MemoryBrokers),
+        mock.patch("engine.kafka_source.GroupMember", MemoryGroupMember),
         capture_logs(),
     ):
         yield
@@ -82,8 +83,8 @@ class Process:
 
     async def hear(self, partitions: set[int]) -> None:
         """Take a new assignment from the group, if it has joined."""
-        if self.member.consumer is not None:
-            await self.member.consumer.hear(partitions)
+        if self.member.joined is not None:
+            self.member.joined.hear(partitions)
 
 
 def start_process(

@@ -2,19 +2,18 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import attrs
 import pytest
 
 from engine.backoff import Backoff
-from engine.batch_writer import BatchWriter
+from engine.batch_writer import BatchWriter, _Work
 from engine.blockers import BlockerWatch
 from engine.identity import Identity
 from engine.offsets import Fenced
 from engine.partitions import PartitionTable
 from engine.postgres import Link
-from engine.records import Batch, Entry
+from engine.records import Entry
 from engine.status import Status
 from handlers.cache_writer import CacheWriter
 from handlers.order_handler import OrderHandler
@@ -48,12 +47,13 @@ async def test_a_batch_of_an_earlier_opening_moves_no_offset() -> None:
     assert first is not None
     now = datetime.now(UTC)
     entries: list[Entry[PreparedOrder]] = [Entry(Consumed(offset), None) for offset in range(100, 200)]  # type: ignore[arg-type]
-    batch = Batch(uuid4(), "orders", now, now, entries, {0: 0})
-    [advance] = writer(table)._advances(batch, {0: first.opening})
-    assert (advance.expected, advance.last.offset) == (100, 199)
+    work = _Work(entries, {0: 203}, {0: first.opening}, {0: 0}, now, now)
+    [advance] = writer(table)._advances(work)
+    assert advance.last is not None
+    assert (advance.expected, advance.last.offset, advance.next_offset) == (100, 199, 203)
 
     table.revoke({0})
     table.assign({0})
     table.open(0, 250, 0)
     with pytest.raises(Fenced):
-        writer(table)._advances(batch, {0: first.opening})
+        writer(table)._advances(work)

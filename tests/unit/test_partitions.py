@@ -4,7 +4,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.partitions import PartitionTable
+from engine.partitions import NO_LEADER, OUT_OF_RANGE, PartitionTable, Refusal
+
+GONE = Refusal(OUT_OF_RANGE, 5, "gone", "orderflow offsets reset")
+CHANGED = Refusal(OUT_OF_RANGE, 6, "changed", "orderflow offsets reset")
+LEADERLESS = Refusal(NO_LEADER, None, "nobody leads it", "start its brokers")
 
 
 def table_with(*partitions: int) -> PartitionTable:
@@ -66,19 +70,40 @@ def test_a_refusal_is_news_once() -> None:
     """The same reason again is no news; another reason is."""
     table = table_with(0)
     table.open(0, 5, 0)
-    assert table.refuse(0, "gone")
-    assert not table.refuse(0, "gone")
-    assert table.refuse(0, "changed")
-    assert (table.refused, table.next_offset(0), table.wanted) == ({0: "changed"}, None, [0])
+    assert table.refuse(0, GONE)
+    assert not table.refuse(0, GONE)
+    assert table.refuse(0, CHANGED)
+    assert (table.refused, table.next_offset(0), table.wanted) == ({0: CHANGED}, None, [0])
     table.open(0, 9, 0)
     assert table.refused == {}
-    assert table.refuse(0, "gone")
+    assert table.refuse(0, GONE)
+
+
+def test_what_is_opened_on_trial_stays_refused_until_it_is_well() -> None:
+    """A batch that could not be read is fetched again now and then; that alone is no news, and mends nothing."""
+    table = table_with(0)
+    assert table.refuse(0, GONE)
+    assert table.open(0, 5, 0, on_trial=True) is not None
+    assert (table.refused, table.positions()) == ({0: GONE}, {0: 5})
+    assert not table.refuse(0, GONE)
+    table.open(0, 5, 0, on_trial=True)
+    table.well(0)
+    assert (table.refused, table.positions()) == ({}, {0: 5})
+
+
+def test_a_partition_in_trouble_stays_open() -> None:
+    """One that has no leader for a while goes on by itself from where it was."""
+    table = table_with(0)
+    table.open(0, 5, 0)
+    assert table.trouble(0, LEADERLESS)
+    assert not table.trouble(0, LEADERLESS)
+    assert (table.refused, table.positions()) == ({0: LEADERLESS}, {0: 5})
 
 
 def test_a_partition_of_somebody_else_is_not_refused() -> None:
     """What was revoked is no longer this worker's trouble."""
     table = table_with(0)
-    assert not table.refuse(1, "gone")
+    assert not table.refuse(1, GONE)
     assert table.refused == {}
 
 
@@ -100,11 +125,11 @@ def test_an_offset_only_moves_forward_and_only_for_its_opening() -> None:
 def test_what_the_table_hands_out_is_a_copy() -> None:
     """Nobody changes the table by changing an answer."""
     table = table_with(0)
-    table.refuse(0, "gone")
+    table.refuse(0, GONE)
     table.refused.clear()
     table.assigned.clear()
     table.positions()[0] = 1
-    assert (table.refused, table.assigned, table.positions()) == ({0: "gone"}, [0], {})
+    assert (table.refused, table.assigned, table.positions()) == ({0: GONE}, [0], {})
 
 
 PARTITIONS = st.integers(0, 3)
@@ -122,7 +147,7 @@ class TableMachine(RuleBasedStateMachine):
         self.present: dict[int, int] = {}
         self.offsets: dict[int, int] = {}
         self.given: list[tuple[int, int]] = []
-        self.reasons: dict[int, str] = {}
+        self.reasons: dict[int, Refusal] = {}
 
     def _forget(self, partition: int) -> None:
         self.present.pop(partition, None)
@@ -144,9 +169,9 @@ class TableMachine(RuleBasedStateMachine):
             self._forget(partition)
             self.reasons.pop(partition, None)
 
-    @rule(partition=PARTITIONS, offset=OFFSETS, epoch=st.integers(0, 2))
-    def open(self, partition: int, offset: int, epoch: int) -> None:
-        opened = self.table.open(partition, offset, epoch)
+    @rule(partition=PARTITIONS, offset=OFFSETS, epoch=st.integers(0, 2), on_trial=st.booleans())
+    def open(self, partition: int, offset: int, epoch: int, on_trial: bool) -> None:
+        opened = self.table.open(partition, offset, epoch, on_trial=on_trial)
         assert (opened is not None) == (partition in self.assigned)
         if opened is not None:
             assert (opened.next_offset, opened.epoch) == (offset, epoch)
@@ -154,17 +179,26 @@ class TableMachine(RuleBasedStateMachine):
             self.given.append((partition, opened.opening))
             self.present[partition] = opened.opening
             self.offsets[partition] = offset
-            self.reasons.pop(partition, None)
+            if not on_trial:
+                self.reasons.pop(partition, None)
+
+    @rule(partition=PARTITIONS)
+    def well(self, partition: int) -> None:
+        self.table.well(partition)
+        self.reasons.pop(partition, None)
 
     @rule(partition=PARTITIONS)
     def close(self, partition: int) -> None:
         self.table.close(partition)
         self._forget(partition)
 
-    @rule(partition=PARTITIONS, reason=st.sampled_from(["gone", "changed"]))
-    def refuse(self, partition: int, reason: str) -> None:
-        news = self.table.refuse(partition, reason)
-        self._forget(partition)
+    @rule(partition=PARTITIONS, reason=st.sampled_from([GONE, CHANGED]), closes=st.booleans())
+    def refuse(self, partition: int, reason: Refusal, closes: bool) -> None:
+        if closes:
+            news = self.table.refuse(partition, reason)
+            self._forget(partition)
+        else:
+            news = self.table.trouble(partition, reason)
         assert news == (partition in self.assigned and self.reasons.get(partition) != reason)
         if partition in self.assigned:
             self.reasons[partition] = reason
@@ -200,7 +234,7 @@ class TableMachine(RuleBasedStateMachine):
     def offsets_and_refusals_are_those_of_the_model(self) -> None:
         assert self.table.positions() == self.offsets
         assert self.table.refused == self.reasons
-        assert self.reasons.keys() <= set(self.table.wanted)
+        assert self.reasons.keys() <= set(self.table.assigned)
 
 
 TestPartitionTable = TableMachine.TestCase

@@ -1,0 +1,205 @@
+"""Fetches from the brokers that lead the open partitions, one request at a time for each broker.
+
+What was fetched waits in `fetched` until it is handed on; a partition is fetched again only after that. Whatever
+befalls one partition, no leader or an error of its broker, makes that partition rest for a moment, and no other.
+"""
+
+import asyncio
+import random
+from collections import defaultdict
+from typing import Any
+
+import attrs
+from aiokafka.errors import (
+    CorruptRecordException,
+    NoError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.fetch import FetchRequest
+
+from engine.brokers import ANSWER_S, TROUBLE, Brokers
+from engine.offsets import StoredOffset
+from engine.record_batches import FetchedPartition
+
+READ_COMMITTED = 1
+_WITH_REPLICA = 11
+"""The version of the answer from which on a replica is named before the records."""
+FETCH_BYTES = 2 * 1024 * 1024
+"""How much of one partition a request asks for; a larger record comes alone."""
+ANSWER_BYTES = 8 * 1024 * 1024
+WAIT_MS = 250
+"""How long a broker may wait for records."""
+SHORT_WAIT_MS = 20
+AHEAD_S = 0.02
+"""How long a broker is left alone while what it sent is handed on: then the other partitions are fetched meanwhile."""
+REST_S = 0.3
+LEADERLESS_S = 3.0
+"""How long a partition may be without a leader, as in an election, before that is told."""
+
+
+@attrs.define(eq=False)
+class FetchState:
+    """Where an open partition is read: the opening that this belongs to, and the next offset to fetch.
+
+    Records before `floor` were consumed earlier; `recognise` tells of the last of them, which is read again. `gaps`
+    says that the topic is known to be compacted, `broken` how often in a row the batch at `position` could not be read.
+    """
+
+    opening: int
+    epoch: int
+    position: int
+    floor: int
+    recognise: StoredOffset | None = None
+    gaps: bool = False
+    broken: int = 0
+    busy_since_s: float | None = None
+    rests_until_s: float = 0.0
+    led_s: float = 0.0
+
+
+@attrs.frozen
+class Fetched:
+    """An answer for one partition: what was fetched, or the error that the broker gave instead."""
+
+    partition: int
+    state: FetchState
+    answer: FetchedPartition
+    error: BaseException | None = None
+
+
+class Fetcher:
+    """Fetches the partitions that it is told to follow. `run` puts what comes into `fetched`, until cancelled."""
+
+    def __init__(self, brokers: Brokers, topic: str) -> None:
+        self._brokers = brokers
+        self._topic = topic
+        self._states: dict[int, FetchState] = {}
+        self._in_flight: dict[int, asyncio.Task[None]] = {}
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self.fetched: asyncio.Queue[Fetched] = asyncio.Queue()
+        self.refused: str | None = None
+
+    def follow(self, partition: int, state: FetchState) -> None:
+        """Fetch a partition from `state.position` on, instead of from wherever it was fetched before."""
+        state.led_s = asyncio.get_running_loop().time()
+        self._states[partition] = state
+        self._wake.set()
+
+    def state(self, partition: int) -> FetchState | None:
+        """Return where a partition is read, or None while it is not followed."""
+        return self._states.get(partition)
+
+    def forget(self, partition: int) -> None:
+        """Fetch a partition no more."""
+        self._states.pop(partition, None)
+
+    def leaderless(self) -> list[int]:
+        """Return the partitions that nobody has led for a while."""
+        now_s = asyncio.get_running_loop().time()
+        return [
+            partition
+            for partition, state in self._states.items()
+            if self._brokers.leader(partition) is None and now_s - state.led_s > LEADERLESS_S
+        ]
+
+    async def run(self) -> None:
+        """Fetch until cancelled."""
+        try:
+            while True:
+                self._start_requests()
+                self._wake.clear()
+                waiting = {*self._in_flight.values(), asyncio.ensure_future(self._wake.wait())}
+                done, pending = await asyncio.wait(
+                    waiting, timeout=AHEAD_S if self._bytes else REST_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                for one in pending - {*self._in_flight.values()}:
+                    one.cancel()
+                for one in done:
+                    one.result()
+        finally:
+            for request in self._in_flight.values():
+                request.cancel()
+            await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
+
+    def _start_requests(self) -> None:
+        self._in_flight = {node: request for node, request in self._in_flight.items() if not request.done()}
+        now_s = asyncio.get_running_loop().time()
+        if self._bytes > ANSWER_BYTES:
+            return
+        ready: defaultdict[int, dict[int, FetchState]] = defaultdict(dict)
+        busy: set[int] = set()
+        just_begun: set[int] = set()
+        for partition, state in self._states.items():
+            node = self._brokers.leader(partition)
+            if node is None:
+                self._brokers.stale = True
+                continue
+            state.led_s = now_s
+            if state.busy_since_s is not None:
+                busy.add(node)
+                if now_s - state.busy_since_s < AHEAD_S:
+                    just_begun.add(node)
+            elif state.rests_until_s <= now_s:
+                ready[node][partition] = state
+        answer_bytes = max(FETCH_BYTES // 2, ANSWER_BYTES // max(1, len(ready)))
+        for node, states in ready.items():
+            if node not in self._in_flight and node not in just_begun:
+                wait_ms = SHORT_WAIT_MS if node in busy else WAIT_MS
+                request = self._request(node, states, wait_ms, answer_bytes)
+                self._in_flight[node] = asyncio.create_task(request, name=f"fetch-{node}")
+
+    async def _request(self, node: int, states: dict[int, FetchState], wait_ms: int, answer_bytes: int) -> None:
+        asked = {partition: state.position for partition, state in states.items()}
+        each = min(FETCH_BYTES, answer_bytes)
+        rows = [(partition, position, each) for partition, position in asked.items()]
+        # A batch that is larger than what a request may bring comes whole only in the first place.
+        random.shuffle(rows)
+        request = FetchRequest(wait_ms, 1, answer_bytes, READ_COMMITTED, [(self._topic, rows)])
+        try:
+            answer = await self._brokers.send(node, request, "fetch", wait_ms / 1000 + ANSWER_S)
+        except TROUBLE:
+            self._brokers.stale = True
+            for state in states.values():
+                self.rest(state)
+            return
+        for _, partitions in answer.topics:
+            for partition, code, _, *rest in partitions:
+                state = states[partition]
+                if self._states.get(partition) is state and state.position == asked[partition]:
+                    aborted = rest[2] if answer.API_VERSION >= _WITH_REPLICA else rest[-2]
+                    self._take(partition, state, code, rest[-1], tuple(aborted or ()))
+
+    def _take(self, partition: int, state: FetchState, code: int, data: Any, aborted: tuple[Any, ...]) -> None:
+        error_type = for_code(code)
+        answer = FetchedPartition(self._topic, partition, state.position, data, aborted, state.gaps)
+        if error_type is TopicAuthorizationFailedError:
+            self.refused = error_type.__name__
+            self.rest(state)
+        elif error_type in (OffsetOutOfRangeError, CorruptRecordException, UnknownTopicOrPartitionError):
+            self._hand_over(Fetched(partition, state, answer, error_type(partition)))
+        elif error_type is not NoError:
+            self._brokers.stale = True
+            self.rest(state)
+        else:
+            self.refused = None
+            if data:
+                self._hand_over(Fetched(partition, state, answer))
+
+    def _hand_over(self, fetched: Fetched) -> None:
+        fetched.state.busy_since_s = asyncio.get_running_loop().time()
+        self._bytes += len(fetched.answer.data or b"")
+        self.fetched.put_nowait(fetched)
+
+    def handed_on(self, fetched: Fetched) -> None:
+        """Note that a partition's answer was dealt with: it may be fetched again, from where its state says."""
+        self._bytes -= len(fetched.answer.data or b"")
+        fetched.state.busy_since_s = None
+        self._wake.set()
+
+    def rest(self, state: FetchState, rest_s: float = REST_S) -> None:
+        """Leave a partition alone for a moment."""
+        state.rests_until_s = asyncio.get_running_loop().time() + rest_s

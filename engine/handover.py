@@ -1,0 +1,124 @@
+"""Hands on what was fetched, in chunks of records, as far as it is this worker's and has not been consumed before."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, UnknownTopicOrPartitionError
+
+from engine.fetcher import Fetched, Fetcher
+from engine.mailbox import MailboxClosed
+from engine.offsets import checksum
+from engine.partition_opener import PartitionOpener
+from engine.partitions import PartitionTable
+from engine.record_batches import CorruptBatch, Piece
+from engine.records import Chunk
+
+BROKEN_TRIES = 3
+"""How often a batch that cannot be read is fetched again before its partition is refused."""
+
+Emit = Callable[[Chunk], Awaitable[None]]
+
+
+class Handover:
+    """Takes what `fetcher` has fetched, and gives chunks to `emit`, which waits when there is no room."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        opener: PartitionOpener,
+        table: PartitionTable,
+        emit: Emit,
+        max_chunk_records: int,
+        max_chunk_bytes: int,
+    ) -> None:
+        self._fetcher = fetcher
+        self._opener = opener
+        self._table = table
+        self._emit = emit
+        self._max_chunk_records = max_chunk_records
+        self._max_chunk_bytes = max_chunk_bytes
+
+    async def run(self) -> None:
+        """Hand on what is fetched. Returns when nobody takes it any more."""
+        while True:
+            fetched = await self._fetcher.fetched.get()
+            try:
+                await self._hand_on_one(fetched)
+            except MailboxClosed:
+                return
+            finally:
+                self._fetcher.handed_on(fetched)
+
+    async def _hand_on_one(self, fetched: Fetched) -> None:
+        partition, state, answer = fetched.partition, fetched.state, fetched.answer
+        if not self._is_present(fetched):
+            if self._fetcher.state(partition) is state:
+                self._fetcher.forget(partition)  # fenced: it is followed anew once it is opened again
+            return
+        if isinstance(fetched.error, OffsetOutOfRangeError):
+            self._fetcher.forget(partition)
+            self._opener.out_of_range(partition, state.position)
+            return
+        if isinstance(fetched.error, UnknownTopicOrPartitionError):
+            self.reopen(partition)
+            return
+        if isinstance(fetched.error, CorruptRecordException):
+            self._broken(fetched, CorruptBatch(state.position, "the broker says that it is corrupt"))
+            return
+        state.gaps = state.gaps or answer.skips
+        consumed_at = datetime.now(UTC)
+        begin = state.position
+        try:
+            for piece in answer.pieces(self._max_chunk_records, self._max_chunk_bytes):
+                if not self._is_present(fetched) or not await self._hand_on_piece(fetched, piece, consumed_at):
+                    return
+        except CorruptBatch as error:
+            self._broken(fetched, error)
+            return
+        if state.position == begin:
+            self._fetcher.rest(state)  # the answer held the beginning of a batch only
+
+    async def _hand_on_piece(self, fetched: Fetched, piece: Piece, consumed_at: datetime) -> bool:
+        """Emit what of a piece has not been consumed yet. Returns False when the topic is not the one that was."""
+        partition, state = fetched.partition, fetched.state
+        records = piece.records
+        if state.recognise is not None and records:
+            known, state.recognise = state.recognise, None
+            first = records[0]
+            if first.offset == known.last_offset and (first.timestamp, checksum(first)) != (
+                known.last_timestamp,
+                known.last_checksum,
+            ):
+                self._fetcher.forget(partition)
+                self._opener.recreated(partition, first.offset)
+                return False
+        if records and records[0].offset < state.floor:
+            records = [record for record in records if record.offset >= state.floor]
+        if piece.next_offset > state.floor:
+            chunk = Chunk(
+                partition, state.opening, state.epoch, records, piece.next_offset, piece.size_bytes, consumed_at
+            )
+            await self._emit(chunk)
+        if piece.next_offset > state.position:
+            state.position, state.broken = piece.next_offset, 0
+            self._opener.well(partition)
+        return True
+
+    def _broken(self, fetched: Fetched, error: CorruptBatch) -> None:
+        """Count how often a batch could not be read; refuse its partition when fetching it again does not help."""
+        state = fetched.state
+        state.broken += 1
+        if state.broken > BROKEN_TRIES:
+            self._fetcher.forget(fetched.partition)
+            self._opener.corrupt(fetched.partition, max(error.offset, state.floor), str(error))
+        else:
+            self._fetcher.rest(state)
+
+    def _is_present(self, fetched: Fetched) -> bool:
+        followed = self._fetcher.state(fetched.partition) is fetched.state
+        return followed and self._table.opened(fetched.partition, fetched.state.opening) is not None
+
+    def reopen(self, partition: int) -> None:
+        """Close a partition that is gone. When it is there again, its last record tells whether it is another one."""
+        self._fetcher.forget(partition)
+        self._table.close(partition)

@@ -1,0 +1,202 @@
+"""Reads what a broker answered to a fetch: batches of records, the markers of transactions, and what is broken.
+
+A batch is unpacked when its records are asked for, one batch at a time: a fetch of eight megabytes may hold gigabytes.
+
+Format of a batch: Kafka's protocol guide, "Record Batch" (magic 2); what is older is read by aiokafka as well.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from struct import Struct
+from typing import Any
+
+import attrs
+import msgspec
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from aiokafka.record.legacy_records import LegacyRecordBatch
+
+from engine.records import weigh
+
+_OFFSET_AND_LENGTH = Struct(">qi")
+_MAGIC_AT, _MODERN = 16, 2
+_SMALLEST = 14  # an empty message of the oldest format, behind offset and length
+
+
+class CorruptBatch(Exception):
+    """The batch at `offset` cannot be read: its checksum is wrong, or its content is no batch."""
+
+    def __init__(self, offset: int, why: str) -> None:
+        super().__init__(why)
+        self.offset = offset
+
+
+class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record as `engine.records.Record` describes it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any
+
+
+@attrs.frozen
+class Piece:
+    """Some records in the order of their offsets, their size in bytes, and the offset behind them.
+
+    That is also behind what follows them and holds no record to consume: markers, and batches of aborted transactions.
+    A piece may hold no record at all.
+    """
+
+    records: list[Any]
+    size_bytes: int
+    next_offset: int
+
+
+@attrs.frozen
+class FetchedPartition:
+    """What a broker answered to a fetch of one partition at `position`.
+
+    `aborted` are the transactions, as (producer, first offset), whose records do not count. `gaps` says that offsets
+    may be missing between two batches: the topic is known to be compacted. Without it what lies behind such a gap is
+    left for another fetch: only an answer to a fetch at exactly that offset shows that nothing is there.
+    """
+
+    topic: str
+    partition: int
+    position: int
+    data: Any
+    aborted: tuple[tuple[int, int], ...] = ()
+    gaps: bool = False
+
+    @property
+    def skips(self) -> bool:
+        """Whether the first batch begins behind the position that was asked for."""
+        found = next(split_batches(self.data), None)
+        return found is not None and _is_modern(found) and _base_offset(found) > self.position
+
+    def pieces(self, max_records: int, max_bytes: int) -> Iterator[Piece]:
+        """Yield the records in pieces within both limits; a larger record stands alone. Raises `CorruptBatch`.
+
+        What comes before a broken batch is yielded first.
+        """
+        records: list[Any] = []
+        size_bytes, position, broken = 0, self.position, None
+        try:
+            for batch, next_offset in self._batches():
+                for record in batch:
+                    weight = weigh(record)
+                    if records and (len(records) >= max_records or size_bytes + weight > max_bytes):
+                        yield Piece(records, size_bytes, position)
+                        records, size_bytes = [], 0
+                    records.append(record)
+                    size_bytes += weight
+                    position = record.offset + 1
+                position = next_offset
+        except CorruptBatch as error:
+            broken = error
+        except Exception as error:  # whatever a decoder makes of bytes that are no batch
+            broken = CorruptBatch(position, type(error).__name__)
+        if records or position > self.position:
+            yield Piece(records, size_bytes, position)
+        if broken is not None:
+            raise broken
+
+    def _batches(self) -> Iterator[tuple[Iterable[Any], int]]:
+        """Yield each batch's records that count, and the offset behind the batch."""
+        position = self.position
+        waiting, aborted = sorted(self.aborted, key=lambda one: one[1]), set()
+        for raw in split_batches(self.data):
+            batch = open_batch(raw, position)
+            if _is_modern(raw):
+                if batch.base_offset > position and position != self.position and not self.gaps:
+                    return
+                while waiting and waiting[0][1] <= batch.base_offset:
+                    aborted.add(waiting.pop(0)[0])
+                if batch.is_control_batch and ControlRecord.parse(next(iter(batch)).key) == ABORT_MARKER:
+                    aborted.discard(batch.producer_id)
+                left_out = batch.is_control_batch or (batch.is_transactional and batch.producer_id in aborted)
+            else:
+                left_out = False
+            if batch.next_offset <= position:
+                continue
+            yield () if left_out else self._records(batch, raw, position), batch.next_offset
+            position = batch.next_offset
+
+    def _records(self, batch: Any, raw: Any, position: int) -> Iterator[Any]:
+        topic, partition = self.topic, self.partition
+        for one in _tolerant(batch, raw):
+            if one.offset >= position:
+                yield FetchedRecord(topic, partition, one.offset, one.timestamp, one.key, one.value, tuple(one.headers))
+
+
+def split_batches(data: Any) -> Iterator[memoryview]:
+    """Yield the bytes of each batch; the last one may be incomplete, and is left out then."""
+    view, start = memoryview(data or b""), 0
+    while len(view) - start >= _OFFSET_AND_LENGTH.size:
+        _, length = _OFFSET_AND_LENGTH.unpack_from(view, start)
+        end = start + _OFFSET_AND_LENGTH.size + length
+        if length >= 0 and end > len(view):
+            return
+        yield view[start : max(end, start + _OFFSET_AND_LENGTH.size)]
+        if length < _SMALLEST:
+            return  # no batch is so short: where the next one begins cannot be known
+        start = end
+
+
+def open_batch(raw: memoryview, position: int) -> Any:
+    """Return aiokafka's reader of a batch. Raises `CorruptBatch`, at `position`, if that cannot be read."""
+    if len(raw) < _OFFSET_AND_LENGTH.size + _SMALLEST:
+        raise CorruptBatch(position, "shorter than any batch")
+    try:
+        batch = DefaultRecordBatch(bytes(raw)) if _is_modern(raw) else LegacyRecordBatch(bytes(raw), raw[_MAGIC_AT])
+        if batch.validate_crc():
+            return batch
+    except Exception as error:
+        raise CorruptBatch(position, type(error).__name__) from error
+    raise CorruptBatch(position, "wrong checksum")
+
+
+def _is_modern(raw: memoryview) -> bool:
+    return len(raw) > _MAGIC_AT and raw[_MAGIC_AT] >= _MODERN
+
+
+def _base_offset(raw: memoryview) -> int:
+    offset: int = _OFFSET_AND_LENGTH.unpack_from(raw)[0]
+    return offset
+
+
+def _tolerant(batch: Any, raw: memoryview) -> Iterator[Any]:
+    """Yield a batch's records, also those whose headers have names that are not UTF-8.
+
+    aiokafka's decoder gives up on such a record. The name of a header decides nothing, the value of a message does:
+    what is no UTF-8 in a name is replaced.
+    """
+    read = 0
+    try:
+        for record in batch:
+            yield record
+            read += 1
+    except UnicodeDecodeError:
+        yield from islice(_read_slowly(raw), read, None)
+
+
+def _read_slowly(raw: memoryview) -> Iterator[Any]:
+    batch = _DefaultRecordBatchPy(raw)
+    batch._maybe_uncompress()
+    batch._buffer = _Lenient(batch._buffer)
+    return iter(batch)
+
+
+class _Lenient(bytearray):
+    """Bytes whose slices are decoded whatever they hold."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return _Lenient(found) if isinstance(key, slice) else found
+
+    def decode(self, encoding: str = "utf-8", _errors: str = "strict") -> str:
+        return super().decode(encoding, "replace")
