@@ -5,16 +5,19 @@ import sys
 from collections.abc import Sequence
 
 import click
+import structlog
 from asyncpg import Connection
 from click.shell_completion import CompletionItem
 from msgspec import json
 
+from orderflow import events
 from orderflow.brokers import wait_for_topic
 from orderflow.database import with_postgres
 from orderflow.exits import Failed
 from orderflow.help import Group
-from orderflow.logs import quieten_libraries
+from orderflow.logs import configure_logging, quieten_libraries
 from orderflow.offset_reset import Reset, apply_resets, plan_resets, stored_offsets
+from orderflow.offset_skip import apply_skip, plan_skip
 from orderflow.parameters import WholeNumber
 from orderflow.settings import load_settings
 
@@ -43,10 +46,11 @@ class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
     examples={
         "orderflow offsets show": "how far each partition is consumed",
         "orderflow offsets reset --partition 2": "consume partition 2 again",
+        "orderflow offsets skip --partition 2": "leave a broken batch out",
     },
 )
 def offsets() -> None:
-    """Show or reset the stored offsets of the consumer group."""
+    """Show, reset or skip the stored offsets of the consumer group."""
 
 
 @offsets.command(
@@ -113,13 +117,58 @@ def reset(target: str | int, partition: int | None, yes: bool) -> None:
     asyncio.run(with_postgres(settings, work))
 
 
+@offsets.command(
+    examples={
+        "orderflow offsets skip --partition 2": "past the broken batch",
+        "orderflow offsets skip --partition 2 --to 1500": "go on at 1500",
+    }
+)
+@click.option("--partition", type=WholeNumber(0), metavar="N", required=True, help="The partition that is refused.")
+@click.option("--to", "target", type=WholeNumber(1), metavar="OFFSET", help="Go on there. Default: behind the batch.")
+@click.option("--yes", is_flag=True, help="Lose what is skipped, without asking.")
+def skip(partition: int, target: int | None, yes: bool) -> None:
+    """Move a partition past a batch that cannot be read.
+
+    Only for a partition that was refused for a broken batch (corrupt_batch). First look for a sound replica: once
+    one leads, the partition goes on by itself. What is skipped is lost, and printed. A running engine goes on within
+    seconds.
+    """
+    quieten_libraries()
+    settings = load_settings()
+    configure_logging(settings, component="offsets")
+
+    async def work(connection: Connection) -> None:
+        await wait_for_topic(settings, settings.kafka_topic)
+        plan = await plan_skip(connection, settings, partition, target)
+        lost = f"offsets {plan.begin} to {plan.end - 1} of partition {partition}"
+        if not yes:
+            _confirm(f"this loses {lost}, {plan.end - plan.begin} messages at most", "--yes does it")
+        await apply_skip(connection, settings, plan)
+        structlog.get_logger().warning(
+            events.OFFSETS_SKIPPED,
+            topic=settings.kafka_topic,
+            partition=partition,
+            offset=plan.begin,
+            last_offset=plan.end - 1,
+            next_offset=plan.end,
+        )
+        click.echo(f"partition {partition}  next offset {plan.begin} → {plan.end}: {lost} are lost")
+
+    asyncio.run(with_postgres(settings, work))
+
+
 def _ask(skipping: Sequence[Reset]) -> None:
     """Return if nothing is skipped, or a person says so. Raises `Failed` and `click.UsageError`."""
     if not skipping:
         return
     places = ", ".join(f"{one.skipped} of partition {one.partition}" for one in skipping)
     told = f"this leaves out messages that are not consumed yet: {places}"
+    _confirm(told, "--yes does it")
+
+
+def _confirm(told: str, without_asking: str) -> None:
+    """Return if a person says yes. Raises `Failed` if not, and `click.UsageError` where nobody can be asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"{told}. Nothing was changed: --yes does it")
+        raise click.UsageError(f"{told}. Nothing was changed: {without_asking}")
     if not click.confirm(f"{told[0].upper()}{told[1:]}. Go on?", err=True):
         raise Failed("nothing was changed")
