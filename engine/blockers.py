@@ -12,18 +12,24 @@ import structlog
 from asyncpg import Connection
 
 from engine import events
-from engine.postgres import Link, describe
+from engine.postgres import OURS, Link, describe
 
 PATIENCE_S = 3.0
 """How long a compare-and-set may wait for its row before whoever holds it is cut off."""
-_TERMINATE = """
+# Only one that waits for its client, looked at in the same statement. Ending one that waits for a standby would make a
+# commit visible that is not replicated; one that is at work comes to an end by itself.
+_TERMINATE = f"""
 SELECT pid, pg_terminate_backend(pid) AS done FROM pg_stat_activity
-WHERE pid = ANY(pg_blocking_pids($1)) AND usename = current_user AND application_name LIKE 'orderflow%'
+WHERE pid = ANY(pg_blocking_pids($1)) AND usename = current_user AND application_name LIKE '{OURS}%'
+  AND wait_event = 'ClientRead'
 """
 
 
 class BlockerWatch:
-    """Terminates other workers' backends that block a compare-and-set; anybody else's lock is left alone."""
+    """Terminates our own backends that block a compare-and-set while nobody talks to them.
+
+    Anybody else's lock is left alone. `session_of` makes sessions that are recognised as ours.
+    """
 
     def __init__(self, link: Link, patience_s: float = PATIENCE_S) -> None:
         self._link = link

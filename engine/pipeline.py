@@ -15,7 +15,6 @@ from engine.brake import BrakeLimits
 from engine.handler import Handler
 from engine.identity import Identity
 from engine.logs import configure_logging
-from engine.postgres import with_server_settings
 from engine.processes import run_worker, supervise
 from engine.restart import CANNOT_START
 from engine.supervisor import ChildSpec
@@ -79,7 +78,7 @@ async def _work(pipeline: Pipeline[Any], name: str) -> int:
         identity=Identity(pipeline.group, pipeline.topic, name),
         dlq_topic=pipeline.dlq_topic,
         kafka_options=pipeline.kafka_options,
-        postgres_options=with_server_settings(pipeline.postgres_options, application_name=f"{pipeline.group} {name}"),
+        postgres_options=pipeline.postgres_options,
         backoff=pipeline.backoff,
         brake=pipeline.brake,
         tracing=start_tracing(pipeline.group, name),

@@ -20,6 +20,14 @@ _QUICK_RETRY = frozenset({"40001", "40P01"})
 _FATAL = frozenset({"28000", "28P01", "3D000", "42501"})
 LONGEST_NAME = 63
 """How many bytes PostgreSQL keeps of an identifier."""
+KEEPALIVES: Mapping[str, str] = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+"""Settings, by which a server notices within seconds that a client's machine is gone, and frees its locks."""
+OURS = "orderflow"
+"""What `application_name` begins with in every session of ours: by it a zombie's is told from anybody else's."""
 RESTED_S = 5.0
 ANSWERS_WITHIN_S = 5.0
 
@@ -89,6 +97,16 @@ def finding_by_key(options: dict[str, Any]) -> dict[str, Any]:
 def with_server_settings(options: Mapping[str, Any], **settings: str) -> dict[str, Any]:
     """Return options of asyncpg with more settings for the session."""
     return {**options, "server_settings": {**options.get("server_settings", {}), **settings}}
+
+
+def session_of(options: Mapping[str, Any], process: str, group: str) -> dict[str, Any]:
+    """Return options of asyncpg for the sessions of an engine's process, whoever wrote `options`.
+
+    They have a name that tells the process and its consumer group, and keepalives unless `options` have others.
+    PostgreSQL cuts a name that is longer than `LONGEST_NAME`: the group stands at its end.
+    """
+    given = options.get("server_settings") or {}
+    return {**options, "server_settings": {**KEEPALIVES, **given, "application_name": f"{OURS} {process} of {group}"}}
 
 
 class Link:

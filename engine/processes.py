@@ -7,7 +7,7 @@ from typing import Any
 import uvloop
 
 from engine.identity import new_supervisor_id
-from engine.postgres import with_server_settings
+from engine.postgres import session_of
 from engine.restart import RestartPolicy
 from engine.supervisor import ChildSpec, Supervisor
 from engine.worker_options import SHUTDOWN_TIMEOUT_S
@@ -29,7 +29,7 @@ async def supervise(
 
     `group` and `topic` are what the workers consume, and in which consumer group.
     """
-    options = with_server_settings(postgres_options, application_name="orderflow supervisor")
+    options = session_of(postgres_options, "supervisor", group)
     own_id = new_supervisor_id()
     reports = WorkerReports(options, own_id, group, topic)
     supervisor = Supervisor(specs, policy or RestartPolicy(), shutdown_timeout_s, reports.report, supervisor_id=own_id)

@@ -67,7 +67,7 @@ class Stages(Generic[T]):
             await link.close()
 
     def _link(self, options: dict[str, Any] | None = None) -> Link:
-        link = Link(options or self._options.postgres_options)
+        link = Link(options or self._options.session_options)
         self._links.append(link)
         return link
 
@@ -85,7 +85,7 @@ class Stages(Generic[T]):
         )
 
     def _make_writer(self) -> BatchWriter[T]:
-        writing = finding_by_key(self._options.postgres_options)
+        writing = finding_by_key(self._options.session_options)
         return BatchWriter(
             self._options.identity,
             self._handler,

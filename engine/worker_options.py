@@ -7,6 +7,7 @@ import attrs
 from engine.backoff import Backoff
 from engine.brake import BrakeLimits
 from engine.identity import Identity
+from engine.postgres import session_of
 
 if TYPE_CHECKING:
     from engine.spans import Tracing
@@ -31,3 +32,8 @@ class WorkerOptions:
     shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
     brake: BrakeLimits = BrakeLimits()
     tracing: "Tracing | None" = None
+
+    @property
+    def session_options(self) -> dict[str, Any]:
+        """Keyword arguments of `asyncpg.connect` for every connection that the worker makes."""
+        return session_of(self.postgres_options, self.identity.worker, self.identity.group)

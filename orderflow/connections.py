@@ -8,10 +8,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from engine.postgres import KEEPALIVES, OURS
 from orderflow.exits import CannotStart
 from orderflow.settings import Settings
-
-_KEEPALIVE = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
 
 
 def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
@@ -34,7 +33,7 @@ def _trusting(cafile: str, variable: str) -> ssl.SSLContext:
         raise CannotStart(f"{variable} must name a readable PEM file ({cafile!r}: {error})") from None
 
 
-def postgres_options(settings: Settings, application: str = "orderflow") -> dict[str, Any]:
+def postgres_options(settings: Settings, application: str = OURS) -> dict[str, Any]:
     """Return keyword arguments for `asyncpg.connect` and `asyncpg.create_pool`."""
     return {
         "host": settings.postgres_host,
@@ -44,7 +43,7 @@ def postgres_options(settings: Settings, application: str = "orderflow") -> dict
         "password": settings.postgres_password,
         "ssl": _postgres_ssl(settings),
         "timeout": 5,
-        "server_settings": {"application_name": application, "timezone": "UTC", **_KEEPALIVE},
+        "server_settings": {"application_name": application, "timezone": "UTC", **KEEPALIVES},
     }
 
 

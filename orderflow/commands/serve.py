@@ -20,7 +20,7 @@ from engine.heartbeat import (
     inherited_fd,
     watch_lifeline,
 )
-from engine.postgres import finding_by_key
+from engine.postgres import OURS, finding_by_key
 from engine.restart import RestartPolicy
 from engine.status import State
 from engine.supervisor import ChildSpec, Supervisor
@@ -125,7 +125,7 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
         tracing=tracing,
     )
     connections = Connections(
-        postgres=finding_by_key(postgres_options(settings, f"orderflow {name}")),
+        postgres=finding_by_key(postgres_options(settings, f"{OURS} {name}")),
         redis=lambda: redis_client(settings),
         kafka=kafka_options(settings),
         kafka_topic=settings.kafka_topic,

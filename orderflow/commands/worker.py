@@ -34,20 +34,11 @@ def worker(index: int) -> None:
 
 
 async def _run(settings: Settings, index: int, name: str) -> int:
-    postgres = postgres_options(settings, f"orderflow {name}")
-    redis = redis_client(settings)
-    status = Status(settings.kafka_max_retries)
-    cache = OrderCache(redis, settings.redis_ttl_s)
-    cache_writer = CacheWriter(cache, Link(postgres), status)
-    catch_up_link, warm_link = Link(postgres), Link(postgres)
-    background = [CatchUp(cache, catch_up_link, settings.redis_ttl_s).run, cache_writer.wait]
-    if index == 0 and settings.cache_warm_orders:
-        background.append(WarmUp(cache, warm_link, settings.cache_warm_orders).run)
     options = WorkerOptions(
         identity=Identity(settings.kafka_group_id, settings.kafka_topic, name),
         dlq_topic=settings.kafka_dlq_topic,
         kafka_options=kafka_options(settings),
-        postgres_options=postgres,
+        postgres_options=postgres_options(settings),
         batch_max_records=settings.batch_max_orders,
         batch_max_bytes=settings.batch_max_bytes,
         backoff=Backoff(
@@ -57,6 +48,14 @@ async def _run(settings: Settings, index: int, name: str) -> int:
         brake=BrakeLimits(settings.brake_share, settings.brake_window, settings.brake_pause_s),
         tracing=start_tracing("orderflow-engine", name),
     )
+    redis = redis_client(settings)
+    status = Status(settings.kafka_max_retries)
+    cache = OrderCache(redis, settings.redis_ttl_s)
+    cache_writer = CacheWriter(cache, Link(options.session_options), status)
+    catch_up_link, warm_link = Link(options.session_options), Link(options.session_options)
+    background = [CatchUp(cache, catch_up_link, settings.redis_ttl_s).run, cache_writer.wait]
+    if index == 0 and settings.cache_warm_orders:
+        background.append(WarmUp(cache, warm_link, settings.cache_warm_orders).run)
 
     async def close(deadline_s: float) -> None:
         await cache_writer.stop(deadline_s)

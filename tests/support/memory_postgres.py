@@ -156,7 +156,8 @@ class MemoryPostgres:
             case ["SELECT", "partition,", "kafka_offset,", *_]:
                 return []  # the outbox: somebody else publishes it
             case ["SELECT", "pid,", "pg_terminate_backend(pid)", *_]:
-                return [{"pid": one.pid, "done": self.end(one) is None} for one in self.blockers(args[0])]
+                silent = [one for one in self.blockers(args[0]) if one.waits_for is None]
+                return [{"pid": one.pid, "done": self.end(one) is None} for one in silent]
         raise AssertionError(f"a statement that this stand-in does not know: {' '.join(words)}")
 
     def copy(self, backend: Backend, rows: Iterable[tuple[Any, ...]]) -> None:
