@@ -11,7 +11,7 @@ from msgspec import json
 
 from engine.dead_letter_headers import decode_headers
 from engine.dead_letter_store import TOO_LARGE
-from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Place
+from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Place, known_time
 
 ON_ITS_WAY_S = 3600
 """A replay that the engine has not dealt with is waited for so long, and then counts as lost."""
@@ -170,7 +170,7 @@ def describe_letter(letter: Any, subject_name: str, *, payload: bool) -> dict[st
         "reason": letter["reason"],
         subject_name: letter["subject"],
         "errors": json.decode(letter["errors"]),
-        "produced_at": letter["produced_at"],
+        "produced_at": known_time(letter["produced_at"]),
         "failed_at": letter["failed_at"],
         "published_at": letter["published_at"],
         "publish_error": letter["publish_error"],

@@ -13,10 +13,12 @@ T = TypeVar("T")
 RECORD_OVERHEAD_BYTES = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
+UNKNOWN_MS = -1
+"""The timestamp of a record that has none, as Kafka writes it. It counts as the oldest."""
 
 
 class Record(Protocol):
-    """A Kafka record, as aiokafka gives it. `timestamp` is in milliseconds since 1970."""
+    """A Kafka record, as aiokafka gives it. `timestamp` is in milliseconds since 1970, or `UNKNOWN_MS`."""
 
     topic: str
     partition: int
@@ -73,11 +75,13 @@ HIGHEST_PARTITION, HIGHEST_OFFSET = 2**31 - 1, 2**63 - 1
 
 @attrs.frozen
 class Origin:
-    """Where a message counts as coming from when the later of two is told. `timestamp` is in milliseconds since 1970.
+    """Where a message counts as coming from when the later of two is told.
 
-    `epoch` is the generation of the topic that `offset` counts in.
+    `epoch` is the generation of the topic that `offset` counts in. `timestamp` is in milliseconds since 1970, or
+    `UNKNOWN_MS`.
     """
 
+    topic: str
     partition: int
     offset: int
     timestamp: int
@@ -144,18 +148,31 @@ class Written:
 
 
 def record_time(record: Record) -> datetime:
-    """Return when the record was produced, in UTC."""
+    """Return when the record was produced, in UTC, as it is stored: `time_of` its timestamp."""
     return time_of(record.timestamp)
 
 
 def bounded_ms(timestamp_ms: int) -> int:
-    """Return Kafka's milliseconds within the years 1970 to 9999: a producer may send any number."""
-    return min(max(timestamp_ms, 0), _LAST_MS)
+    """Return Kafka's milliseconds within the years 1970 to 9999, or `UNKNOWN_MS`: a producer may send any number."""
+    return min(max(timestamp_ms, UNKNOWN_MS), _LAST_MS)
 
 
 def time_of(timestamp_ms: int) -> datetime:
-    """Return Kafka's milliseconds as an instant, bounded as `bounded_ms` does."""
+    """Return Kafka's milliseconds as an instant, bounded as `bounded_ms` does; `UNKNOWN_MS` is just before 1970.
+
+    So it can be stored where a time must be, sorts before all others, and is told from them by `known_time`.
+    """
     return _EPOCH + timedelta(milliseconds=bounded_ms(timestamp_ms))
+
+
+def ms_of(stored: datetime) -> int:
+    """Return the milliseconds that `time_of` made an instant of."""
+    return round((stored - _EPOCH) / timedelta(milliseconds=1))
+
+
+def known_time(stored: datetime) -> datetime | None:
+    """Return what `time_of` made, for people: None where the record had no timestamp."""
+    return stored if stored >= _EPOCH else None
 
 
 def weigh(record: Record) -> int:

@@ -9,7 +9,7 @@ from asyncpg import Connection
 
 from engine.dead_letter_headers import ReplayHeaders, read_replay_headers
 from engine.dead_letter_store import insert_dead_letters, lock_letters, reject_letters_again, resolve_letters
-from engine.records import Batch, Origin, Place, Record, Replay
+from engine.records import Batch, Origin, Place, Record, Replay, ms_of
 from engine.verdict import Rejected
 
 T = TypeVar("T")
@@ -30,20 +30,20 @@ async def recognise_replays(connection: Connection, batch: Batch[T]) -> Batch[T]
     places = {(headers.partition, headers.offset) for _, headers in named}
     letters = await lock_letters(connection, batch.topic, sorted(places))
     replays = {
-        (record.partition, record.offset): _replay(record, headers, letter)
+        (record.partition, record.offset): _replay(record, batch.topic, headers, letter)
         for record, headers in named
         if (letter := letters.get((headers.partition, headers.offset)))
     }
     return attrs.evolve(batch, replays=replays)
 
 
-def _replay(record: Record, headers: ReplayHeaders, letter: Any) -> Replay:
+def _replay(record: Record, topic: str, headers: ReplayHeaders, letter: Any) -> Replay:
     digest = None if record.value is None else sha256(record.value).digest()
     edited = digest != letter["digest"]
     origin = None
     if not edited and not headers.forced:
-        produced_ms = round(letter["produced_at"].timestamp() * 1000)
-        origin = Origin(headers.partition, headers.offset, produced_ms, letter["epoch"])
+        produced_ms = ms_of(letter["produced_at"])
+        origin = Origin(topic, headers.partition, headers.offset, produced_ms, letter["epoch"])
     # Any sender may write any number. Whoever edits need not count: that is a hop further, whatever the headers say.
     following = letter["replay_count"] + 1
     count = following if edited else min(headers.count, following)

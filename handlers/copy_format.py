@@ -7,6 +7,7 @@ its value; all numbers are big-endian; a time counts microseconds from the year 
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """What stands before the first row: the signature, no flags, no extension."""
@@ -40,6 +41,12 @@ def text_fields(texts: Iterable[str]) -> list[bytes]:
     pieces[::2] = map(_length, map(len, values))
     pieces[1::2] = values
     return pieces
+
+
+@lru_cache(maxsize=16)
+def text_field(text: str) -> bytes:
+    """Return a field whole: its length and its value. For a text that many rows share: it is encoded once."""
+    return b"".join(text_fields([text]))
 
 
 def microseconds(moment: datetime) -> int:

@@ -13,23 +13,30 @@ from uuid import UUID
 from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
-from engine.records import Batch, Record, bounded_ms, time_of
+from engine.records import Batch, Record, bounded_ms, ms_of, time_of
 from engine.trace_context import traceparent_of
-from handlers.copy_format import copy_data, microseconds, microseconds_of_ms
+from handlers.copy_format import copy_data, microseconds, microseconds_of_ms, text_field
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
-from handlers.versions import Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
+from handlers.versions import UNKNOWN_TOPIC, Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
 
 # Locked in uid order: two writers that meet on the same orders wait for each other instead of deadlocking.
-_KNOWN = """
-SELECT order_uid, source_partition, source_offset, source_epoch, produced_at, content_digest, created_at, updated_at
+# An order from before the column source_topic counts as one of the topic that is consumed where that was consumed by
+# then, and the order's batch, as far as it is kept, does not name another. Else its topic is not known.
+_KNOWN = f"""
+SELECT order_uid, source_partition, source_offset, source_epoch, produced_at, content_digest, created_at, updated_at,
+       CASE WHEN source_topic IS NOT NULL THEN source_topic
+            WHEN source_partition = ANY(ARRAY(
+                     SELECT o.partition FROM consumed_offsets o WHERE o.topic = $2 AND o.predates_source_topic))
+                 AND NOT EXISTS (SELECT FROM batches b WHERE b.batch_id = orders.batch_id AND b.topic <> $2) THEN $2
+            ELSE '{UNKNOWN_TOPIC}' END AS source_topic
 FROM orders WHERE order_uid = ANY($1::text[]) ORDER BY order_uid FOR UPDATE
 """
 _DELETE = "DELETE FROM orders WHERE order_uid = ANY($1::text[])"
 _MOVE_SOURCE = """
-UPDATE orders SET source_partition = new.partition, source_offset = new.kafka_offset, source_epoch = new.epoch,
-                  produced_at = new.produced_at
-FROM unnest($1::text[], $2::int[], $3::bigint[], $4::int[], $5::timestamptz[])
-     AS new (order_uid, partition, kafka_offset, epoch, produced_at)
+UPDATE orders SET source_topic = new.topic, source_partition = new.partition, source_offset = new.kafka_offset,
+                  source_epoch = new.epoch, produced_at = new.produced_at
+FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::int[], $6::timestamptz[])
+     AS new (order_uid, topic, partition, kafka_offset, epoch, produced_at)
 WHERE orders.order_uid = new.order_uid
 """
 # A field's length stands before its value.
@@ -58,7 +65,9 @@ class OrderWriter:
             )
             for record, order in batch.accepted()
         ]
-        stored = await self._stored(connection, candidates) if self._expect_repeats and candidates else {}
+        stored: dict[str, Stored] = {}
+        if self._expect_repeats and candidates:
+            stored = await self._stored(connection, candidates, batch.topic)
         if candidates:
             self._expect_repeats = bool(stored)
         plan = plan_writes(latest_of_each(candidates, stored), stored, datetime.now(UTC))
@@ -72,14 +81,17 @@ class OrderWriter:
             await self._copy(connection, writes, batch)
         return plan
 
-    async def _stored(self, connection: Connection, candidates: list[Candidate[PreparedOrder]]) -> dict[str, Stored]:
-        rows = await connection.fetch(_KNOWN, [candidate.uid for candidate in candidates])
+    async def _stored(
+        self, connection: Connection, candidates: list[Candidate[PreparedOrder]], topic: str
+    ) -> dict[str, Stored]:
+        rows = await connection.fetch(_KNOWN, [candidate.uid for candidate in candidates], topic)
         return {
             row["order_uid"]: Stored(
                 Source(
+                    row["source_topic"],
                     row["source_partition"],
                     row["source_offset"],
-                    round(row["produced_at"].timestamp() * 1000),
+                    ms_of(row["produced_at"]),
                     row["source_epoch"],
                 ),
                 row["content_digest"],
@@ -93,6 +105,7 @@ class OrderWriter:
         await connection.execute(
             _MOVE_SOURCE,
             [candidate.uid for candidate in unchanged],
+            [candidate.source.topic for candidate in unchanged],
             [candidate.source.partition for candidate in unchanged],
             [candidate.source.offset for candidate in unchanged],
             [candidate.source.epoch for candidate in unchanged],
@@ -117,8 +130,9 @@ class OrderWriter:
 def _source(record: Record, batch: Batch[Any]) -> Source:
     origin = batch.origin_of(record)
     if origin is None:
-        return Source(record.partition, record.offset, bounded_ms(record.timestamp), batch.epochs[record.partition])
-    return Source(origin.partition, origin.offset, bounded_ms(origin.timestamp), origin.epoch)
+        partition = record.partition
+        return Source(batch.topic, partition, record.offset, bounded_ms(record.timestamp), batch.epochs[partition])
+    return Source(origin.topic, origin.partition, origin.offset, bounded_ms(origin.timestamp), origin.epoch)
 
 
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:
@@ -132,7 +146,7 @@ def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[byte
             _INT8, microseconds(write.created_at), _INT8, microseconds(write.updated_at),
             _NULL if traceparent is None else len(traceparent),
         )  # fmt: skip
-        rows += (write.candidate.order.order_row, stored_with)
+        rows += (write.candidate.order.order_row, text_field(source.topic), stored_with)
         if traceparent is not None:
             rows.append(traceparent.encode())
     return rows

@@ -42,6 +42,7 @@ _ORDER_NUMBERS = (
     "content_digest",
 )
 _STORED_WITH = (
+    "source_topic",
     "source_partition",
     "source_offset",
     "source_epoch",

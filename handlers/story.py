@@ -12,6 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from engine.records import known_time
 from engine.trace_context import parse_traceparent, trace_id_of
 from handlers.reader import Fetcher
 
@@ -24,18 +25,18 @@ STEPS = ("published", "consumed", "validated", "committed", "cached")
 # follow each other. A letter that the batch itself resolved was resolved just before its commit.
 _SELECT = f"""
 SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id, o.traceparent,
-       o.source_partition, o.source_offset, o.source_epoch, o.produced_at,
+       o.source_topic, o.source_partition, o.source_offset, o.source_epoch, o.produced_at,
        b.batch_id IS NOT NULL AS batch_kept, b.topic, b.consumer_group, b.worker, b.host,
        b.consumed_at, b.validated_at, b.committed_at, b.cached_at,
        b.messages, b.inserted, b.changed, b.unchanged, b.rejected,
-       EXISTS (
+       (o.source_topic IS NULL OR o.source_topic = b.topic) AND EXISTS (
            SELECT FROM jsonb_to_recordset(b.sources) AS s (partition int, first_offset bigint, last_offset bigint)
            WHERE s.partition = o.source_partition AND o.source_offset BETWEEN s.first_offset AND s.last_offset
        ) AS offset_in_batch,
        EXISTS (
            SELECT FROM dead_letters r
-           WHERE r.topic = b.topic AND r.partition = o.source_partition AND r.kafka_offset = o.source_offset
-             AND r.resolved_at <= b.committed_at
+           WHERE r.topic = coalesce(o.source_topic, b.topic) AND r.partition = o.source_partition
+             AND r.kafka_offset = o.source_offset AND r.resolved_at <= b.committed_at
        ) AS letter_resolved_in_batch,
        d.topic AS letter_topic, d.partition AS letter_partition, d.kafka_offset AS letter_offset,
        d.reason AS letter_reason, d.produced_at AS letter_produced_at, d.failed_at AS letter_failed_at,
@@ -54,16 +55,19 @@ ORDER BY d.failed_at, d.topic, d.partition, d.kafka_offset
 class Source(Struct, kw_only=True):
     """The order's latest message. `produced_at` is Kafka's time, and never before that of the order's message before.
 
+    It is None where the message had no timestamp.
+
     `came_as` tells what that has to do with the stored version: it was written from this "message"; it was written from
     the "replay" of the dead letter at this place; or this is a "repeat", a later message with the content that was
-    already stored. None, and no `topic`, where the batch is not known; a repeat's topic is not known either.
+    already stored. None where the batch is not known. `topic` is None where that is not known: of an order that was
+    written before its topic was kept, where the batch does not tell.
     """
 
     topic: str | None
     partition: int
     offset: int
     epoch: int
-    produced_at: datetime
+    produced_at: datetime | None
     came_as: str | None
 
 
@@ -96,13 +100,13 @@ class Step(Struct, kw_only=True):
 
 
 class Letter(Struct, kw_only=True):
-    """A dead letter that is about the order, without what was sent."""
+    """A dead letter that is about the order, without what was sent. `produced_at` is None if it had no timestamp."""
 
     topic: str
     partition: int
     offset: int
     reason: str
-    produced_at: datetime
+    produced_at: datetime | None
     failed_at: datetime
     replay_count: int
     replayed_at: datetime | None
@@ -163,11 +167,11 @@ def _source(row: Any) -> Source | None:
         return None  # no message: somebody wrote it by hand, and the columns hold their defaults
     came_as = _came_as(row)
     return Source(
-        topic=None if came_as == REPEAT else row["topic"],
+        topic=row["source_topic"] or (None if came_as == REPEAT else row["topic"]),
         partition=row["source_partition"],
         offset=row["source_offset"],
         epoch=row["source_epoch"],
-        produced_at=row["produced_at"],
+        produced_at=known_time(row["produced_at"]),
         came_as=came_as,
     )
 
@@ -196,4 +200,5 @@ def _ms(begin: datetime | None, end: datetime | None) -> float | None:
 
 
 def _letter(row: Any) -> Letter:
-    return Letter(**{name: row[f"letter_{name}"] for name in Letter.__struct_fields__})
+    told = {name: row[f"letter_{name}"] for name in Letter.__struct_fields__}
+    return Letter(**{**told, "produced_at": known_time(told["produced_at"])})

@@ -10,15 +10,19 @@ from engine.trace_context import Traceparent
 
 T = TypeVar("T")
 _TICK = timedelta(microseconds=1)
+UNKNOWN_TOPIC = ""
+"""What no topic is called."""
 
 
 @attrs.frozen
 class Source:
-    """Where a version of an order came from. `produced_ms` is Kafka's timestamp in milliseconds.
+    """Where a version of an order came from. `produced_ms` is Kafka's timestamp in milliseconds; -1: there is none.
 
-    `epoch` is the generation of the topic: it grows when the topic was created anew, and offsets began again.
+    `topic` is `UNKNOWN_TOPIC` where nobody can tell which it was. `epoch` is the generation of the topic: it grows when
+    the topic was created anew, and offsets began again.
     """
 
+    topic: str
     partition: int
     offset: int
     produced_ms: int
@@ -28,12 +32,17 @@ class Source:
 def supersedes(new: Source, old: Source) -> bool:
     """Whether a message at `new` replaces the version from `old`.
 
-    Within a partition the later offset wins; across partitions (or generations of the topic) the later timestamp does,
-    and on a tie the higher partition, so that every worker decides alike.
+    Within a partition the later offset wins. Across partitions, topics, or generations of a topic the later timestamp
+    does; none is the oldest. On a tie the higher epoch does, then topic, then partition: every worker decides alike.
     """
-    if (new.partition, new.epoch) == (old.partition, old.epoch):
+    if new.partition == old.partition and new.epoch == old.epoch and new.topic == old.topic:
         return new.offset > old.offset
-    return (new.produced_ms, new.epoch, new.partition) > (old.produced_ms, old.epoch, old.partition)
+    return (new.produced_ms, new.epoch, new.topic, new.partition) > (
+        old.produced_ms,
+        old.epoch,
+        old.topic,
+        old.partition,
+    )
 
 
 @attrs.frozen
@@ -89,7 +98,7 @@ def latest_of_each(
     """Return the last version of each uid, sorted by uid, as if each had been stored in turn.
 
     A version that wins keeps the latest time of those before it: a producer whose clock goes back must not make room
-    for an older message of another partition.
+    for an older message of another partition or topic.
     """
     present: dict[str, Source] = {uid: known.source for uid, known in (stored or {}).items()}
     latest: dict[str, Candidate[T]] = {}

@@ -77,7 +77,7 @@ function historyPanel(letter) {
     element(
       "dl",
       { class: "facts" },
-      ...fact(words.produced, time(letter.produced_at)),
+      ...fact(words.produced, time(letter.produced_at) ?? words.unknown),
       ...fact(words.failed, time(letter.failed_at)),
       ...fact(words.published, time(letter.published_at)),
       ...fact(words.replayCount, letter.replay_count > 0 && words.replaysOf(letter.replay_count)),

@@ -159,7 +159,7 @@ function place({ topic, partition, offset }) {
 
 function placeInWords({ partition, offset, produced_at: producedAt }, own) {
   const where = `${words.partition} ${partition}, ${words.offset} ${offset}`;
-  return own ? where : `${where}, ${words.published} ${exactly(producedAt)}`;
+  return own ? where : `${where}, ${words.published} ${producedAt === null ? words.unknown : exactly(producedAt)}`;
 }
 
 function exactly(at) {

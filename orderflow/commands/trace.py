@@ -141,5 +141,7 @@ def _line(name: str, text: str) -> str:
     return f"{name:{_WIDTH}}  {printable(text)}"
 
 
-def _time(moment: datetime) -> str:
+def _time(moment: datetime | None) -> str:
+    if moment is None:
+        return "unknown"
     return f"{moment:%F %T}.{moment.microsecond // 1000:03} UTC"

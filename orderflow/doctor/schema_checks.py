@@ -15,13 +15,14 @@ TABLES: Mapping[str, frozenset[str]] = {
             delivery_region delivery_email payment_transaction payment_request_id payment_currency payment_provider
             payment_amount payment_dt payment_bank payment_delivery_cost payment_goods_total payment_custom_fee
             created_at updated_at source_partition source_offset source_epoch produced_at content_digest batch_id
-            traceparent
+            traceparent source_topic
         """,
         "order_items": """
             order_uid position rid chrt_id track_number price name sale size total_price nm_id brand status
         """,
         "consumed_offsets": """
             consumer_group topic partition next_offset last_offset last_timestamp last_checksum epoch updated_at
+            predates_source_topic
         """,
         "batches": """
             batch_id consumer_group topic worker host sources consumed_at validated_at committed_at cached_at messages

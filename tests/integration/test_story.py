@@ -125,7 +125,8 @@ async def test_a_repeat_does_not_pass_for_the_message_that_was_stored(
     await cached(database, 2)
     repeated = await story_of(server, order["order_uid"])
     source = repeated["source"]
-    assert (source["partition"], source["offset"], source["came_as"], source["topic"]) == (1, offset, "repeat", None)
+    assert (source["topic"], source["partition"], source["offset"]) == (settings.kafka_topic, 1, offset)
+    assert source["came_as"] == "repeat"
     assert moment(source["produced_at"]) > moment(first["steps"][-1]["at"])
     assert (repeated["batch_id"], repeated["batch"]) == (first["batch_id"], first["batch"])
     assert repeated["steps"][0] == {"step": "published", "at": None, "after_ms": None, "since_published_ms": None}
@@ -228,6 +229,8 @@ async def test_what_is_not_known_is_not_invented(
         ({"source_offset": 49}, "repeat"),
         ({"source_partition": 1}, "repeat"),
         ({"source_epoch": 1}, "message"),
+        ({"source_topic": "another"}, "repeat"),
+        ({"source_topic": "another", "source_partition": 0, "source_offset": 5}, "repeat"),
         ({"source_epoch": 1, "produced_at": after_ms(86_400_000)}, "repeat"),
         ({"source_partition": 0, "source_offset": 5}, "replay"),
         ({"source_partition": 0, "source_offset": 6}, "repeat"),

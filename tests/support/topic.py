@@ -16,13 +16,19 @@ async def send(
     *messages: tuple[bytes | None, bytes | None],
     partition: int | None = None,
     headers: Headers | None = None,
+    timestamp_ms: int | None = None,
 ) -> list[tuple[int, int]]:
-    """Send (key, value) pairs in order, all with `headers`; return the (partition, offset) of each, acknowledged."""
+    """Send (key, value) pairs in order, all with `headers` and that timestamp (now, where there is none).
+
+    Returns the (partition, offset) of each, acknowledged.
+    """
     producer = AIOKafkaProducer(acks="all", max_request_size=32 * 1024 * 1024, **kafka_options(settings))
     await producer.start()
     try:
         places = [
-            await producer.send_and_wait(settings.kafka_topic, value, key, partition=partition, headers=headers)
+            await producer.send_and_wait(
+                settings.kafka_topic, value, key, partition=partition, headers=headers, timestamp_ms=timestamp_ms
+            )
             for key, value in messages
         ]
     finally:

@@ -134,6 +134,15 @@ def test_what_the_latest_message_is_is_said(came_as: str | None, told: str) -> N
     assert message == f"message      orders 2:57, published 2026-03-04 05:06:07.100 UTC: {told}"
 
 
+def test_a_message_without_a_timestamp_was_published_nobody_knows_when() -> None:
+    """Not in 1970: of the latest message, and of a dead letter."""
+    source, letter = replace(SOURCE, produced_at=None, came_as=REPEAT), replace(LETTER, produced_at=None)
+    lines = list(describe(story(source=source, dead_letters=[letter])))
+    [message] = [line for line in lines if line.startswith("message")]
+    assert message.startswith("message      orders 2:57, published unknown: it repeats what was stored")
+    assert lines[-1].startswith("  orders 1:5  invalid_order  published unknown  failed 2026-03-04")
+
+
 def test_what_is_not_known_is_said_to_be_unknown() -> None:
     """And what may still come, that it has not come yet."""
     unknown = [Step(step=name, at=None, after_ms=None, since_published_ms=None) for name in STEPS]

@@ -8,18 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.versions import Candidate, Source, Stored, latest_of_each, plan_writes, supersedes
+from engine.records import bounded_ms, known_time, ms_of, time_of
+from handlers.versions import UNKNOWN_TOPIC, Candidate, Source, Stored, latest_of_each, plan_writes, supersedes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
 
 sources = st.builds(
     Source,
+    topic=st.sampled_from([UNKNOWN_TOPIC, "a", "b"]),
     partition=st.integers(0, 2),
     offset=st.integers(0, 5),
-    produced_ms=st.integers(0, 5),
+    produced_ms=st.integers(-1, 5),
     epoch=st.integers(0, 1),
 )
+
+
+def at(partition: int, offset: int, produced_ms: int, epoch: int = 0, topic: str = "orders") -> Source:
+    return Source(topic, partition, offset, produced_ms, epoch)
 
 
 def candidate(source: Source, uid: str = "u", content: bytes = b"") -> Candidate[bytes]:
@@ -33,7 +39,7 @@ def stored(source: Source, content: bytes = b"", updated_at: datetime = NOW) -> 
 @given(one=sources, other=sources)
 def test_of_two_different_sources_exactly_one_wins(one: Source, other: Source) -> None:
     """Antisymmetric, and total: every worker decides alike, whichever it saw first."""
-    same = (one.partition, one.epoch, one.offset) == (other.partition, other.epoch, other.offset)
+    same = attrs.evolve(one, produced_ms=0) == attrs.evolve(other, produced_ms=0)
     assert supersedes(one, other) + supersedes(other, one) == (0 if same else 1)
 
 
@@ -45,34 +51,79 @@ def test_a_message_does_not_replace_itself(source: Source) -> None:
 
 def test_within_a_partition_the_later_offset_wins() -> None:
     """Whatever a producer's clock says."""
-    assert supersedes(Source(0, 8, produced_ms=1), Source(0, 7, produced_ms=99))
-    assert not supersedes(Source(0, 7, produced_ms=99), Source(0, 8, produced_ms=1))
+    assert supersedes(at(0, 8, produced_ms=1), at(0, 7, produced_ms=99))
+    assert not supersedes(at(0, 7, produced_ms=99), at(0, 8, produced_ms=1))
 
 
 def test_across_partitions_the_later_timestamp_wins() -> None:
     """Whatever the offsets are: they do not compare."""
-    assert supersedes(Source(0, 1, produced_ms=2), Source(1, 500, produced_ms=1))
-    assert not supersedes(Source(1, 500, produced_ms=1), Source(0, 1, produced_ms=2))
+    assert supersedes(at(0, 1, produced_ms=2), at(1, 500, produced_ms=1))
+    assert not supersedes(at(1, 500, produced_ms=1), at(0, 1, produced_ms=2))
 
 
 def test_a_tie_across_partitions_goes_to_the_higher_one() -> None:
     """Somebody has to win, and always the same."""
-    assert supersedes(Source(2, 1, produced_ms=5), Source(1, 9, produced_ms=5))
+    assert supersedes(at(2, 1, produced_ms=5), at(1, 9, produced_ms=5))
 
 
 def test_a_topic_that_was_created_anew_begins_again_at_offset_zero() -> None:
     """Its messages are compared by time with those of the topic before."""
-    assert supersedes(Source(0, 0, produced_ms=6, epoch=1), Source(0, 700, produced_ms=5, epoch=0))
-    assert supersedes(Source(0, 0, produced_ms=5, epoch=1), Source(0, 700, produced_ms=5, epoch=0))
-    assert not supersedes(Source(0, 0, produced_ms=4, epoch=1), Source(0, 700, produced_ms=5, epoch=0))
+    assert supersedes(at(0, 0, produced_ms=6, epoch=1), at(0, 700, produced_ms=5, epoch=0))
+    assert supersedes(at(0, 0, produced_ms=5, epoch=1), at(0, 700, produced_ms=5, epoch=0))
+    assert not supersedes(at(0, 0, produced_ms=4, epoch=1), at(0, 700, produced_ms=5, epoch=0))
+
+
+def test_across_topics_the_later_timestamp_wins() -> None:
+    """Whatever the offsets are, in the same partition too: they do not compare."""
+    assert supersedes(at(1, 0, produced_ms=2, topic="b"), at(1, 4999, produced_ms=1, topic="a"))
+    assert not supersedes(at(1, 4999, produced_ms=1, topic="a"), at(1, 0, produced_ms=2, topic="b"))
+
+
+@pytest.mark.parametrize(
+    ("winner", "loser"),
+    [
+        (at(0, 1, 5, epoch=1, topic="a"), at(1, 9, 5, epoch=0, topic="b")),
+        (at(0, 1, 5, topic="b"), at(1, 9, 5, topic="a")),
+        (at(1, 1, 5), at(0, 9, 5)),
+        (at(0, 1, 5, topic="a"), at(1, 9, 5, topic=UNKNOWN_TOPIC)),
+    ],
+    ids=["epoch", "topic", "partition", "a topic that is not known"],
+)
+def test_on_a_tie_the_epoch_decides_then_the_topic_then_the_partition(winner: Source, loser: Source) -> None:
+    """In this order; a topic that is not known loses to any that is."""
+    assert supersedes(winner, loser)
+    assert not supersedes(loser, winner)
+
+
+def test_no_timestamp_is_the_oldest() -> None:
+    """Older than the first instant of 1970, which a producer may send; within a partition it decides nothing."""
+    unknown, first = at(1, 9, bounded_ms(-1)), at(0, 1, bounded_ms(0))
+    assert supersedes(first, unknown)
+    assert not supersedes(unknown, first)
+    assert supersedes(at(0, 2, bounded_ms(-1)), at(0, 1, produced_ms=99))
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0, 1, 1_767_225_600_123, 253_402_300_799_999])
+def test_a_timestamp_is_read_back_as_it_was_stored(timestamp: int) -> None:
+    """As an instant, which is only shown where there was a timestamp."""
+    stored_at = time_of(timestamp)
+    assert ms_of(stored_at) == timestamp
+    assert known_time(stored_at) == (None if timestamp == -1 else stored_at)
+
+
+@pytest.mark.parametrize(("sent", "taken"), [(-(2**63), -1), (-2, -1), (2**63 - 1, 253_402_300_799_999)])
+def test_a_timestamp_out_of_all_bounds_is_bounded(sent: int, taken: int) -> None:
+    """A producer may send any number: what is negative is no time."""
+    assert bounded_ms(sent) == taken
+    assert ms_of(time_of(sent)) == taken
 
 
 def test_only_the_winner_of_each_uid_is_left_sorted_by_uid() -> None:
     """Sorted, so that two writers lock in the same order."""
     first, second, other = (
-        candidate(Source(0, 1, 1), "b"),
-        candidate(Source(0, 2, 1), "b"),
-        candidate(Source(0, 3, 1), "a"),
+        candidate(at(0, 1, 1), "b"),
+        candidate(at(0, 2, 1), "b"),
+        candidate(at(0, 3, 1), "a"),
     )
     assert latest_of_each([first, second, other]) == [other, second]
     assert latest_of_each([]) == []
@@ -81,7 +132,7 @@ def test_only_the_winner_of_each_uid_is_left_sorted_by_uid() -> None:
 def test_uids_are_sorted_as_the_database_sorts_them() -> None:
     """By code point, which is the order of their bytes in UTF-8."""
     uids = ["é", "z", "Z", "ж", "\ue000", "😀", "a"]
-    ordered = [one.uid for one in latest_of_each(candidate(Source(0, at, 0), uid) for at, uid in enumerate(uids))]
+    ordered = [one.uid for one in latest_of_each(candidate(at(0, place, 0), uid) for place, uid in enumerate(uids))]
     assert ordered == sorted(uids, key=lambda uid: uid.encode())
 
 
@@ -89,7 +140,7 @@ def test_uids_are_sorted_as_the_database_sorts_them() -> None:
 def test_the_winner_is_one_that_none_of_the_others_replaces(messages: list[tuple[str, int, int]]) -> None:
     """Where clocks do not run backwards, whatever the order of arrival."""
     candidates = [
-        candidate(Source(partition, offset, produced_ms=offset * 10 + partition), uid)
+        candidate(at(partition, offset, produced_ms=offset * 10 + partition), uid)
         for offset, (uid, partition, _) in enumerate(messages)
     ]
     winners = latest_of_each(candidates)
@@ -101,7 +152,7 @@ def test_the_winner_is_one_that_none_of_the_others_replaces(messages: list[tuple
 
 def test_a_new_order_is_created_and_updated_now() -> None:
     """Both timestamps are the same."""
-    new = candidate(Source(0, 1, 1))
+    new = candidate(at(0, 1, 1))
     plan = plan_writes([new], {}, NOW)
     assert [(write.candidate, write.created_at, write.updated_at) for write in plan.inserts] == [(new, NOW, NOW)]
     assert (plan.changes, plan.unchanged, plan.stale) == ([], [], [])
@@ -109,8 +160,8 @@ def test_a_new_order_is_created_and_updated_now() -> None:
 
 def test_a_change_keeps_created_at_and_moves_updated_at() -> None:
     """To now, when now is later."""
-    known = stored(Source(0, 1, 1), b"old", NOW - timedelta(hours=1))
-    plan = plan_writes([candidate(Source(0, 2, 1), content=b"new")], {"u": known}, NOW)
+    known = stored(at(0, 1, 1), b"old", NOW - timedelta(hours=1))
+    plan = plan_writes([candidate(at(0, 2, 1), content=b"new")], {"u": known}, NOW)
     [write] = plan.changes
     assert (write.created_at, write.updated_at) == (known.created_at, NOW)
     assert (plan.inserts, plan.unchanged, plan.stale) == ([], [], [])
@@ -119,14 +170,14 @@ def test_a_change_keeps_created_at_and_moves_updated_at() -> None:
 @pytest.mark.parametrize("behind", [timedelta(0), TICK, timedelta(hours=1), timedelta(days=400)])
 def test_a_change_moves_updated_at_even_when_this_clock_is_behind(behind: timedelta) -> None:
     """The cache compares versions: a change that did not move would not be seen."""
-    known = stored(Source(0, 1, 1), b"old", NOW + behind)
-    [write] = plan_writes([candidate(Source(0, 2, 1), content=b"new")], {"u": known}, NOW).changes
+    known = stored(at(0, 1, 1), b"old", NOW + behind)
+    [write] = plan_writes([candidate(at(0, 2, 1), content=b"new")], {"u": known}, NOW).changes
     assert write.updated_at == known.updated_at + TICK
 
 
 def test_a_redelivery_is_no_change() -> None:
     """The same message again leaves no trace at all."""
-    source = Source(0, 1, 1)
+    source = at(0, 1, 1)
     again = candidate(source, content=b"same")
     plan = plan_writes([again], {"u": stored(source, b"same")}, NOW)
     assert (plan.inserts, plan.changes, plan.unchanged, plan.stale) == ([], [], [], [again])
@@ -134,22 +185,22 @@ def test_a_redelivery_is_no_change() -> None:
 
 def test_an_equal_repeat_moves_only_the_source() -> None:
     """A later message with the same content is not a new version."""
-    repeat = candidate(Source(0, 2, 1), content=b"same")
-    plan = plan_writes([repeat], {"u": stored(Source(0, 1, 1), b"same")}, NOW)
+    repeat = candidate(at(0, 2, 1), content=b"same")
+    plan = plan_writes([repeat], {"u": stored(at(0, 1, 1), b"same")}, NOW)
     assert (plan.inserts, plan.changes, plan.unchanged, plan.stale) == ([], [], [repeat], [])
 
 
 def test_an_older_message_leaves_no_trace() -> None:
     """Even if its content differs."""
-    late = candidate(Source(0, 1, 9), content=b"old")
-    plan = plan_writes([late], {"u": stored(Source(0, 2, 1), b"new")}, NOW)
+    late = candidate(at(0, 1, 9), content=b"old")
+    plan = plan_writes([late], {"u": stored(at(0, 2, 1), b"new")}, NOW)
     assert (plan.inserts, plan.changes, plan.unchanged, plan.stale) == ([], [], [], [late])
 
 
 def test_a_plan_keeps_the_order_of_the_uids() -> None:
     """Each list is sorted, because what it was made from is."""
-    latest = latest_of_each(candidate(Source(0, at, 0), uid, b"new") for at, uid in enumerate("dbca"))
-    known = {uid: stored(Source(1, 0, -1), b"old") for uid in "bd"}
+    latest = latest_of_each(candidate(at(0, place, 0), uid, b"new") for place, uid in enumerate("dbca"))
+    known = {uid: stored(at(1, 0, -1), b"old") for uid in "bd"}
     plan = plan_writes(latest, known, NOW)
     assert [write.candidate.uid for write in plan.inserts] == ["a", "c"]
     assert [write.candidate.uid for write in plan.changes] == ["b", "d"]
@@ -199,13 +250,15 @@ def consume(store: Store, logs: Logs, data: st.DataObject) -> int:
 
 @st.composite
 def partition_logs(draw: st.DrawFn) -> Logs:
-    """Draw the logs of a few partitions whose timestamps never go back."""
+    """Draw the logs of a few partitions, of two topics, whose timestamps never go back; some begin without any."""
     logs: Logs = []
-    for partition in range(draw(st.integers(1, 3))):
-        produced_ms, log = 0, []
+    places = [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    for topic, partition in draw(st.lists(st.sampled_from(places), min_size=1, max_size=3, unique=True)):
+        produced_ms: int = draw(st.integers(-1, 0))
+        log: list[Message] = []
         for offset in range(draw(st.integers(0, 8))):
             produced_ms += draw(st.integers(0, 3))
-            source = Source(partition, offset, produced_ms)
+            source = at(partition, offset, produced_ms, topic=topic)
             log.append(Message(draw(st.sampled_from("abc")), draw(st.sampled_from([b"1", b"2"])), source))
         logs.append(log)
     return logs
@@ -213,14 +266,17 @@ def partition_logs(draw: st.DrawFn) -> Logs:
 
 def winners(logs: Logs) -> dict[str, bytes]:
     """Return by uid what the contract says: the last of each partition, and of those the one with the latest time."""
-    last = {(one.uid, one.source.partition): one for log in logs for one in log}
+    last = {(one.uid, one.source.topic, one.source.partition): one for log in logs for one in log}
     best: dict[str, Message] = {}
     for one in last.values():
         known = best.get(one.uid)
-        place = (one.source.produced_ms, one.source.partition)
-        if known is None or place > (known.source.produced_ms, known.source.partition):
+        if known is None or _order(one.source) > _order(known.source):
             best[one.uid] = one
     return {uid: one.content for uid, one in best.items()}
+
+
+def _order(source: Source) -> tuple[int, str, int]:
+    return source.produced_ms, source.topic, source.partition
 
 
 @given(logs=partition_logs(), data=st.data())
@@ -257,9 +313,9 @@ def test_versions_only_move_forward(logs: Logs, data: st.DataObject) -> None:
 
 def test_a_newer_message_is_kept_when_its_producers_clock_went_back() -> None:
     """However three messages fall into batches, the last one of a partition is not replaced by an older one."""
-    first = Message("u", b"first", Source(0, 1, produced_ms=100))
-    last = Message("u", b"last", Source(0, 2, produced_ms=50))
-    other = Message("u", b"other", Source(1, 1, produced_ms=75))
+    first = Message("u", b"first", at(0, 1, produced_ms=100))
+    last = Message("u", b"last", at(0, 2, produced_ms=50))
+    other = Message("u", b"other", at(1, 1, produced_ms=75))
     for batches in ([[first], [last, other]], [[first], [last], [other]], [[first, last, other]]):
         store: Store = {}
         for batch in batches:
