@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -43,11 +44,15 @@ def decode_beat(line: bytes) -> Beat | None:
 
 
 class HeartbeatSender:
-    """Sends a beat twice a second from the event loop: if the loop does not turn, nothing is sent."""
+    """Sends a beat twice a second from the event loop: if the loop does not turn, nothing is sent.
 
-    def __init__(self, fd: int | None, observe: Callable[[], Beat]) -> None:
+    `news` is set by whoever has something to tell that cannot wait for the next beat.
+    """
+
+    def __init__(self, fd: int | None, observe: Callable[[], Beat], news: asyncio.Event | None = None) -> None:
         self._fd = fd
         self._observe = observe
+        self._news = news or asyncio.Event()
 
     async def run(self) -> None:
         """Beat until cancelled. Without a supervisor there is nobody to send to, and nothing to do."""
@@ -55,13 +60,16 @@ class HeartbeatSender:
             return
         os.set_blocking(self._fd, False)
         while True:
+            self._news.clear()
             try:
                 os.write(self._fd, encode_beat(self._observe()))
             except BlockingIOError:
                 pass  # the supervisor is slow to read: it will see the next one
             except OSError:
                 return  # it is gone: the lifeline deals with that
-            await asyncio.sleep(BEAT_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._news.wait()
 
 
 def inherited_fd(variable: str) -> int | None:

@@ -86,6 +86,7 @@ class KafkaSource:
                 membership.cancel()
                 await asyncio.wait({membership})
                 await self._member.leave()
+                self._status.joined_as(None)
         finally:
             await self._brokers.close()
 

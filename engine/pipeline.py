@@ -64,7 +64,15 @@ def _run(pipeline: Pipeline[Any], module: str, arguments: list[str]) -> int:
             check_tracing()
             configure_logging(component="supervisor")
             specs = [ChildSpec(name, (sys.executable, "-m", module, name)) for name in names]
-            return asyncio.run(supervise(specs, pipeline.postgres_options, group=pipeline.group, topic=pipeline.topic))
+            return asyncio.run(
+                supervise(
+                    specs,
+                    pipeline.postgres_options,
+                    pipeline.kafka_options,
+                    group=pipeline.group,
+                    topic=pipeline.topic,
+                )
+            )
         case [name] if name in names:
             configure_logging(component="worker", worker=name)
             return run_worker(lambda: _work(pipeline, name))

@@ -7,9 +7,10 @@ from typing import Any
 import uvloop
 
 from engine.identity import new_supervisor_id
+from engine.member_removal import MemberRemoval
 from engine.postgres import session_of
 from engine.restart import RestartPolicy
-from engine.supervisor import ChildSpec, Supervisor
+from engine.supervisor import Child, ChildSpec, Supervisor
 from engine.worker_options import SHUTDOWN_TIMEOUT_S
 from engine.worker_reports import WorkerReports
 
@@ -19,6 +20,7 @@ GC_THRESHOLDS = (100_000, 50, 100)
 async def supervise(
     specs: Sequence[ChildSpec],
     postgres_options: dict[str, Any],
+    kafka_options: dict[str, Any],
     *,
     group: str,
     topic: str,
@@ -27,15 +29,33 @@ async def supervise(
 ) -> int:
     """Keep the workers running until SIGTERM, and their state in the table `workers`. Returns the exit code.
 
-    `group` and `topic` are what the workers consume, and in which consumer group.
+    `group` and `topic` are what the workers consume, and in which consumer group. A worker that died is taken out of
+    that group at once.
     """
     options = session_of(postgres_options, "supervisor", group)
     own_id = new_supervisor_id()
     reports = WorkerReports(options, own_id, group, topic)
-    supervisor = Supervisor(specs, policy or RestartPolicy(), shutdown_timeout_s, reports.report, supervisor_id=own_id)
+    removal = MemberRemoval(kafka_options, group)
+
+    def child_gone(child: Child) -> None:
+        # Its process was reaped: it cannot be at work any more. Who was never heard of, or has left, has no member id.
+        member_id = child.beat.details.get("member_id") if child.beat is not None else None
+        if member_id is not None:
+            removal.remove(member_id, child.spec.name)
+
+    supervisor = Supervisor(
+        specs,
+        policy or RestartPolicy(),
+        shutdown_timeout_s,
+        reports.report,
+        supervisor_id=own_id,
+        child_gone=child_gone,
+    )
+    removal.connect()
     try:
         return await supervisor.run()
     finally:
+        await removal.close()
         await reports.close(supervisor.children)
 
 

@@ -1,5 +1,6 @@
 """What a worker is doing, for its heartbeat: the state it declares, the step it is in, and its counters."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,10 +64,11 @@ class Status:
         self.committed_s: float | None = None
         self.steps: dict[str, Step] = {}
         self.outages: dict[str, int] = {}
-        self.member_id: str | None = None
         self.draining = False
         self.braked = False
         self.started = False
+        self.member_id: str | None = None
+        self.news = asyncio.Event()
 
     @contextmanager
     def step(self, name: str, deadline_s: float) -> Iterator[None]:
@@ -78,8 +80,10 @@ class Status:
             self.steps.pop(name, None)
 
     def joined_as(self, member_id: str | None) -> None:
-        """Declare as which member of the consumer group this worker is known; None while it is not."""
-        self.member_id = member_id
+        """Declare under which member id the worker joins its group, None once it has left; told with a beat at once."""
+        if member_id != self.member_id:
+            self.member_id = member_id
+            self.news.set()
 
     def committed(self) -> None:
         """Declare that a batch was committed just now."""

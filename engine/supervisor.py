@@ -28,6 +28,7 @@ from engine.restart import GiveUp, Restart, RestartPolicy
 
 HEARTBEAT_TIMEOUT_S = 15.0
 CHECK_S = 0.5
+LAST_WORDS_S = 0.2
 REPORT_S = 1.0
 
 
@@ -59,12 +60,14 @@ class Child:
 
 
 Report = Callable[[list[Child]], Awaitable[None]]
+ChildGone = Callable[[Child], None]
 
 
 class Supervisor:
     """Runs children until a signal or until the policy gives up; `run` returns the exit code.
 
-    `supervisor_id` is on its log lines, and is told to the children; without one it makes one.
+    `supervisor_id` is on its log lines, and is told to the children; without one it makes one. `child_gone` is called
+    when a child's process has ended, whyever it did, with the last beat that it sent; it must not wait.
     """
 
     def __init__(
@@ -75,12 +78,14 @@ class Supervisor:
         report: Report | None = None,
         heartbeat_timeout_s: float = HEARTBEAT_TIMEOUT_S,
         supervisor_id: str | None = None,
+        child_gone: ChildGone | None = None,
     ) -> None:
         self._id = supervisor_id or new_supervisor_id()
         self.children = [Child(spec) for spec in specs]
         self._policy = policy
         self._shutdown_timeout_s = shutdown_timeout_s
         self._report = report
+        self._child_gone = child_gone
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._stopping = asyncio.Event()
         self._died = asyncio.Event()
@@ -180,7 +185,12 @@ class Supervisor:
             child.process.terminate()
         listener = asyncio.create_task(self._listen(child, beats_read), name=f"{child.spec.name}-beats")
         try:
-            return await child.process.wait()
+            exit_code = await child.process.wait()
+            # What it said last may be in the pipe yet; nobody else writes into it, so that it ends with the process.
+            await asyncio.wait({listener}, timeout=LAST_WORDS_S)
+            if self._child_gone is not None:
+                self._child_gone(child)
+            return exit_code
         finally:
             listener.cancel()
             os.close(life_write)

@@ -68,7 +68,7 @@ class Worker(Generic[T]):
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.request_stop)
         failpoints.reach(failpoints.AT_BOOT)
-        sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe)
+        sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe, self._status.news)
         heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
         try:
             self._log.info(events.WORKER_STARTED)

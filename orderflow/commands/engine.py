@@ -10,7 +10,7 @@ import click
 from engine.processes import supervise
 from engine.restart import RestartPolicy
 from engine.supervisor import ChildSpec
-from orderflow.connections import postgres_options
+from orderflow.connections import kafka_options, postgres_options
 from orderflow.help import Command
 from orderflow.logs import configure_logging
 from orderflow.parameters import WholeNumber
@@ -60,6 +60,7 @@ async def _supervise(settings: Settings) -> int:
     return await supervise(
         specs,
         postgres_options(settings),
+        kafka_options(settings),
         group=settings.kafka_group_id,
         topic=settings.kafka_topic,
         policy=policy,
