@@ -72,6 +72,33 @@ class HeartbeatSender:
                     await self._news.wait()
 
 
+class BeatReader:
+    """Reads beats from the pipe `fd`, which it owns, and gives each to `heard` as it comes."""
+
+    def __init__(self, fd: int, heard: Callable[[Beat], None]) -> None:
+        self._fd = fd
+        self._heard = heard
+        self._line = b""
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(fd, False)
+        self._loop.add_reader(fd, self._read)
+
+    def close(self) -> None:
+        """Read what is in the pipe yet, without waiting, and close it."""
+        self._read()
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            while some := os.read(self._fd, MAX_LINE_BYTES):
+                *lines, rest = (self._line + some).split(b"\n")
+                self._line = rest[-MAX_LINE_BYTES:]  # what is longer is no beat
+                for beat in filter(None, map(decode_beat, lines)):
+                    self._heard(beat)
+            self._loop.remove_reader(self._fd)  # its end: it would be ready for ever
+
+
 def inherited_fd(variable: str) -> int | None:
     """Return a file descriptor that the supervisor handed down, or None when there is no supervisor."""
     text = os.environ.get(variable, "")

@@ -1,4 +1,4 @@
-"""Takes workers that died out of their consumer group at once, so that nobody waits for the session timeout to miss them.
+"""Takes workers that died out of their consumer group, so that nobody waits for the session timeout to miss them.
 
 It is only for members that are certainly gone: whoever is removed alive loses its partitions for a while.
 """

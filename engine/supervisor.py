@@ -19,16 +19,14 @@ from engine import events
 from engine.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
     LIFELINE_FD_VARIABLE,
-    MAX_LINE_BYTES,
     Beat,
-    decode_beat,
+    BeatReader,
 )
 from engine.identity import SUPERVISOR_VARIABLE, new_supervisor_id
 from engine.restart import GiveUp, Restart, RestartPolicy
 
 HEARTBEAT_TIMEOUT_S = 15.0
 CHECK_S = 0.5
-LAST_WORDS_S = 0.2
 REPORT_S = 1.0
 
 
@@ -57,6 +55,10 @@ class Child:
     def pid(self) -> int:
         """The child's process id, or 0 while it is not running."""
         return self.process.pid if self.process is not None and self.process.returncode is None else 0
+
+    def hear(self, beat: Beat) -> None:
+        """Note what the child says of itself."""
+        self.beat, self.heard_s = beat, time.monotonic()
 
 
 Report = Callable[[list[Child]], Awaitable[None]]
@@ -108,6 +110,7 @@ class Supervisor:
         try:
             await self._until_stop_or_failure([*keepers, *others])
             await self._stop_children()
+            await asyncio.wait(keepers, timeout=CHECK_S)  # those killed just now are told to be gone, too
         finally:
             for child in self.children:
                 self._kill(child)
@@ -137,6 +140,9 @@ class Supervisor:
             except OSError as error:  # no process, no memory, no file descriptor: a death like any other
                 self._log.error(events.WORKER_FAILED, worker=child.spec.name, error=type(error).__name__)
                 exit_code = 1
+            else:
+                if self._child_gone is not None:
+                    self._child_gone(child)
             self._died.set()
             if self._stopping.is_set():
                 return
@@ -183,31 +189,13 @@ class Supervisor:
         child.lifeline = life_write
         if self._stopping.is_set():
             child.process.terminate()
-        listener = asyncio.create_task(self._listen(child, beats_read), name=f"{child.spec.name}-beats")
+        beats = BeatReader(beats_read, child.hear)
         try:
-            exit_code = await child.process.wait()
-            # What it said last may be in the pipe yet; nobody else writes into it, so that it ends with the process.
-            await asyncio.wait({listener}, timeout=LAST_WORDS_S)
-            if self._child_gone is not None:
-                self._child_gone(child)
-            return exit_code
+            return await child.process.wait()
         finally:
-            listener.cancel()
+            beats.close()
             os.close(life_write)
             child.lifeline = None
-
-    async def _listen(self, child: Child, fd: int) -> None:
-        reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", buffering=0)
-        )
-        try:
-            while line := await reader.readline():
-                beat = decode_beat(line)
-                if beat is not None:
-                    child.beat, child.heard_s = beat, time.monotonic()
-        finally:
-            transport.close()
 
     async def _watch(self) -> None:
         """Kill children that fell silent, or that say themselves that a step is overdue."""

@@ -33,22 +33,29 @@ class MemoryProcess:
     last_beat_s: float = attrs.field(init=False)
     has_beaten: bool = False
     said_overdue_s: float | None = None
+    said: int = 0
+    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
     _end: asyncio.Event = attrs.field(factory=asyncio.Event)
     _life: "asyncio.Task[None]" = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.last_beat_s = asyncio.get_running_loop().time()
+        self.last_beat_s = self._loop.time()
         self._life = asyncio.create_task(self._live())
 
     async def _live(self) -> None:
         await asyncio.sleep(self.boot_s)
         while True:
             if not self.silent:
-                os.write(self.beats, encode_beat(Beat("running", overdue=self.overdue)))
-                self.last_beat_s, self.has_beaten = asyncio.get_running_loop().time(), True
+                self.beat()
                 if self.overdue is not None and self.said_overdue_s is None:
                     self.said_overdue_s = self.last_beat_s
             await asyncio.sleep(BEAT_S)
+
+    def beat(self) -> None:
+        """Send a beat, which holds how many it has sent."""
+        self.said += 1
+        os.write(self.beats, encode_beat(Beat("running", overdue=self.overdue, details={"said": self.said})))
+        self.last_beat_s, self.has_beaten = self._loop.time(), True
 
     def end(self, code: int) -> None:
         """End it. Ending it twice is fine."""

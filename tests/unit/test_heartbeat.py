@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.heartbeat import Beat, HeartbeatSender, decode_beat, encode_beat, inherited_fd
+from engine.heartbeat import MAX_LINE_BYTES, Beat, BeatReader, HeartbeatSender, decode_beat, encode_beat, inherited_fd
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 beats = st.builds(
@@ -83,6 +83,66 @@ async def test_a_beat_is_sent_at_once(pipe: tuple[int, int]) -> None:
     assert decode_beat(await read_line(read)) == Beat("idle", [3])
     task.cancel()
     await asyncio.wait({task})
+
+
+async def test_news_does_not_wait_for_the_next_beat(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets the event has a beat sent at once, and one only."""
+    monkeypatch.setattr("engine.heartbeat.BEAT_S", 3600)
+    read, write = pipe
+    news, sent = asyncio.Event(), 0
+
+    def observe() -> Beat:
+        nonlocal sent
+        sent += 1
+        return Beat(str(sent))
+
+    task = asyncio.create_task(HeartbeatSender(write, observe, news).run())
+    assert decode_beat(await read_line(read)) == Beat("1")
+    news.set()
+    async with asyncio.timeout(10):
+        assert decode_beat(await read_line(read)) == Beat("2")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert sent == 2
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_what_a_process_said_last_is_read_before_its_pipe_is_closed(pipe: tuple[int, int]) -> None:
+    """Though the event loop has had no time for it; a line that death cut off is no beat."""
+    read, write = pipe
+    heard: list[Beat] = []
+    reader = BeatReader(os.dup(read), heard.append)
+    os.write(write, encode_beat(Beat("first")) + encode_beat(Beat("last")) + encode_beat(Beat("cut off"))[:-3])
+    assert heard == []
+    reader.close()
+    assert heard == [Beat("first"), Beat("last")]
+
+
+async def test_beats_are_heard_as_they_come_in_whatever_pieces(pipe: tuple[int, int]) -> None:
+    """Noise without an end, longer than any beat, is dropped; the next line counts."""
+    read, write = pipe
+    heard: list[Beat] = []
+    reader = BeatReader(os.dup(read), heard.append)
+    line = encode_beat(Beat("idle", [1, 2]))
+    for piece in (line[:5], line[5:], *[b"x" * 4096] * (4 * MAX_LINE_BYTES // 4096), b"\n", line):
+        os.write(write, piece)
+        await asyncio.sleep(0.001)
+    reader.close()
+    assert heard == [Beat("idle", [1, 2])] * 2
+
+
+async def test_the_end_of_a_pipe_is_not_read_again_and_again(pipe: tuple[int, int]) -> None:
+    """A process that closed its end leaves the supervisor's event loop alone."""
+    read, write = pipe
+    own = os.dup(read)
+    reader = BeatReader(own, [].append)
+    os.close(write)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(10):
+        await asyncio.sleep(0.05)
+    assert not loop.remove_reader(own)
+    reader.close()
 
 
 async def test_a_slow_supervisor_does_not_hold_up_the_worker(pipe: tuple[int, int]) -> None:

@@ -82,6 +82,17 @@ def test_one_recovery_does_not_end_another_outage() -> None:
     assert status.state is State.OUTAGE
 
 
+def test_a_member_id_is_news_once() -> None:
+    """It is told at once when it changes: the supervisor removes that member when the worker dies."""
+    status = Status()
+    seen = []
+    for member_id in (None, "a", "a", "b", None):
+        status.news.clear()
+        status.joined_as(member_id)
+        seen.append((status.member_id, status.news.is_set()))
+    assert seen == [(None, False), ("a", True), ("a", False), ("b", True), (None, True)]
+
+
 def test_draining_is_said_before_all_else() -> None:
     """A worker that is leaving is leaving, outage or not."""
     status = running()

@@ -50,12 +50,20 @@ class SupervisorMachine(RuleBasedStateMachine):
         specs = [ChildSpec(name, [name]) for name in CHILDREN]
         policy = RestartPolicy(restart_max, window_s)
         self.reported_alive: dict[str, bool] = {}
-        self.supervisor = Supervisor(specs, policy, SHUTDOWN_TIMEOUT_S, self.report, HEARTBEAT_TIMEOUT_S)
+        self.gone: list[tuple[str, int]] = []
+        self.missed: list[tuple[str, int]] = []
+        self.supervisor = Supervisor(
+            specs, policy, SHUTDOWN_TIMEOUT_S, self.report, HEARTBEAT_TIMEOUT_S, child_gone=self.child_gone
+        )
         self.run = self.loop.create_task(self.supervisor.run())
         self.loop.pass_time()
 
     async def report(self, children: list[Child]) -> None:
         self.reported_alive = {child.spec.name: child.pid != 0 for child in children}
+
+    def child_gone(self, child: Child) -> None:
+        assert child.pid == 0, "its process has not ended"
+        self.gone.append((child.spec.name, child.beat.details["said"] if child.beat is not None else 0))
 
     def started(self, process: MemoryProcess) -> None:
         earliest, latest = self.due.pop(process.name)
@@ -70,6 +78,7 @@ class SupervisorMachine(RuleBasedStateMachine):
 
     def ended(self, process: MemoryProcess) -> None:
         del self.running[process.name]
+        self.missed.append((process.name, process.said))
         assert process.returncode is not None
         self.died(process.name, process.returncode)
 
@@ -98,9 +107,12 @@ class SupervisorMachine(RuleBasedStateMachine):
         self.due[name] = (now_s + delay_s / 2, now_s + delay_s)
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), code=CODES)
-    def die(self, data: st.DataObject, code: int) -> None:
+    @rule(data=st.data(), code=CODES, last_words=st.booleans())
+    def die(self, data: st.DataObject, code: int, last_words: bool) -> None:
+        """Die, some with a last beat that nobody has read when they are gone."""
         name = data.draw(st.sampled_from(sorted(self.running)))
+        if last_words:
+            self.running[name].beat()
         self.running[name].end(code)
         self.loop.pass_time()
         assert not self.reported_alive[name], "a death is reported at once"
@@ -136,6 +148,10 @@ class SupervisorMachine(RuleBasedStateMachine):
         if self.exit_code is None:
             assert all(self.loop.time() <= latest_s + SLACK_S for _, latest_s in self.due.values())
             assert self.running.keys() | self.due.keys() == set(CHILDREN)
+
+    @invariant()
+    def every_end_is_told_with_what_was_said_last(self) -> None:
+        assert sorted(self.gone) == sorted(self.missed)
 
     @invariant()
     def who_is_stuck_is_killed_in_time(self) -> None:
