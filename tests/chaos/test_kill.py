@@ -43,7 +43,7 @@ async def test_nothing_is_lost_or_repeated_when_workers_are_killed_under_load(
 async def test_an_engine_whose_workers_die_all_the_time_goes_on_storing(
     orderflow: Programs, fault_run: FaultRun, settings: Settings
 ) -> None:
-    """Always the one that has lived longest. No silence is long, and at the end of that minute most of what was sent is stored."""
+    """Always the one that has lived longest: no silence is long, and at the end most of what was sent is stored."""
     engine = await all_open(orderflow, RESTART_MAX="100")
     clock = asyncio.get_running_loop().time
     ledger = fault_run.ledger()
