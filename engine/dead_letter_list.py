@@ -10,7 +10,7 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.dead_letter_headers import decode_headers
-from engine.dead_letter_store import TOO_LARGE
+from engine.dead_letter_store import REPLAYED_TOO_OFTEN, TOO_LARGE
 from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Place, known_time
 
 ON_ITS_WAY_S = 3600
@@ -20,6 +20,7 @@ ON_ITS_WAY_NOW = f"""
  AND replayed_at > clock_timestamp() - make_interval(secs => {ON_ITS_WAY_S}))
 """
 """A condition on rows of `dead_letters`: the engine has yet to deal with a replay."""
+_UNPUBLISHED = {TOO_LARGE: "too large", REPLAYED_TOO_OFTEN: "given up"}
 _PLACE = re.compile(r"(\d{1,10}):(\d{1,19})", re.ASCII)
 MATCHING = """
 topic = $1 AND ($2::text[] IS NULL OR reason = ANY($2)) AND ($3::text[] IS NULL OR subject = ANY($3))
@@ -132,11 +133,14 @@ async def find_letter(connection: Connection, topic: str, place: Place) -> Any:
 
 
 def state_of(letter: Any) -> str:
-    """Return what became of a letter: waiting (for the dead-letter topic), published, too large, given up, resolved."""
+    """Return what became of a letter: waiting, published or resolved, or why it is kept from the dead-letter topic.
+
+    Why is too large, refused, or given up.
+    """
     if letter["resolved_at"] is not None:
         return "resolved"
     if letter["publish_error"] is not None:
-        return "too large" if letter["publish_error"] == TOO_LARGE else "given up"
+        return _UNPUBLISHED.get(letter["publish_error"], "refused")
     return "waiting" if letter["published_at"] is None else "published"
 
 

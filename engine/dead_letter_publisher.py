@@ -2,17 +2,19 @@
 
 import asyncio
 import random
+import time
 from contextlib import suppress
 from typing import Any
 
 import attrs
 import structlog
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 from asyncpg import Connection
 
 from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.dead_letter_headers import letter_headers
+from engine.dead_letter_refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
 from engine.dead_letter_store import TOO_LARGE, lock_waiting_letters, mark_published
 from engine.lazy_producer import LazyProducer
 from engine.postgres import Link, describe, is_outage
@@ -22,17 +24,25 @@ POLL_S = 1.0
 REQUEST_TIMEOUT_S = 10.0
 SEND_DEADLINE_S = 20.0
 LONGEST_PAUSE_S = 5.0
-SMALL_LETTER_BYTES = 64 * 1024
-"""A topic that finds a letter of this size too large is out of order and is waited for; a larger one is set aside."""
+ONE_BY_ONE_S = 10.0
+"""So long a page's letters are sent one by one, then what was done is kept: the rest is the next page's."""
 
 
 @attrs.define
-class _Page:
-    """What became of a page of letters. Those that are in none of the lists still wait, because of `trouble`."""
+class Page:
+    """What became of a page of letters; `set_aside` gives the reason of each that the topic will never take.
+
+    Letters that are in neither still wait: because of `trouble`, or, without any, for the next page.
+    """
 
     taken: list[Any] = attrs.field(factory=list)
-    too_large: list[Any] = attrs.field(factory=list)
+    set_aside: list[tuple[Any, str]] = attrs.field(factory=list)
     trouble: Exception | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether any letter has left the outbox: there may be more behind it."""
+        return bool(self.taken or self.set_aside)
 
 
 class DeadLetterPublisher:
@@ -69,7 +79,7 @@ class DeadLetterPublisher:
         attempt = 0
         while True:
             try:
-                while await self.publish_page():
+                while (await self.publish_page()).moved:
                     pass
             except Exception as error:
                 if not isinstance(error, KafkaError) and not is_outage(error):
@@ -100,46 +110,71 @@ class DeadLetterPublisher:
         self._producer.drop()
         await asyncio.sleep(delay_s)
 
-    async def publish_page(self) -> bool:
-        """Publish one page of the outbox. Returns whether there may be more. Raises what kept letters from it."""
+    async def publish_page(self) -> Page:
+        """Publish one page of the outbox. Raises what kept letters from it."""
         async with self._link.use() as connection:
             page = await self._link.within_deadline(self._publish(connection))
         if page.trouble is not None:
             raise page.trouble
-        return bool(page.taken or page.too_large)
+        return page
 
-    async def _publish(self, connection: Connection) -> "_Page":
+    async def _publish(self, connection: Connection) -> Page:
         async with connection.transaction():
             page = await self._send_page(await lock_waiting_letters(connection, self._topic, self._group))
             # What was taken is marked whatever became of the others, or each try would send it again.
             await mark_published(connection, self._topic, page.taken)
-            await mark_published(connection, self._topic, page.too_large, TOO_LARGE)
+            for reason in {reason for _, reason in page.set_aside}:
+                letters = [letter for letter, why in page.set_aside if why == reason]
+                await mark_published(connection, self._topic, letters, reason)
         return page
 
-    async def _send_page(self, letters: list[Any]) -> "_Page":
-        page = _Page()
+    async def _send_page(self, letters: list[Any]) -> Page:
+        page = Page()
         refused = []
-        for letter, error in await self._send_all(letters) if letters else []:
+        for letter, error in await self._send_all(self._readable(letters, page)):
             if error is None:
                 page.taken.append(letter)
-            elif isinstance(error, MessageSizeTooLargeError):
+            elif concerns_one_record(error):
                 refused.append(letter)
             else:
                 page.trouble = page.trouble or error
-        # One letter that is refused takes down those that were sent with it: each is sent again alone.
-        while refused and page.trouble is None:
+        # One letter that is refused takes down those that were sent with it: each is sent again alone, the smallest
+        # first, which tells whether the topic takes anything.
+        refused.sort(key=letter_bytes)
+        ends_at = time.monotonic() + ONE_BY_ONE_S
+        while refused and page.trouble is None and time.monotonic() < ends_at:
             [(letter, error)] = await self._send_all([refused.pop(0)])
             if error is None:
                 page.taken.append(letter)
-            elif isinstance(error, MessageSizeTooLargeError) and _letter_bytes(letter) > SMALL_LETTER_BYTES:
-                self._log.error(events.DEAD_LETTER_TOO_LARGE, **self._place(letter))
-                page.too_large.append(letter)
+            elif reason := reason_to_set_aside(letter, error, others_taken=bool(page.taken)):
+                self._set_aside(letter, reason, page)
             else:
                 page.trouble = error
         return page
 
+    def _readable(self, letters: list[Any], page: Page) -> list[Any]:
+        """Return those letters that can be made into messages, and set the others aside."""
+        readable = []
+        for letter in letters:
+            try:
+                letter_headers(letter)
+            except Exception:  # somebody wrote the row by hand: it may hold anything
+                self._set_aside(letter, UNREADABLE, page)
+            else:
+                readable.append(letter)
+        return readable
+
+    def _set_aside(self, letter: Any, reason: str, page: Page) -> None:
+        if reason == TOO_LARGE:
+            self._log.error(events.DEAD_LETTER_TOO_LARGE, **self._place(letter))
+        else:
+            self._log.error(events.DEAD_LETTER_REFUSED, **self._place(letter), error=reason)
+        page.set_aside.append((letter, reason))
+
     async def _send_all(self, letters: list[Any]) -> list[tuple[Any, Exception | None]]:
         """Send letters at once; return each with what went wrong."""
+        if not letters:
+            return []
         try:
             async with asyncio.timeout(SEND_DEADLINE_S):
                 producer = await self._producer.started()
@@ -169,7 +204,3 @@ class DeadLetterPublisher:
     async def close(self) -> None:
         """Stop the producer, if it was ever started, and do not wait for long."""
         await self._producer.close()
-
-
-def _letter_bytes(letter: Any) -> int:
-    return len(letter["payload"] or b"") + len(letter["key"] or b"")

@@ -6,12 +6,15 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     KafkaError,
     SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
+    for_code,
 )
 
 from orderflow.connections import kafka_options
@@ -46,6 +49,29 @@ async def list_partitions(settings: Settings, topic: str) -> list[int]:
     finally:
         await admin.close()
     return sorted(partition["partition"] for partition in described["partitions"])
+
+
+async def topic_setting(settings: Settings, topic: str, name: str) -> str | None:
+    """Return what a topic that exists has for a setting of its; None where this user may not know.
+
+    One try; raises `KafkaError` or `OSError`.
+    """
+    admin = AIOKafkaAdminClient(**kafka_options(settings))
+    try:
+        await admin.start()
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {name: ""})])
+    finally:
+        await admin.close()
+    resources = [resource for answer in answers for resource in answer.resources]
+    for code, *_, entries in resources:
+        if for_code(code) is TopicAuthorizationFailedError:
+            return None
+        if code:
+            raise for_code(code)()
+        for entry in entries:
+            if entry[0] == name:
+                return str(entry[1])
+    return None
 
 
 async def wait_for_topic(settings: Settings, topic: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import Counter
 
 import attrs
 import click
@@ -17,7 +18,12 @@ from orderflow.help import Command
 from orderflow.logs import quieten_libraries
 from orderflow.settings import SettingError, Settings, load_settings
 
-_MARKS = {Outcome.OK: "ok     ", Outcome.FAILED: "FAILED ", Outcome.SKIPPED: "skipped"}
+_MARKS = {
+    Outcome.OK: "ok     ",
+    Outcome.WARNING: "warning",
+    Outcome.FAILED: "FAILED ",
+    Outcome.SKIPPED: "skipped",
+}
 
 
 @click.command(
@@ -32,7 +38,7 @@ _MARKS = {Outcome.OK: "ok     ", Outcome.FAILED: "FAILED ", Outcome.SKIPPED: "sk
 def doctor(as_json: bool) -> None:
     """Check settings, versions, addresses, topics, schema and permissions, and say what mends each failure.
 
-    Changes nothing, and takes seconds. Exits 0 when all is well, else 1.
+    Changes nothing, and takes seconds. Exits 0 when nothing has failed (a warning is no failure), else 1.
     """
     quieten_libraries()
     try:
@@ -63,5 +69,8 @@ def _print(findings: list[Finding]) -> None:
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         click.echo(f"{_MARKS[finding.outcome]}  {finding.check:{width}}  {finding.message}")
-    failures = sum(finding.outcome is Outcome.FAILED for finding in findings)
-    click.echo(f"{failures} failed" if failures else "All is well", err=True)
+    outcomes = Counter(finding.outcome for finding in findings)
+    told = [f"{outcomes[Outcome.FAILED]} failed"] if outcomes[Outcome.FAILED] else []
+    warnings = outcomes[Outcome.WARNING]
+    told += [f"{warnings} warning{'' if warnings == 1 else 's'}"] if warnings else []
+    click.echo(", ".join(told) or "All is well", err=True)

@@ -11,16 +11,17 @@ CHECK_TIMEOUT_S = 5.0
 
 
 class Outcome(StrEnum):
-    """How a check ended. `SKIPPED`: what it needs has failed."""
+    """How a check ended. `WARNING`: it works, but not as somebody may think. `SKIPPED`: what it needs has failed."""
 
     OK = "ok"
+    WARNING = "warning"
     FAILED = "failed"
     SKIPPED = "skipped"
 
 
 @attrs.frozen
 class Finding:
-    """What was checked, how it ended, and one line about it; of a failure the line says what mends it."""
+    """What was checked, how it ended, and one line about it; of a failure or warning the line says what mends it."""
 
     check: str
     outcome: Outcome
@@ -35,6 +36,11 @@ def ok(check: str, message: str) -> Finding:
 def failed(check: str, problem: str, fix: str) -> Finding:
     """Return a finding that something is wrong, and what to do about it."""
     return Finding(check, Outcome.FAILED, f"{problem}: {fix}")
+
+
+def warned(check: str, problem: str, fix: str) -> Finding:
+    """Return a finding of what works, but not as somebody may think, and what to do about it."""
+    return Finding(check, Outcome.WARNING, f"{problem}: {fix}")
 
 
 def skipped(check: str, needs: str) -> Finding:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from orderflow.brokers import check_login, list_partitions, list_topics
+from orderflow.brokers import check_login, list_partitions, list_topics, topic_setting
 from orderflow.connections import kafka_options
-from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
+from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
 from orderflow.exits import CannotStart
 from orderflow.settings import Settings
 
@@ -80,10 +80,27 @@ async def _topics(settings: Settings) -> AsyncIterator[Finding]:
     else:
         yield failed("Topic of orders", f"{settings.kafka_topic!r} is missing", _CREATE)
     if settings.kafka_dlq_topic in topics:
-        yield ok("Topic of dead letters", repr(settings.kafka_dlq_topic))
+        yield await _dead_letters(settings)
     else:
         yield failed("Topic of dead letters", f"{settings.kafka_dlq_topic!r} is missing", _CREATE)
     yield _partitions(settings, len(partitions)) if partitions else skipped("Partitions", "the topic of orders")
+
+
+async def _dead_letters(settings: Settings) -> Finding:
+    check, topic = "Topic of dead letters", settings.kafka_dlq_topic
+    try:
+        policy = await topic_setting(settings, topic, "cleanup.policy") or ""
+    except (KafkaError, OSError) as error:
+        return failed(check, f"Kafka did not tell how {topic!r} is cleaned up ({type(error).__name__})", "see its log")
+    if "compact" in policy.split(","):
+        problem = (
+            f"{topic!r} is compacted (cleanup.policy={policy}): it refuses letters without a key, which stay in the "
+            "table, and of letters with the same key it drops all but the last"
+        )
+        mended = f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config"
+        fix = f"run `{mended} cleanup.policy=delete`, then `orderflow dlq publish --refused`"
+        return warned(check, problem, fix)
+    return ok(check, repr(topic))
 
 
 def _partitions(settings: Settings, partitions: int) -> Finding:

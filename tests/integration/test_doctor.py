@@ -25,7 +25,7 @@ from orderflow.services import ServiceSet, free_ports
 from orderflow.services.service import silent
 from orderflow.settings import Settings
 from tests.support.programs import Programs
-from tests.support.topic_admin import delete_topic
+from tests.support.topic_admin import configure_topic, delete_topic
 
 CHECKS = [
     "Settings",
@@ -386,3 +386,14 @@ async def test_an_advertised_address_that_cannot_be_reached_is_found(orderflow: 
     assert check == "Kafka's advertised addresses"
     assert f":{detour.advertised}" in message
     assert "advertised.listeners" in message
+
+
+async def test_a_compacted_topic_of_dead_letters_is_a_warning(orderflow: Programs, settings: Settings) -> None:
+    """It works, but refuses letters without a key and drops older ones of the same key; the exit code stays 0."""
+    await configure_topic(settings, settings.kafka_dlq_topic, cleanup_policy="compact,delete")
+    found = (await examined(orderflow, 0))["Topic of dead letters"]
+    assert found["outcome"] == "warning"
+    assert "refuses letters without a key" in found["message"]
+    assert "of letters with the same key it drops all but the last" in found["message"]
+    assert f"--entity-name {settings.kafka_dlq_topic} --add-config cleanup.policy=delete" in found["message"]
+    assert "1 warning" in (await orderflow.run("doctor")).stderr

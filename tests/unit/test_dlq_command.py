@@ -103,6 +103,7 @@ def test_a_selection_knows_whether_it_narrows(narrowing: dict[str, object]) -> N
         (None, None, None, "waiting"),
         (NOW, None, None, "published"),
         (None, "too large for the dead-letter topic", None, "too large"),
+        (None, "refused by the dead-letter topic: invalid record", None, "refused"),
         (None, "replayed more than 5 times", None, "given up"),
         (NOW, None, NOW, "resolved"),
         (None, "too large for the dead-letter topic", NOW, "resolved"),
