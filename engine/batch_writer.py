@@ -190,7 +190,7 @@ class BatchWriter(Generic[T]):
                 await advance_offsets(connection, self._identity.group, batch.topic, self._advances(work))
             if batch.entries:
                 async with self._watch.over(connection):
-                    batch = await recognise_replays(connection, batch)
+                    batch = await recognise_replays(connection, self._identity.group, batch)
                 written = await self._handler.handle_batch(connection, batch)
                 await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
                 await insert_batch(connection, self._identity, batch, written)

@@ -13,23 +13,38 @@ FIELDS_HEADER_BYTES = 4096
 ORIGINAL_TOPIC = "x-original-topic"
 ORIGINAL_PARTITION = "x-original-partition"
 ORIGINAL_OFFSET = "x-original-offset"
+ORIGINAL_GROUP = "x-original-group"
+SETTLED_BY = "x-settled-by-group"
 REPLAY_COUNT = "x-replay-count"
 REPLAY_FORCE = "x-replay-force"
-_REPLAY_HEADERS = frozenset({ORIGINAL_TOPIC, ORIGINAL_PARTITION, ORIGINAL_OFFSET, REPLAY_COUNT, REPLAY_FORCE})
+_REPLAY_HEADERS = frozenset(
+    {ORIGINAL_TOPIC, ORIGINAL_PARTITION, ORIGINAL_OFFSET, ORIGINAL_GROUP, SETTLED_BY, REPLAY_COUNT, REPLAY_FORCE}
+)
 _HIGHEST_COUNT = 10**6
+_LONGEST_GROUP = 1024
 
 
 @attrs.frozen
 class ReplayHeaders:
     """What a record's headers say of a replay: which letter of the topic it repeats, and for the how-manieth time.
 
-    `count` is 0 when the headers do not say. A `forced` replay competes as a new message.
+    `count` is 0 when the headers do not say. A `forced` replay competes as a new message. `group` is the consumer group
+    whose letter it is, None for any that has one; `settled_by` the one whose verdict settles it, where that group is
+    gone.
     """
 
     partition: int
     offset: int
     count: int = 0
     forced: bool = False
+    group: str | None = None
+    settled_by: str | None = None
+
+    def settles(self, group: str) -> str | None:
+        """Return the group whose letter a verdict of the consumers in `group` settles, or None for nobody's."""
+        if self.group is None or self.group == group:
+            return group if self.settled_by in {None, group} else None
+        return self.group if self.settled_by == group else None
 
 
 def encode_headers(record: Record) -> str:
@@ -75,11 +90,17 @@ def _original_headers(letter: Any) -> list[tuple[str, bytes]]:
     ]
 
 
-def replay_headers(letter: Any, *, forced: bool) -> list[tuple[str, bytes]]:
-    """Return the headers of a letter's next replay: the original record's own, and what makes it a replay."""
+def replay_headers(letter: Any, *, forced: bool, settled_by: str | None = None) -> list[tuple[str, bytes]]:
+    """Return the headers of a letter's next replay: the original record's own, and what makes it a replay.
+
+    `settled_by` is the group that settles it in the stead of the letter's own, which is gone.
+    """
     own = [(name, value) for name, value in decode_headers(letter["headers"]) if name not in _REPLAY_HEADERS]
-    count = (REPLAY_COUNT, str(letter["replay_count"] + 1).encode())
-    return [*own, *_original_headers(letter), count, *([(REPLAY_FORCE, b"true")] if forced else [])]
+    headers = [*own, *_original_headers(letter), (ORIGINAL_GROUP, letter["consumer_group"].encode())]
+    if settled_by is not None:
+        headers.append((SETTLED_BY, settled_by.encode()))
+    headers.append((REPLAY_COUNT, str(letter["replay_count"] + 1).encode()))
+    return [*headers, *([(REPLAY_FORCE, b"true")] if forced else [])]
 
 
 def read_replay_headers(record: Record, topic: str) -> ReplayHeaders | None:
@@ -101,7 +122,20 @@ def read_replay_headers(record: Record, topic: str) -> ReplayHeaders | None:
     forced = found.get(REPLAY_FORCE, b"false")
     if partition is None or offset is None or count is None or forced not in {b"true", b"false"}:
         return None
-    return ReplayHeaders(partition, offset, count, forced == b"true")
+    try:
+        group, settled_by = _group(found.get(ORIGINAL_GROUP)), _group(found.get(SETTLED_BY))
+    except ValueError:
+        return None
+    return ReplayHeaders(partition, offset, count, forced == b"true", group, settled_by)
+
+
+def _group(name: bytes | None) -> str | None:
+    """Return a group's name, None where there is none. Raises `ValueError` for what PostgreSQL cannot be asked for."""
+    if name is None:
+        return None
+    if not 0 < len(name) <= _LONGEST_GROUP or b"\x00" in name:
+        raise ValueError
+    return name.decode()
 
 
 def _number(digits: bytes | None, highest: int) -> int | None:

@@ -10,7 +10,7 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.dead_letter_headers import decode_headers
-from engine.dead_letter_store import REPLAYED_TOO_OFTEN, TOO_LARGE
+from engine.dead_letter_store import REPLAYED_TOO_OFTEN, TOO_LARGE, Owner
 from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Place, known_time
 
 ON_ITS_WAY_S = 3600
@@ -23,27 +23,30 @@ ON_ITS_WAY_NOW = f"""
 _UNPUBLISHED = {TOO_LARGE: "too large", REPLAYED_TOO_OFTEN: "given up"}
 _PLACE = re.compile(r"(\d{1,10}):(\d{1,19})", re.ASCII)
 MATCHING = """
-topic = $1 AND ($2::text[] IS NULL OR reason = ANY($2)) AND ($3::text[] IS NULL OR subject = ANY($3))
-AND ($4::timestamptz IS NULL OR failed_at >= $4) AND ($5::timestamptz IS NULL OR failed_at < $5)
-AND ($6::int[] IS NULL OR (partition, kafka_offset) IN (SELECT * FROM unnest($6::int[], $7::bigint[])))
-AND ($8::boolean OR resolved_at IS NULL)
+consumer_group = $1 AND topic = $2
+AND ($3::text[] IS NULL OR reason = ANY($3)) AND ($4::text[] IS NULL OR subject = ANY($4))
+AND ($5::timestamptz IS NULL OR failed_at >= $5) AND ($6::timestamptz IS NULL OR failed_at < $6)
+AND ($7::int[] IS NULL OR (partition, kafka_offset) IN (SELECT * FROM unnest($7::int[], $8::bigint[])))
+AND ($9::boolean OR resolved_at IS NULL)
 """
 """A condition on rows of `dead_letters`; its parameters are those of `Selection.parameters`."""
 
 _LIST = f"""
-SELECT topic, partition, kafka_offset, failed_at, reason, subject, jsonb_array_length(errors) AS error_count,
-       replay_count, replayed_at, published_at, publish_error, resolved_at
+SELECT consumer_group, topic, partition, kafka_offset, failed_at, reason, subject,
+       jsonb_array_length(errors) AS error_count, replay_count, replayed_at, published_at, publish_error, resolved_at
 FROM dead_letters
-WHERE {MATCHING} AND ($10::timestamptz IS NULL OR (failed_at, partition, kafka_offset) < ($10, $11, $12))
-ORDER BY failed_at DESC, partition DESC, kafka_offset DESC LIMIT $9
+WHERE {MATCHING} AND ($11::timestamptz IS NULL OR (failed_at, partition, kafka_offset) < ($11, $12, $13))
+ORDER BY failed_at DESC, partition DESC, kafka_offset DESC LIMIT $10
 """
 _COUNT = f"""
-SELECT reason, count(*) FROM (SELECT reason FROM dead_letters WHERE {MATCHING} LIMIT $9) AS found
+SELECT reason, count(*) FROM (SELECT reason FROM dead_letters WHERE {MATCHING} LIMIT $10) AS found
 GROUP BY reason ORDER BY 2 DESC, 1
 """
+_REASONS = "SELECT DISTINCT reason FROM dead_letters WHERE consumer_group = $1 AND topic = $2"
 _PLACES = f"SELECT partition, kafka_offset FROM dead_letters WHERE {MATCHING}"
 _FIND = f"""
-SELECT *, {ON_ITS_WAY_NOW} AS on_its_way FROM dead_letters WHERE topic = $1 AND partition = $2 AND kafka_offset = $3
+SELECT *, {ON_ITS_WAY_NOW} AS on_its_way FROM dead_letters
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND kafka_offset = $4
 """
 
 
@@ -66,11 +69,12 @@ class Selection:
         """Whether it leaves any unresolved letter out."""
         return bool(self.reasons or self.uids or self.since or self.until or self.places)
 
-    def parameters(self, topic: str) -> tuple[Any, ...]:
+    def parameters(self, owner: Owner) -> tuple[Any, ...]:
         """Return the parameters of `MATCHING`."""
         partitions, offsets = [place[0] for place in self.places], [place[1] for place in self.places]
         return (
-            topic,
+            owner.group,
+            owner.topic,
             list(self.reasons) or None,
             list(self.uids) or None,
             self.since,
@@ -100,36 +104,36 @@ class ListPlace:
 
 
 async def list_letters(
-    connection: Connection, topic: str, selection: Selection, limit: int, before: ListPlace | None = None
+    connection: Connection, owner: Owner, selection: Selection, limit: int, before: ListPlace | None = None
 ) -> list[Any]:
     """Return rows of the letters, those that failed last first; only those that come after `before` in that order."""
     after = (None, None, None) if before is None else attrs.astuple(before)
-    return await connection.fetch(_LIST, *selection.parameters(topic), limit, *after)
+    return await connection.fetch(_LIST, *selection.parameters(owner), limit, *after)
 
 
 async def count_letters(
-    connection: Connection, topic: str, selection: Selection, most: int | None = None
+    connection: Connection, owner: Owner, selection: Selection, most: int | None = None
 ) -> dict[str, int]:
     """Return the number of letters by reason, the most frequent first; only `most` letters are counted."""
-    rows = await connection.fetch(_COUNT, *selection.parameters(topic), most)
+    rows = await connection.fetch(_COUNT, *selection.parameters(owner), most)
     return {row["reason"]: row["count"] for row in rows}
 
 
-async def stored_reasons(connection: Connection, topic: str) -> set[str]:
-    """Return every reason that some letter of the topic has, resolved or not."""
-    rows = await connection.fetch("SELECT DISTINCT reason FROM dead_letters WHERE topic = $1", topic)
+async def stored_reasons(connection: Connection, owner: Owner) -> set[str]:
+    """Return every reason that some of these letters have, resolved or not."""
+    rows = await connection.fetch(_REASONS, owner.group, owner.topic)
     return {row["reason"] for row in rows}
 
 
-async def missing_places(connection: Connection, topic: str, selection: Selection) -> list[Place]:
+async def missing_places(connection: Connection, owner: Owner, selection: Selection) -> list[Place]:
     """Return those places of the selection at which it matches no letter."""
-    found = {tuple(row) for row in await connection.fetch(_PLACES, *selection.parameters(topic))}
+    found = {tuple(row) for row in await connection.fetch(_PLACES, *selection.parameters(owner))}
     return [place for place in selection.places if place not in found]
 
 
-async def find_letter(connection: Connection, topic: str, place: Place) -> Any:
+async def find_letter(connection: Connection, owner: Owner, place: Place) -> Any:
     """Return a letter's row, or None where there is no such letter."""
-    return await connection.fetchrow(_FIND, topic, *place)
+    return await connection.fetchrow(_FIND, owner.group, owner.topic, *place)
 
 
 def state_of(letter: Any) -> str:
@@ -147,6 +151,7 @@ def state_of(letter: Any) -> str:
 def summarise(letter: Any, subject_name: str) -> dict[str, Any]:
     """Return what a list tells of a letter, ready for JSON. `letter` is a row of `list_letters`."""
     return {
+        "consumer_group": letter["consumer_group"],
         "topic": letter["topic"],
         "partition": letter["partition"],
         "offset": letter["kafka_offset"],

@@ -15,7 +15,7 @@ from engine import events, failpoints
 from engine.backoff import Backoff
 from engine.dead_letter_headers import letter_headers
 from engine.dead_letter_refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
-from engine.dead_letter_store import TOO_LARGE, lock_waiting_letters, mark_published
+from engine.dead_letter_store import TOO_LARGE, Owner, lock_waiting_letters, mark_published
 from engine.lazy_producer import LazyProducer
 from engine.postgres import Link, describe, is_outage
 from engine.status import Status
@@ -50,8 +50,7 @@ class DeadLetterPublisher:
 
     def __init__(
         self,
-        topic: str,
-        group: str,
+        owner: Owner,
         dlq_topic: str,
         producer_options: dict[str, Any],
         link: Link,
@@ -59,8 +58,7 @@ class DeadLetterPublisher:
         backoff: Backoff,
         subject_name: str,
     ) -> None:
-        self._topic = topic
-        self._group = group
+        self._owner = owner
         self._dlq_topic = dlq_topic
         self._link = link
         self._status = status
@@ -79,8 +77,7 @@ class DeadLetterPublisher:
         attempt = 0
         while True:
             try:
-                while (await self.publish_page()).moved:
-                    pass
+                await self._publish_all()
             except Exception as error:
                 if not isinstance(error, KafkaError) and not is_outage(error):
                     raise
@@ -110,22 +107,28 @@ class DeadLetterPublisher:
         self._producer.drop()
         await asyncio.sleep(delay_s)
 
+    async def _publish_all(self) -> None:
+        """Publish what waits. Raises what keeps letters from the topic."""
+        moved = True
+        while moved:
+            page = await self.publish_page()
+            if page.trouble is not None:
+                raise page.trouble
+            moved = page.moved
+
     async def publish_page(self) -> Page:
-        """Publish one page of the outbox. Raises what kept letters from it."""
+        """Publish one page of the outbox."""
         async with self._link.use() as connection:
-            page = await self._link.within_deadline(self._publish(connection))
-        if page.trouble is not None:
-            raise page.trouble
-        return page
+            return await self._link.within_deadline(self._publish(connection))
 
     async def _publish(self, connection: Connection) -> Page:
         async with connection.transaction():
-            page = await self._send_page(await lock_waiting_letters(connection, self._topic, self._group))
+            page = await self._send_page(await lock_waiting_letters(connection, self._owner))
             # What was taken is marked whatever became of the others, or each try would send it again.
-            await mark_published(connection, self._topic, page.taken)
+            await mark_published(connection, self._owner, page.taken)
             for reason in {reason for _, reason in page.set_aside}:
                 letters = [letter for letter, why in page.set_aside if why == reason]
-                await mark_published(connection, self._topic, letters, reason)
+                await mark_published(connection, self._owner, letters, reason)
         return page
 
     async def _send_page(self, letters: list[Any]) -> Page:
@@ -199,7 +202,7 @@ class DeadLetterPublisher:
         )
 
     def _place(self, letter: Any) -> dict[str, Any]:
-        return {"topic": self._topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
+        return {"topic": self._owner.topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
 
     async def close(self) -> None:
         """Stop the producer, if it was ever started, and do not wait for long."""

@@ -9,7 +9,7 @@ from asyncpg import Connection
 
 from engine.dead_letter_headers import replay_headers
 from engine.dead_letter_list import MATCHING, ON_ITS_WAY_NOW, Selection
-from engine.dead_letter_store import LETTER_BYTES, PAGE_LETTERS, REPLAY_LIMIT, fetch_letters
+from engine.dead_letter_store import LETTER_BYTES, PAGE_LETTERS, REPLAY_LIMIT, Owner, fetch_letters
 
 T = TypeVar("T")
 
@@ -20,28 +20,29 @@ NO_PARTITION = "no_partition"
 _SKIP = f"""
 CASE WHEN {ON_ITS_WAY_NOW} THEN '{ON_ITS_WAY}'
      WHEN replay_count >= {REPLAY_LIMIT} THEN '{AT_THE_LIMIT}'
-     WHEN partition <> ALL($9::int[]) THEN '{NO_PARTITION}' END
+     WHEN partition <> ALL($10::int[]) THEN '{NO_PARTITION}' END
 """
 _CHOSEN = f"""
 SELECT partition, kafka_offset, {LETTER_BYTES} AS size, reason FROM dead_letters
-WHERE {MATCHING} AND {_SKIP} IS NULL AND (partition, kafka_offset) > ($10, $11)
-ORDER BY partition, kafka_offset LIMIT $12
+WHERE {MATCHING} AND {_SKIP} IS NULL AND (partition, kafka_offset) > ($11, $12)
+ORDER BY partition, kafka_offset LIMIT $13
 """
 _COUNT_CHOSEN = f"SELECT reason, count(*) FROM ({_CHOSEN}) AS chosen GROUP BY reason ORDER BY 2 DESC, 1"
 _COUNT_MATCHING = f"""
-SELECT skip, count(*) FROM (SELECT {_SKIP} AS skip FROM dead_letters WHERE {MATCHING} LIMIT $10) AS found GROUP BY skip
+SELECT skip, count(*) FROM (SELECT {_SKIP} AS skip FROM dead_letters WHERE {MATCHING} LIMIT $11) AS found GROUP BY skip
 ORDER BY 2 DESC, 1
 """
 # The engine may have settled the replay by now, and it locks in the same order.
 _COUNT_REPLAY = """
 WITH acknowledged AS (
     SELECT d.partition, d.kafka_offset, sent.replays FROM dead_letters d
-    JOIN unnest($2::int[], $3::bigint[], $4::int[], $5::int[]) AS sent (partition, kafka_offset, epoch, replays)
+    JOIN unnest($3::int[], $4::bigint[], $5::int[], $6::int[]) AS sent (partition, kafka_offset, epoch, replays)
         ON d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset AND d.epoch = sent.epoch
-    WHERE d.topic = $1 ORDER BY d.partition, d.kafka_offset FOR UPDATE OF d
+    WHERE d.consumer_group = $1 AND d.topic = $2 ORDER BY d.partition, d.kafka_offset FOR UPDATE OF d
 )
 UPDATE dead_letters d SET replay_count = greatest(d.replay_count, a.replays), replayed_at = clock_timestamp()
-FROM acknowledged a WHERE d.topic = $1 AND d.partition = a.partition AND d.kafka_offset = a.kafka_offset
+FROM acknowledged a
+WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = a.partition AND d.kafka_offset = a.kafka_offset
 """
 _BEFORE_ALL = (-1, -1)
 
@@ -101,13 +102,17 @@ class Plan:
 
 @attrs.frozen
 class Replay:
-    """One run: the letters it may choose from, how many at most (None: all), and whether they may replace newer."""
+    """One run: whose letters it may choose from, how many at most (None: all), and whether they may replace newer.
 
-    topic: str
+    `settled_by` is the group that settles the letters in the stead of their own, which is gone.
+    """
+
+    owner: Owner
     selection: Selection
     maximum: int | None
     forced: bool
     partitions: list[int]
+    settled_by: str | None = None
 
     async def plan(self, connection: Connection, most: int | None = None) -> Plan:
         """Count what a run would do now. Only `most` letters are looked at for whether they are skipped."""
@@ -133,10 +138,10 @@ class Replay:
         """
         after, left = _BEFORE_ALL, total
         while left and not sender.ended and (letters := await self._page(store, after, left)):
-            sent = await sender.send([repeat(letter, forced=self.forced) for letter in letters])
+            sent = await sender.send([self._repeat(letter) for letter in letters])
             acknowledged = [letter for letter, taken in zip(letters, sent, strict=True) if taken]
             done.update(letter["reason"] for letter in acknowledged)
-            await count_replays(store, self.topic, acknowledged)
+            await count_replays(store, self.owner, acknowledged)
             after = letters[-1]["partition"], letters[-1]["kafka_offset"]
             left -= len(letters)
             if progress is not None:
@@ -145,21 +150,24 @@ class Replay:
     async def _page(self, store: Store, after: tuple[int, int], left: int) -> list[Any]:
         async def query(connection: Connection) -> list[Any]:
             chosen = await connection.fetch(_CHOSEN, *self._scope(), *after, min(left, PAGE_LETTERS))
-            return await fetch_letters(connection, self.topic, chosen)
+            return await fetch_letters(connection, self.owner, chosen)
 
         return await store.read(query)
 
     def _scope(self) -> tuple[Any, ...]:
-        return (*self.selection.parameters(self.topic), self.partitions)
+        return (*self.selection.parameters(self.owner), self.partitions)
+
+    def _repeat(self, letter: Any) -> Outgoing:
+        return repeat(letter, forced=self.forced, settled_by=self.settled_by)
 
 
-def repeat(letter: Any, *, forced: bool) -> Outgoing:
+def repeat(letter: Any, *, forced: bool = False, settled_by: str | None = None) -> Outgoing:
     """Return a letter's next replay."""
-    headers = tuple(replay_headers(letter, forced=forced))
+    headers = tuple(replay_headers(letter, forced=forced, settled_by=settled_by))
     return Outgoing(letter["key"], letter["payload"], headers, letter["partition"])
 
 
-async def count_replays(store: Store, topic: str, letters: list[Any]) -> None:
+async def count_replays(store: Store, owner: Owner, letters: list[Any]) -> None:
     """Note that one more replay of each of the letters was acknowledged. Doing so twice counts once."""
     arguments = (
         [letter["partition"] for letter in letters],
@@ -169,6 +177,6 @@ async def count_replays(store: Store, topic: str, letters: list[Any]) -> None:
     )
 
     async def query(connection: Connection) -> None:
-        await connection.execute(_COUNT_REPLAY, topic, *arguments)
+        await connection.execute(_COUNT_REPLAY, owner.group, owner.topic, *arguments)
 
     await store.read(query)

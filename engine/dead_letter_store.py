@@ -1,6 +1,6 @@
 """The table of dead letters: written in the batch's own transaction, and the outbox to the dead-letter topic."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -12,6 +12,8 @@ from engine.records import Batch, Place, Record, record_time
 from engine.verdict import Rejected
 
 T = TypeVar("T")
+LetterKey = tuple[str, int, int]
+"""Which letter of a topic: its consumer group, partition and offset."""
 
 PAGE_LETTERS = 200
 PAGE_BYTES = 4 * 1024 * 1024
@@ -31,64 +33,109 @@ SELECT fresh.*, statement_timestamp()
 FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[]::jsonb[], $7::text[],
             $8::text[]::jsonb[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[], $13::int[], $14::int[],
             $15::int[], $16::text[])
-    AS fresh (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject, produced_at)
+    AS fresh (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject, produced_at, batch_id,
+              consumer_group)
 WHERE NOT EXISTS (
     SELECT FROM dead_letters d
-    WHERE (d.topic, d.partition, d.kafka_offset) = (fresh.topic, fresh.partition, fresh.kafka_offset)
+    WHERE (d.consumer_group, d.topic, d.partition, d.kafka_offset)
+          = (fresh.consumer_group, fresh.topic, fresh.partition, fresh.kafka_offset)
       AND (d.payload, d.produced_at) IS NOT DISTINCT FROM (fresh.payload, fresh.produced_at)
 )
-ON CONFLICT (topic, partition, kafka_offset) DO UPDATE
+ON CONFLICT (consumer_group, topic, partition, kafka_offset) DO UPDATE
 SET key = excluded.key, payload = excluded.payload, headers = excluded.headers, reason = excluded.reason,
     errors = excluded.errors, subject = excluded.subject, produced_at = excluded.produced_at,
-    failed_at = excluded.failed_at, batch_id = excluded.batch_id, consumer_group = excluded.consumer_group,
-    epoch = excluded.epoch, published_at = NULL, publish_error = excluded.publish_error, resolved_at = NULL,
+    failed_at = excluded.failed_at, batch_id = excluded.batch_id, epoch = excluded.epoch, published_at = NULL,
+    publish_error = excluded.publish_error, resolved_at = NULL,
     replay_count = excluded.replay_count, settled_count = excluded.settled_count, replayed_at = NULL
 WHERE (stored.payload, stored.produced_at) IS DISTINCT FROM (excluded.payload, excluded.produced_at)
 """
-# In the order of the key, so that two batches that meet on the same letters wait for each other and do not deadlock.
-_LOCK = """
-SELECT d.partition, d.kafka_offset, d.epoch, d.produced_at, d.subject, d.replay_count, sha256(d.payload) AS digest
-FROM dead_letters d JOIN unnest($2::int[], $3::bigint[]) AS named (partition, kafka_offset)
-    ON d.partition = named.partition AND d.kafka_offset = named.kafka_offset
-WHERE d.topic = $1 ORDER BY d.partition, d.kafka_offset FOR UPDATE OF d
+_NAMED = """
+dead_letters d JOIN unnest($2::text[], $3::int[], $4::bigint[]) AS named (consumer_group, partition, kafka_offset)
+    ON d.consumer_group = named.consumer_group AND d.partition = named.partition AND d.kafka_offset = named.kafka_offset
+WHERE d.topic = $1
 """
-_RESOLVE = """
+_MESSAGE = """
+d.consumer_group, d.partition, d.kafka_offset, d.epoch, d.produced_at, d.subject, d.replay_count,
+sha256(d.payload) AS digest
+"""
+# In the order of the key, so that two batches that meet on the same letters wait for each other and do not deadlock.
+_LOCK = f"""
+SELECT {_MESSAGE} FROM {_NAMED} ORDER BY d.consumer_group, d.partition, d.kafka_offset FOR UPDATE OF d
+"""
+GROUPS = """
+letter_groups AS (
+    SELECT min(consumer_group) AS name FROM dead_letters
+    UNION ALL
+    SELECT (SELECT min(consumer_group) FROM dead_letters WHERE consumer_group > g.name) FROM letter_groups g
+    WHERE g.name IS NOT NULL
+)
+"""
+"""For WITH RECURSIVE: the groups that have letters, and a NULL. It reads one entry of the key's index a group."""
+_AT_PLACES = f"""
+WITH RECURSIVE {GROUPS}
+SELECT {_MESSAGE} FROM letter_groups g
+CROSS JOIN unnest($2::int[], $3::bigint[]) AS named (partition, kafka_offset)
+JOIN dead_letters d ON d.consumer_group = g.name AND d.topic = $1 AND d.partition = named.partition
+                   AND d.kafka_offset = named.kafka_offset
+ORDER BY d.consumer_group, d.partition, d.kafka_offset
+"""
+_REPLAYED = """
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::int[]) AS replay (consumer_group, partition, kafka_offset, count)
+WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition = replay.partition
+  AND d.kafka_offset = replay.kafka_offset
+"""
+_RESOLVE = f"""
 UPDATE dead_letters d
 SET resolved_at = coalesce(d.resolved_at, clock_timestamp()), replay_count = greatest(d.replay_count, replay.count),
     settled_count = greatest(d.settled_count, replay.count)
-FROM unnest($2::int[], $3::bigint[], $4::int[]) AS replay (partition, kafka_offset, count)
-WHERE d.topic = $1 AND d.partition = replay.partition AND d.kafka_offset = replay.kafka_offset
+{_REPLAYED}
 """
 # A replay that does not count higher than the last one is no news: the same one consumed again, or a copy from the
 # dead-letter topic sent back as it is.
 _REJECT_AGAIN = """
 UPDATE dead_letters d
 SET reason = replay.reason, errors = replay.errors, subject = coalesce(replay.subject, d.subject),
-    failed_at = statement_timestamp(), batch_id = $9, consumer_group = $10, resolved_at = NULL, published_at = NULL,
+    failed_at = statement_timestamp(), batch_id = $10, resolved_at = NULL, published_at = NULL,
     publish_error = replay.publish_error, replay_count = greatest(d.replay_count, replay.count),
     settled_count = replay.count
-FROM unnest($2::int[], $3::bigint[], $4::int[], $5::text[], $6::text[]::jsonb[], $7::text[], $8::text[])
-     AS replay (partition, kafka_offset, count, reason, errors, subject, publish_error)
-WHERE d.topic = $1 AND d.partition = replay.partition AND d.kafka_offset = replay.kafka_offset
-  AND replay.count > d.settled_count
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::int[], $6::text[], $7::text[]::jsonb[], $8::text[], $9::text[])
+     AS replay (consumer_group, partition, kafka_offset, count, reason, errors, subject, publish_error)
+WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition = replay.partition
+  AND d.kafka_offset = replay.kafka_offset AND replay.count > d.settled_count
 """
 LETTER_BYTES = "coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0) + octet_length(headers::text)"
 """A letter's size: what `fetch_letters` bounds its pages by."""
 _WAITING = f"""
 SELECT partition, kafka_offset, {LETTER_BYTES} AS size FROM dead_letters
-WHERE published_at IS NULL AND publish_error IS NULL AND topic = $1 AND consumer_group = $2
+WHERE published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2
 ORDER BY failed_at, partition, kafka_offset LIMIT $3 FOR UPDATE SKIP LOCKED
 """
+_COUNT_WAITING = """
+SELECT count(*) FROM dead_letters
+WHERE published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2
+"""
+_WAIT_AGAIN = """
+UPDATE dead_letters SET publish_error = NULL
+WHERE consumer_group = $1 AND topic = $2 AND publish_error = ANY($3::text[]) AND resolved_at IS NULL
+"""
 _LETTERS = """
-SELECT d.* FROM dead_letters d JOIN unnest($2::int[], $3::bigint[]) AS wanted (partition, kafka_offset)
+SELECT d.* FROM dead_letters d JOIN unnest($3::int[], $4::bigint[]) AS wanted (partition, kafka_offset)
     ON d.partition = wanted.partition AND d.kafka_offset = wanted.kafka_offset
-WHERE d.topic = $1 ORDER BY d.partition, d.kafka_offset
+WHERE d.consumer_group = $1 AND d.topic = $2 ORDER BY d.partition, d.kafka_offset
 """
 _MARK = """
-UPDATE dead_letters d SET published_at = CASE WHEN $4::text IS NULL THEN clock_timestamp() END, publish_error = $4
-FROM unnest($2::int[], $3::bigint[]) AS sent (partition, kafka_offset)
-WHERE d.topic = $1 AND d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset
+UPDATE dead_letters d SET published_at = CASE WHEN $5::text IS NULL THEN clock_timestamp() END, publish_error = $5
+FROM unnest($3::int[], $4::bigint[]) AS sent (partition, kafka_offset)
+WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset
 """
+
+
+@attrs.frozen
+class Owner:
+    """Whose letters are meant: those that a consumer group has of a topic."""
+
+    group: str
+    topic: str
 
 
 async def insert_dead_letters(
@@ -119,29 +166,37 @@ async def insert_dead_letters(
     await connection.execute(_INSERT, *_columns(rows, 16))
 
 
-async def lock_letters(connection: Connection, topic: str, places: list[Place]) -> dict[Place, Any]:
-    """Lock the letters that there are at `places`, and return of each its row without the payload, but its SHA-256."""
-    rows = await connection.fetch(_LOCK, topic, *_columns(places, 2))
-    return {(row["partition"], row["kafka_offset"]): row for row in rows}
+async def lock_letters(connection: Connection, topic: str, keys: list[LetterKey]) -> dict[LetterKey, Any]:
+    """Lock the letters that there are of `keys`, and return of each its row without the payload, but its SHA-256."""
+    rows = await connection.fetch(_LOCK, topic, *_columns(sorted(keys), 3))
+    return {(row["consumer_group"], row["partition"], row["kafka_offset"]): row for row in rows}
 
 
-async def resolve_letters(connection: Connection, topic: str, counts: Mapping[Place, int]) -> None:
-    """Note that replays were accepted. `counts` tells, by the letter's place, which replay of it that was."""
-    await connection.execute(_RESOLVE, topic, *_columns([(*place, count) for place, count in counts.items()], 3))
+async def letters_at(connection: Connection, topic: str, places: list[Place]) -> dict[Place, list[Any]]:
+    """Return rows as `lock_letters` does, of all groups, by place, without any lock."""
+    found: dict[Place, list[Any]] = {}
+    for row in await connection.fetch(_AT_PLACES, topic, *_columns(places, 2)):
+        found.setdefault((row["partition"], row["kafka_offset"]), []).append(row)
+    return found
+
+
+async def resolve_letters(connection: Connection, topic: str, counts: Mapping[LetterKey, int]) -> None:
+    """Note that replays were accepted. `counts` tells, by letter, which replay of it that was."""
+    await connection.execute(_RESOLVE, topic, *_columns([(*key, count) for key, count in counts.items()], 4))
 
 
 async def reject_letters_again(
-    connection: Connection, group: str, batch: Batch[T], verdicts: Mapping[Place, tuple[int, Rejected]]
+    connection: Connection, batch: Batch[T], verdicts: Mapping[LetterKey, tuple[int, Rejected]]
 ) -> None:
     """Settle replays that were rejected on their letters, which wait for the dead-letter topic again.
 
-    `verdicts` tells, by the letter's place, which replay of it that was and what is wrong with it.
+    `verdicts` tells, by letter, which replay of it that was and what is wrong with it.
     """
     rows = [
-        (*place, count, verdict.reason, _encode_errors(verdict), verdict.subject, _publish_error(count))
-        for place, (count, verdict) in verdicts.items()
+        (*key, count, verdict.reason, _encode_errors(verdict), verdict.subject, _publish_error(count))
+        for key, (count, verdict) in verdicts.items()
     ]
-    await connection.execute(_REJECT_AGAIN, batch.topic, *_columns(rows, 7), batch.batch_id, group)
+    await connection.execute(_REJECT_AGAIN, batch.topic, *_columns(rows, 8), batch.batch_id)
 
 
 def _encode_errors(verdict: Rejected) -> str:
@@ -156,12 +211,24 @@ def _columns(rows: list[Any], width: int) -> list[list[Any]]:
     return [[row[index] for row in rows] for index in range(width)]
 
 
-async def lock_waiting_letters(connection: Connection, topic: str, group: str) -> list[Any]:
+async def lock_waiting_letters(connection: Connection, owner: Owner) -> list[Any]:
     """Return a page of rows that wait for the dead-letter topic, locked; rows that others have locked are left out."""
-    return await fetch_letters(connection, topic, await connection.fetch(_WAITING, topic, group, PAGE_LETTERS))
+    waiting = await connection.fetch(_WAITING, owner.group, owner.topic, PAGE_LETTERS)
+    return await fetch_letters(connection, owner, waiting)
 
 
-async def fetch_letters(connection: Connection, topic: str, sized: list[Any]) -> list[Any]:
+async def count_waiting(connection: Connection, owner: Owner) -> int:
+    """Return how many letters wait for the dead-letter topic."""
+    count: int = await connection.fetchval(_COUNT_WAITING, owner.group, owner.topic)
+    return count
+
+
+async def wait_again(connection: Connection, owner: Owner, errors: Sequence[str]) -> None:
+    """Let those letters wait for the dead-letter topic again that one of these errors has kept from it."""
+    await connection.execute(_WAIT_AGAIN, owner.group, owner.topic, list(errors))
+
+
+async def fetch_letters(connection: Connection, owner: Owner, sized: list[Any]) -> list[Any]:
     """Return the whole rows of the first letters of `sized`, sorted by place: about `PAGE_BYTES`, or one.
 
     `sized` are rows with partition, kafka_offset and `LETTER_BYTES` as size.
@@ -169,17 +236,17 @@ async def fetch_letters(connection: Connection, topic: str, sized: list[Any]) ->
     page = _first_bytes(sized, PAGE_BYTES)
     if not page:
         return []
-    return await connection.fetch(
-        _LETTERS, topic, [row["partition"] for row in page], [row["kafka_offset"] for row in page]
-    )
+    return await connection.fetch(_LETTERS, owner.group, owner.topic, *_places(page))
 
 
-async def mark_published(connection: Connection, topic: str, letters: list[Any], error: str | None = None) -> None:
+async def mark_published(connection: Connection, owner: Owner, letters: list[Any], error: str | None = None) -> None:
     """Take letters out of the outbox: published, or not to be published because of `error`."""
-    if not letters:
-        return
-    partitions = [letter["partition"] for letter in letters]
-    await connection.execute(_MARK, topic, partitions, [letter["kafka_offset"] for letter in letters], error)
+    if letters:
+        await connection.execute(_MARK, owner.group, owner.topic, *_places(letters), error)
+
+
+def _places(letters: list[Any]) -> tuple[list[int], list[int]]:
+    return [letter["partition"] for letter in letters], [letter["kafka_offset"] for letter in letters]
 
 
 def _first_bytes(rows: list[Any], limit: int) -> list[Any]:

@@ -93,7 +93,9 @@ class Replay:
     """What a record is that repeats a dead letter: which letter, for the `count`-th time, and what it competes as.
 
     `origin` is None when it competes as the new message that it also is: forced, or `edited` (another payload than the
-    letter's). `subject` is what the letter is about.
+    letter's). `subject` is what the letter is about. `settles` is the group whose letter this consumer's verdict
+    settles; None when that is another group's affair. `judged` says that this consumer has a letter of its own of the
+    same message.
     """
 
     letter: Place
@@ -101,6 +103,8 @@ class Replay:
     origin: Origin | None
     edited: bool
     subject: str | None
+    settles: str | None
+    judged: bool = False
 
 
 @attrs.frozen

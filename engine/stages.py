@@ -15,6 +15,7 @@ from engine.blockers import BlockerWatch
 from engine.brake import Brake
 from engine.brake_pause import BrakePause
 from engine.dead_letter_publisher import DeadLetterPublisher
+from engine.dead_letter_store import Owner
 from engine.fetcher import FetchState
 from engine.handler import Handler
 from engine.kafka_source import KafkaSource
@@ -74,8 +75,7 @@ class Stages(Generic[T]):
     def _make_publisher(self) -> DeadLetterPublisher:
         options = self._options
         return DeadLetterPublisher(
-            options.identity.topic,
-            options.identity.group,
+            Owner(options.identity.group, options.identity.topic),
             options.dlq_topic,
             options.kafka_options,
             self._link(),

@@ -13,14 +13,19 @@ from engine.identity import host_name
 from engine.postgres import Link, describe
 from engine.supervisor import Child
 
+VERSION = 1
+"""Which agreements about the engine's tables this build keeps to: a migration that ends an older one asks who runs.
+
+0: a dead letter's key is its place. 1: its group and its place.
+"""
 DEADLINE_S = 3.0
 CONNECT_S = 2.0
 # All times are the database's: a machine's own clock may be wrong. A start stays what it was when it was first told.
 _UPSERT = """
 INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details,
-                     consumer_group, topic)
+                     consumer_group, topic, version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() - make_interval(secs => $8),
-        clock_timestamp() - make_interval(secs => $9), $10::text::jsonb, $11, $12)
+        clock_timestamp() - make_interval(secs => $9), $10::text::jsonb, $11, $12, $13)
 ON CONFLICT (worker_id) DO UPDATE
 SET pid = excluded.pid, state = excluded.state, partitions = excluded.partitions, restarts = excluded.restarts,
     started_at = CASE WHEN (workers.pid, workers.restarts) = (excluded.pid, excluded.restarts)
@@ -80,4 +85,5 @@ class WorkerReports:
             now_s - child.heard_s if alive else 0.0,
             json.encode(beat.details if beat is not None else {}).decode(),
             *self._consumer,
+            VERSION,
         )

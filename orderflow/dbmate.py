@@ -11,6 +11,9 @@ from orderflow.project import cache_directory
 from orderflow.services.service import Say, run_tool
 
 _VERSION = "2.36.0"
+_REFUSED = "cannot migrate: "
+"""How a migration's own message begins when it refuses to be applied to a database that is in use."""
+_RAISED = " (P0001)"
 _PROGRAM = Path("node_modules", "@dbmate")
 
 
@@ -81,7 +84,7 @@ async def run_dbmate(program: str, url: str, migrations: Path, command: str, *, 
     """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
 
     The URL goes through the environment: a command line is visible to everybody on the machine. Raises `Failed` with
-    dbmate's own message, `password` blotted out.
+    dbmate's own message, `password` blotted out; `CannotStart` when a migration says itself why it must not be applied.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
     # dbmate would read a .env of its own accord.
@@ -92,5 +95,9 @@ async def run_dbmate(program: str, url: str, migrations: Path, command: str, *, 
         )
     except Failed as error:
         message = str(error).replace(url, "the database")
-        raise Failed(message.replace(password, "…") if password else message) from None
+        message = message.replace(password, "…") if password else message
+        _, refused, why = message.partition(_REFUSED)
+        if refused:
+            raise CannotStart(refused + why.removesuffix(_RAISED)) from None
+        raise Failed(message) from None
     return output.splitlines()

@@ -12,14 +12,16 @@ from msgspec import json
 
 from engine.dead_letter_list import Selection, missing_places
 from engine.dead_letter_replay import AT_THE_LIMIT, NO_PARTITION, ON_ITS_WAY, Outgoing, Plan, Replay
-from engine.dead_letter_store import REPLAY_LIMIT
+from engine.dead_letter_store import REPLAY_LIMIT, Owner
 from orderflow.brokers import list_partitions, wait_for_topic
 from orderflow.connections import kafka_options
 from orderflow.exits import Failed
+from orderflow.letters_of_groups import settled_by
 from orderflow.messages import Message
-from orderflow.progress import progress_bar
+from orderflow.progress import progress_bar, say
 from orderflow.publisher import Publisher, reason_of
 from orderflow.settings import Settings
+from orderflow.terminal import printable
 
 T = TypeVar("T")
 
@@ -33,6 +35,7 @@ _WHY_SKIPPED = {
 async def replay_letters(
     connection: Connection,
     settings: Settings,
+    owner: Owner,
     selection: Selection,
     *,
     maximum: int | None,
@@ -40,9 +43,10 @@ async def replay_letters(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Replay the letters of `selection`, or only say what would be done, and report on standard output.
+    """Replay the owner's letters of `selection`, or only say what would be done, and report on standard output.
 
-    With `as_json` the report is one object, whatever ends the run.
+    Those of a group that is gone are settled by this engine's. With `as_json` the report is one object, whatever ends
+    the run.
 
     Raises `Failed` when a place of the selection has no unresolved letter, and unless all letters were acknowledged.
     """
@@ -51,12 +55,16 @@ async def replay_letters(
         partitions = await list_partitions(settings, settings.kafka_topic)
     except (KafkaError, OSError) as error:
         raise Failed(f"Kafka did not tell the topic's partitions: {reason_of(error)}") from None
-    replay = Replay(settings.kafka_topic, selection, maximum, forced, partitions)
+    substitute = await settled_by(connection, settings, owner)
+    replay = Replay(owner, selection, maximum, forced, partitions, substitute)
     plan = await replay.plan(connection)
     if plan.matching < len(selection.places):
-        missing = await missing_places(connection, settings.kafka_topic, selection)
+        missing = await missing_places(connection, owner, selection)
         told = " ".join(f"{partition}:{offset}" for partition, offset in missing)
         raise Failed(f"no unresolved letter is selected at {told}: see `orderflow dlq list`")
+    if substitute is not None:
+        gone = f"No worker of group {printable(owner.group)!r} was heard in the last minute"
+        say(f"{gone}: those of {substitute!r} settle its letters")
     if not as_json:
         _tell_plan(plan, dry_run=dry_run)
     done: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from engine.dead_letter_replay import (
     count_replays,
     repeat,
 )
-from engine.dead_letter_store import REPLAY_LIMIT
+from engine.dead_letter_store import REPLAY_LIMIT, Owner
 from engine.records import Place
 from lookup import events
 from lookup.letter_query import LetterSearch
@@ -69,15 +69,14 @@ class Outcome:
 
 
 class DeadLetters:
-    """Reads on a small pool of its own, so that no crowd delays a lookup; sends on one producer."""
+    """The letters of this server's consumer group: read on a small pool of their own, sent on one producer."""
 
-    def __init__(self, pool: "Pool", sender: LetterSender, topic: str, group: str, options: LookupOptions) -> None:
+    def __init__(self, pool: "Pool", sender: LetterSender, owner: Owner, options: LookupOptions) -> None:
         self._reader = StoreReader(
             "dead_letters", pool, deadline_s=options.store_deadline_s, in_all_s=options.lookup_deadline_s
         )
         self._sender = sender
-        self._topic = topic
-        self._group = group
+        self._owner = owner
         self._options = options
 
     async def read(self, query: Callable[[Any], Awaitable[T]]) -> T:
@@ -87,7 +86,7 @@ class DeadLetters:
     async def page(self, search: LetterSearch) -> LetterPage:
         """Return a page of the list, the letters that failed last first."""
         rows = await self.read(
-            lambda connection: list_letters(connection, self._topic, search.selection, search.limit + 1, search.before)
+            lambda connection: list_letters(connection, self._owner, search.selection, search.limit + 1, search.before)
         )
         shown = rows[: search.limit]
         if len(rows) == len(shown):
@@ -97,15 +96,15 @@ class DeadLetters:
 
     async def counts(self, selection: Selection) -> dict[str, int]:
         """Return how many letters there are of each reason; `COUNTED_MOST` are counted at most."""
-        return await self.read(lambda connection: count_letters(connection, self._topic, selection, COUNTED_MOST))
+        return await self.read(lambda connection: count_letters(connection, self._owner, selection, COUNTED_MOST))
 
     async def find(self, place: Place) -> Any:
         """Return a letter's row. Raises `Refused`, telling whether the engine has consumed what is at that place."""
 
         async def query(connection: Any) -> tuple[bool, Any]:
             # In this order: what was consumed before has its letter by now, if it was rejected.
-            consumed = await connection.fetchval(_CONSUMED, self._group, self._topic, *place)
-            return consumed, await find_letter(connection, self._topic, place)
+            consumed = await connection.fetchval(_CONSUMED, self._owner.group, self._owner.topic, *place)
+            return consumed, await find_letter(connection, self._owner, place)
 
         consumed, letter = await self.read(query)
         if letter is None:
@@ -135,7 +134,7 @@ class DeadLetters:
         if run.refusals[NOT_ACKNOWLEDGED]:
             trouble = NOT_ACKNOWLEDGED
         outcome = Outcome(dict(done), dict(run.refusals), plan.total - done.total(), trouble)
-        log.info(events.LETTERS_SENT_AGAIN, topic=self._topic, letters=done.total(), **attrs.asdict(outcome))
+        log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=done.total(), **attrs.asdict(outcome))
         return outcome
 
     def describe_plan(self, plan: Plan) -> dict[str, Any]:
@@ -155,11 +154,11 @@ class DeadLetters:
             raise Refused("not_replayable", 409, why=ON_ITS_WAY)
         if letter["replay_count"] >= REPLAY_LIMIT:
             raise Refused("not_replayable", 409, why=AT_THE_LIMIT)
-        sent = await self._send(letter, repeat(letter, forced=False))
-        log.info(events.LETTERS_SENT_AGAIN, topic=self._topic, letters=1, replayed={letter["reason"]: 1}, left=0)
+        sent = await self._send(letter, repeat(letter))
+        log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=1, replayed={letter["reason"]: 1}, left=0)
         # It was sent, whether or not this can be noted: sent again it is the same replay.
         with suppress(StoresUnavailable):
-            await count_replays(self, self._topic, [letter])
+            await count_replays(self, self._owner, [letter])
         return sent
 
     async def send_mended(self, place: Place, payload: bytes) -> Place:
@@ -175,7 +174,7 @@ class DeadLetters:
         sent = await self._send(letter, Outgoing(letter["key"], payload, headers, letter["partition"]))
         log.info(
             events.LETTER_MENDED,
-            topic=self._topic,
+            topic=self._owner.topic,
             letter="{}:{}".format(*place),
             partition=sent[0],
             offset=sent[1],
@@ -196,7 +195,7 @@ class DeadLetters:
         return outcome
 
     async def _replay(self, selection: Selection) -> Replay:
-        return Replay(self._topic, selection, COUNTED_MOST, False, await self._sender.partitions())
+        return Replay(self._owner, selection, COUNTED_MOST, False, await self._sender.partitions())
 
     async def _plan(self, replay: Replay) -> Plan:
         return await self.read(lambda connection: replay.plan(connection, COUNTED_MOST))

@@ -10,6 +10,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from engine.dead_letter_list import describe_letter, parse_place, summarise
+from engine.dead_letter_store import Owner
 from engine.records import Place
 from engine.verdict import Rejected
 from handlers.decode import decode_order
@@ -208,7 +209,8 @@ def add_dead_letters(application: web.Application, options: LookupOptions, conne
             command_timeout=options.store_deadline_s,
         )
         sender = LetterSender(connections.kafka, connections.kafka_topic, options.broker_deadline_s)
-        application[LETTERS] = DeadLetters(pool, sender, connections.kafka_topic, connections.kafka_group, options)
+        owner = Owner(connections.kafka_group, connections.kafka_topic)
+        application[LETTERS] = DeadLetters(pool, sender, owner, options)
         yield
         await sender.close()
         pool.terminate()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import attrs
 import click
 from asyncpg import Connection
 from msgspec import json
@@ -19,13 +20,16 @@ from engine.dead_letter_list import (
     stored_reasons,
     summarise,
 )
+from engine.dead_letter_store import Owner
 from engine.records import Place
 from handlers.model import SUBJECT_NAME
 from handlers.reasons import REASONS
 from orderflow.database import with_postgres
 from orderflow.exits import Failed
 from orderflow.help import Group
-from orderflow.logs import quieten_libraries
+from orderflow.letter_publishing import publish_letters
+from orderflow.letters_of_groups import check_group, groups_that_are_gone, owner_of
+from orderflow.logs import configure_logging, quieten_libraries
 from orderflow.parameters import Moment, PlaceType, Reason, WholeNumber, Word
 from orderflow.replay import describe_counts, replay_letters
 from orderflow.settings import load_settings
@@ -55,10 +59,15 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-async def _check_reasons(connection: Connection, topic: str, reasons: tuple[str, ...]) -> None:
-    """Refuse a reason that is mistyped: none of orders, and none that a letter of the topic has."""
+_group = click.option(
+    "--group", type=Word(), metavar="NAME", help="The letters of this consumer group. Default: KAFKA_GROUP_ID."
+)
+
+
+async def _check_reasons(connection: Connection, owner: Owner, reasons: tuple[str, ...]) -> None:
+    """Refuse a reason that is mistyped: none of orders, and none that one of the letters has."""
     if unknown := set(reasons) - set(REASONS):
-        allowed = {*REASONS, *await stored_reasons(connection, topic)}
+        allowed = {*REASONS, *await stored_reasons(connection, owner)}
         for reason in sorted(unknown - allowed):
             problem = f"{printable(reason)!r} is not one of {', '.join(sorted(allowed))}"
             raise click.BadParameter(problem, param_hint="'--reason'")
@@ -77,10 +86,11 @@ def _selection(**narrowing: Any) -> Selection:
         "orderflow dlq list --since 1h": "which, and why",
         "orderflow dlq show 2:57": "all that is wrong with one",
         "orderflow dlq replay --since 1h --dry-run": "how many would be sent again",
+        "orderflow dlq publish --group old": "what a group that is gone left",
     },
 )
 def dlq() -> None:
-    """List, show or replay dead letters: the messages that were rejected."""
+    """List, show, replay or publish dead letters: the messages that were rejected."""
 
 
 @dlq.command(
@@ -94,6 +104,7 @@ def dlq() -> None:
     },
 )
 @_filters
+@_group
 @click.option("--all", "resolved_too", is_flag=True, help="Resolved letters too.")
 @click.option(
     "--max",
@@ -105,20 +116,23 @@ def dlq() -> None:
     help="At most so many letters.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
-def list_command(*, maximum: int, as_json: bool, **narrowing: Any) -> None:
+def list_command(*, group: str | None, maximum: int, as_json: bool, **narrowing: Any) -> None:
     """List the letters that are not resolved, those that failed last first.
 
-    Their number by reason is told on standard error.
+    Their number by reason is told on standard error, and which other groups have letters but no worker any more.
     """
     selection = _selection(**narrowing)
     settings = load_settings()
+    owner = owner_of(settings, group)
 
-    async def work(connection: Connection) -> tuple[list[Any], dict[str, int]]:
-        await _check_reasons(connection, settings.kafka_topic, selection.reasons)
-        letters = await list_letters(connection, settings.kafka_topic, selection, maximum)
-        return letters, await count_letters(connection, settings.kafka_topic, selection)
+    async def work(connection: Connection) -> tuple[list[Any], dict[str, int], list[str]]:
+        await check_group(connection, settings, owner)
+        await _check_reasons(connection, owner, selection.reasons)
+        letters = await list_letters(connection, owner, selection, maximum)
+        gone = await groups_that_are_gone(connection, settings) if group is None else []
+        return letters, await count_letters(connection, owner, selection), gone
 
-    letters, counts = asyncio.run(with_postgres(settings, work))
+    letters, counts, gone = asyncio.run(with_postgres(settings, work))
     if as_json:
         click.echo(json.encode([summarise(letter, SUBJECT_NAME) for letter in letters]))
     else:
@@ -128,6 +142,8 @@ def list_command(*, maximum: int, as_json: bool, **narrowing: Any) -> None:
     left = sum(counts.values()) - len(letters)
     if left > 0:
         click.echo(f"{left} more are not shown (--max {maximum})", err=True)
+    for line in gone:
+        click.echo(line, err=True)
 
 
 def _line(letter: Any) -> str:
@@ -154,12 +170,19 @@ def _line(letter: Any) -> str:
     },
 )
 @click.argument("place", type=PlaceType())
+@_group
 @click.option("--payload", is_flag=True, help="Its key, value and headers too: they may hold personal data.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
-def show(place: Place, payload: bool, as_json: bool) -> None:
+def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
     """Show the letter at PARTITION:OFFSET, with all the reasons for its rejection."""
     settings = load_settings()
-    letter = asyncio.run(with_postgres(settings, lambda c: find_letter(c, settings.kafka_topic, place)))
+    owner = owner_of(settings, group)
+
+    async def work(connection: Connection) -> Any:
+        await check_group(connection, settings, owner)
+        return await find_letter(connection, owner, place)
+
+    letter = asyncio.run(with_postgres(settings, work))
     if letter is None:
         problem = f"there is no dead letter at {place[0]}:{place[1]} of the topic {settings.kafka_topic!r}"
         raise Failed(f"{problem}: `orderflow dlq list --all` shows which there are")
@@ -199,6 +222,7 @@ def _entry(entry: dict[str, Any]) -> str:
 )
 @click.argument("places", type=PlaceType(), nargs=-1)
 @_filters
+@_group
 @click.option("--everything", is_flag=True, help="All letters that are not resolved, without any filter.")
 @click.option("--max", "maximum", type=WholeNumber(1), metavar="N", help="At most so many letters. Default: all.")
 @click.option("--dry-run", is_flag=True, help="Only say how many would be replayed, by reason, and how many skipped.")
@@ -207,6 +231,7 @@ def _entry(entry: dict[str, Any]) -> str:
 def replay(
     *,
     places: tuple[Place, ...],
+    group: str | None,
     everything: bool,
     maximum: int | None,
     dry_run: bool,
@@ -226,11 +251,42 @@ def replay(
         raise click.UsageError("say which letters: a filter, their places, or --everything.")
     settings = load_settings()
     quieten_libraries(settings)
+    owner = owner_of(settings, group)
 
     async def work(connection: Connection) -> None:
-        await _check_reasons(connection, settings.kafka_topic, selection.reasons)
+        await check_group(connection, settings, owner)
+        await _check_reasons(connection, owner, selection.reasons)
         await replay_letters(
-            connection, settings, selection, maximum=maximum, forced=force, dry_run=dry_run, as_json=as_json
+            connection, settings, owner, selection, maximum=maximum, forced=force, dry_run=dry_run, as_json=as_json
         )
+
+    asyncio.run(with_postgres(settings, work))
+
+
+@dlq.command(
+    short_help="Send what waits to the dead-letter topic.",
+    examples={
+        "orderflow dlq publish --group old": "what a group that is gone left unsent",
+        "orderflow dlq publish --refused": "once the topic is mended",
+    },
+)
+@_group
+@click.option("--refused", "refused_too", is_flag=True, help="Those too that the topic refused before.")
+@click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
+def publish(group: str | None, refused_too: bool, as_json: bool) -> None:
+    """Send letters that wait for the dead-letter topic (KAFKA_DLQ_TOPIC) to it.
+
+    A running engine does so by itself, for its own group: this is for a group that has none any more. A letter that
+    the topic will never take, for its size or for want of a key, is set aside: it stays in the table, and says why.
+    """
+    settings = load_settings()
+    # The report tells it all; a line of the log a letter would only be in its way.
+    configure_logging(settings if settings.log_level == "debug" else attrs.evolve(settings, log_level="error"))
+    quieten_libraries(settings)
+    owner = owner_of(settings, group)
+
+    async def work(connection: Connection) -> None:
+        await check_group(connection, settings, owner)
+        await publish_letters(connection, settings, owner, refused_too=refused_too, as_json=as_json)
 
     asyncio.run(with_postgres(settings, work))

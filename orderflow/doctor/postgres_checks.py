@@ -9,7 +9,7 @@ from asyncpg import Connection
 from engine.postgres import describe, fetch_time_s
 from orderflow.connections import postgres_options
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
-from orderflow.doctor.ingest_checks import check_brake, check_partitions_accepted
+from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
 from orderflow.doctor.schema_checks import TABLES, check_tables
 from orderflow.exits import CannotStart
 from orderflow.migrations import latest_version
@@ -20,7 +20,7 @@ OLDEST_VERSION = 15
 MAX_CLOCK_DIFFERENCE_S = 5.0
 _WANTED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _OF_SERVER = tuple(f"PostgreSQL {what}" for what in ("version", "writes", "permissions", "clock", "tables"))
-_OF_WORKERS = ("Brake", "Partitions' offsets")
+_OF_WORKERS = ("Brake", "Partitions' offsets", "Dead letters")
 _MISSING_PRIVILEGES = """
 SELECT name || ': ' || string_agg(privilege, ', ') FROM unnest($1::text[]) AS name, unnest($2::text[]) AS privilege
 WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege) GROUP BY name ORDER BY name
@@ -65,6 +65,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         if permissions.outcome is Outcome.OK and tables.outcome is Outcome.OK:
             yield await check_brake(connection, settings)
             yield await check_partitions_accepted(connection, settings)
+            yield await check_dead_letters(connection, settings)
         else:
             for check in _OF_WORKERS:
                 yield skipped(check, "the tables, and the permission to read them")

@@ -34,6 +34,7 @@ TABLES: Mapping[str, frozenset[str]] = {
         """,
         "workers": """
             worker_id worker host pid state partitions restarts started_at heartbeat_at details consumer_group topic
+            version
         """,
         "brakes": """
             brake_id consumer_group topic worker host engaged_at until rejected messages seen_at supervisor

@@ -40,6 +40,7 @@ CHECKS = [
     "PostgreSQL tables",
     "Brake",
     "Partitions' offsets",
+    "Dead letters",
     "Redis",
     "Redis version",
     "Redis memory",

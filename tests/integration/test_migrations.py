@@ -2,17 +2,20 @@
 
 import socket
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from orderflow.dbmate import find_dbmate, run_dbmate
+from orderflow.exits import CannotStart
 from orderflow.migrations import TABLE, latest_version, migrations_directory
 from orderflow.services.service import silent
 from orderflow.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import connect, own_database
+from tests.support.letters import store_letter
 from tests.support.programs import Programs
 
 _SHAPE = """
@@ -114,3 +117,69 @@ async def test_migrate_never_shows_the_url(orderflow: Programs, empty: dict[str,
     assert ended.returncode == 1
     assert "cannot reach the database" in ended.stderr
     assert "postgres://" not in ended.stderr + ended.stdout
+
+
+OLD_WORKERS = """
+INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at,
+                     consumer_group, topic)
+VALUES ('h/1/w0', 'worker-0', 'h', 7, 'idle', '{}', 0, now(), now(), 'g', 'orders'),
+       ('h/1/w1', 'worker-1', 'h', 8, 'dead', '{}', 0, now(), now(), 'g', 'orders'),
+       ('i/2/w0', 'worker-0', 'i', 7, 'idle', '{}', 0, now(), now() - interval '61 seconds', 'g', 'orders')
+"""
+KEY = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'dead_letters_pkey'"
+
+
+async def test_the_key_of_letters_is_not_changed_under_workers_of_an_older_build(
+    orderflow: Programs, empty: dict[str, str], tmp_path: Path
+) -> None:
+    """Exit code 3 and one line that says who they are; what came before it is applied; without them it all is."""
+    for migration in migrations_directory().glob("*.sql"):
+        if migration.name < "20261128":
+            (tmp_path / migration.name).write_text(migration.read_text())
+    await run_dbmate(await find_dbmate(silent), parse_settings(empty).postgres_url(), tmp_path, "up")
+    connection = await connect(empty)
+    try:
+        await connection.execute(OLD_WORKERS)
+        for _ in range(2):
+            ended = await orderflow.run("migrate", **empty)
+            assert ended.returncode == 3, ended.stderr
+            assert ended.stderr.splitlines()[-1] == (
+                "orderflow: cannot migrate: workers of an older build were heard in the last minute "
+                "(worker-0 worker-1 of g on h): stop their engines, run `orderflow migrate` again, "
+                "and start engines of the new build"
+            )
+            assert await connection.fetchval(f"SELECT max(version) FROM {TABLE}") == "20261128100000"
+            assert await connection.fetchval(KEY) == "PRIMARY KEY (topic, partition, kafka_offset)"
+        with pytest.raises(CannotStart, match="cannot migrate: workers of an older build"):
+            await _dbmate(empty, "up")
+
+        await connection.execute("UPDATE workers SET heartbeat_at = now() - interval '61 seconds' WHERE pid = 7")
+        await connection.execute("UPDATE workers SET version = 1 WHERE pid = 8")
+        ended = await orderflow.run("migrate", **empty)
+        assert ended.returncode == 0, ended.stderr
+        assert await connection.fetchval(KEY) == "PRIMARY KEY (consumer_group, topic, partition, kafka_offset)"
+    finally:
+        await connection.close()
+
+
+async def test_taking_the_key_back_keeps_one_letter_of_a_place(empty: dict[str, str], tmp_path: Path) -> None:
+    """The one that is not resolved, and of those the last to fail; a letter that is alone stays as it is."""
+    for migration in migrations_directory().glob("*.sql"):
+        if migration.name < "20261128100101":
+            (tmp_path / migration.name).write_text(migration.read_text())
+    program, url = await find_dbmate(silent), parse_settings(empty).postgres_url()
+    await run_dbmate(program, url, tmp_path, "up")
+    connection = await connect(empty)
+    settings = parse_settings(empty)
+    try:
+        for minute, group in enumerate(("resolved later", "older", "newer", "b")):
+            failed_at = datetime(2026, 3, 4, 5, minute % 3 if group != "resolved later" else 50, tzinfo=UTC)
+            columns = {"resolved_at": failed_at} if group == "resolved later" else {}
+            await store_letter(connection, settings, failed_at=failed_at, consumer_group=group, **columns)
+        await store_letter(connection, settings, kafka_offset=1, consumer_group="older")
+        await run_dbmate(program, url, tmp_path, "down")
+        left = await connection.fetch("SELECT kafka_offset, consumer_group FROM dead_letters ORDER BY 1")
+        assert [tuple(row) for row in left] == [(0, "newer"), (1, "older")]
+        assert await connection.fetchval(KEY) == "PRIMARY KEY (topic, partition, kafka_offset)"
+    finally:
+        await connection.close()

@@ -35,6 +35,7 @@ async def test_what_is_sent_is_the_original_message_to_its_original_partition(
         ("x-original-topic", settings.kafka_topic.encode()),
         ("x-original-partition", b"2"),
         ("x-original-offset", b"57"),
+        ("x-original-group", settings.kafka_group_id.encode()),
         ("x-replay-count", b"2"),
     ]
     assert (second.key, second.value) == (b"\xff", None)

@@ -1,0 +1,66 @@
+"""Which consumer groups have letters of a topic, how many are unsettled, and whether anybody still works for them."""
+
+import attrs
+from asyncpg import Connection
+
+from engine.dead_letter_store import GROUPS
+
+HEARD_WITHIN_S = 60
+"""A group of which no worker was heard for so long is gone, until one is."""
+COUNTED_MOST = 100_000
+# Each count ends at a bound and reads an index of what it counts alone, however many letters there are.
+_STATES = f"""
+WITH RECURSIVE {GROUPS}
+SELECT g.name AS name, unsent.letters AS unsent, unresolved.letters AS unresolved,
+       EXISTS (SELECT FROM workers w WHERE w.consumer_group = g.name AND w.topic = $1
+               AND w.heartbeat_at > clock_timestamp() - make_interval(secs => $2)) AS heard
+FROM letter_groups g
+CROSS JOIN LATERAL (
+    SELECT count(*) AS letters FROM (
+        SELECT FROM dead_letters WHERE consumer_group = g.name AND topic = $1 AND published_at IS NULL
+        AND publish_error IS NULL LIMIT $3
+    ) AS counted
+) AS unsent
+CROSS JOIN LATERAL (
+    SELECT count(*) AS letters FROM (
+        SELECT FROM dead_letters WHERE consumer_group = g.name AND topic = $1 AND resolved_at IS NULL LIMIT $3
+    ) AS counted
+) AS unresolved
+WHERE g.name IS NOT NULL ORDER BY g.name
+"""
+_HAS_LETTERS = "SELECT EXISTS (SELECT FROM dead_letters WHERE consumer_group = $1 AND topic = $2)"
+_HEARD = """
+SELECT EXISTS (SELECT FROM workers WHERE consumer_group = $1 AND topic = $2
+               AND heartbeat_at > clock_timestamp() - make_interval(secs => $3))
+"""
+
+
+@attrs.frozen
+class GroupState:
+    """A group that has had letters of the topic: how many wait for the dead-letter topic, how many are not resolved.
+
+    `COUNTED_MOST` are counted at most. `heard`: whether a worker of the group was heard in the last minute.
+    """
+
+    name: str
+    unsent: int
+    unresolved: int
+    heard: bool
+
+
+async def fetch_groups(connection: Connection, topic: str) -> list[GroupState]:
+    """Return every group that has letters, of whichever topic, with its state as for this one; by name."""
+    rows = await connection.fetch(_STATES, topic, HEARD_WITHIN_S, COUNTED_MOST)
+    return [GroupState(**row) for row in rows]
+
+
+async def has_letters(connection: Connection, group: str, topic: str) -> bool:
+    """Whether a group has any letter of the topic, resolved or not."""
+    found: bool = await connection.fetchval(_HAS_LETTERS, group, topic)
+    return found
+
+
+async def was_heard(connection: Connection, group: str, topic: str) -> bool:
+    """Whether a worker of the group was heard in the last minute."""
+    found: bool = await connection.fetchval(_HEARD, group, topic, HEARD_WITHIN_S)
+    return found
