@@ -29,6 +29,7 @@ NAMES = [
 def letter(errors: list[dict[str, str]], **changes: Any) -> dict[str, Any]:
     """Return a row of `dead_letters`, as far as the headers need it."""
     return {
+        "consumer_group": "a group",
         "topic": "orders",
         "partition": 3,
         "kafka_offset": 12_345_678_901,

@@ -19,6 +19,7 @@ GOOD = {
     "x-original-offset": b"57",
     "x-replay-count": b"3",
 }
+GROUPS = {"x-original-group": b"theirs", "x-settled-by-group": b"ours"}
 NAMES = [*GOOD, "x-replay-force"]
 Headers = list[tuple[str, Any]]
 
@@ -45,6 +46,32 @@ def test_a_replay_is_recognised() -> None:
     assert read(GOOD.items()) == ReplayHeaders(2, 57, 3, forced=False)
     assert read([*GOOD.items(), ("x-replay-force", b"true")]) == ReplayHeaders(2, 57, 3, forced=True)
     assert read([("trace", b"1"), *GOOD.items(), ("trace", b"2"), ("none", None)]) == ReplayHeaders(2, 57, 3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "theirs", "ours", "others"),
+    [
+        ({}, "theirs", "ours", "others"),
+        ({"x-original-group": b"theirs"}, "theirs", None, None),
+        (GROUPS, None, "theirs", None),
+        ({"x-settled-by-group": b"ours"}, None, "ours", None),
+    ],
+)
+def test_a_verdict_settles_the_letter_of_the_group_that_is_named(
+    headers: dict[str, bytes], theirs: str | None, ours: str | None, others: str | None
+) -> None:
+    """Each group's own where none is named; in the stead of one that is gone, the one that is named for it."""
+    found = read({**GOOD, **headers}.items())
+    assert found is not None
+    assert [found.settles(group) for group in ("theirs", "ours", "others")] == [theirs, ours, others]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("value", [None, b"", b"a\x00b", b"\xff", b"x" * 2000])
+def test_a_group_that_has_no_such_name_makes_it_an_ordinary_message(name: str, value: bytes | None) -> None:
+    """PostgreSQL could not be asked for it."""
+    assert read({**GOOD, name: value}.items()) is None
+    assert read([*{**GOOD, **GROUPS}.items(), (name, b"twice")]) is None
 
 
 def test_a_letter_sent_back_as_it_is_counts_as_replayed_as_often_as_it_says() -> None:
@@ -114,7 +141,7 @@ def test_the_topic_is_the_one_that_is_consumed() -> None:
 _ANY_VALUE = st.one_of(st.none(), st.binary(max_size=30), st.integers().map(lambda number: str(number).encode()))
 
 
-@given(headers=st.lists(st.tuples(st.sampled_from([*NAMES, "other"]), _ANY_VALUE), max_size=8))
+@given(headers=st.lists(st.tuples(st.sampled_from([*NAMES, *GROUPS, "other"]), _ANY_VALUE), max_size=8))
 def test_no_headers_raise(headers: Headers) -> None:
     """What is taken for a replay has a place that PostgreSQL can be asked for."""
     found = read(headers)
@@ -129,12 +156,16 @@ def test_no_headers_raise(headers: Headers) -> None:
     offset=st.integers(0, 2**63 - 1),
     count=st.integers(0, 10**6 - 1),
     forced=st.booleans(),
-    own=st.lists(st.tuples(st.sampled_from([*NAMES, "trace", "Ключ"]), st.binary(max_size=5)), max_size=8),
+    settled_by=st.none() | st.just("ours"),
+    own=st.lists(st.tuples(st.sampled_from([*NAMES, *GROUPS, "trace", "Ключ"]), st.binary(max_size=5)), max_size=8),
 )
-def test_what_a_replay_writes_is_read_back(partition: int, offset: int, count: int, forced: bool, own: Headers) -> None:
+def test_what_a_replay_writes_is_read_back(
+    partition: int, offset: int, count: int, forced: bool, settled_by: str | None, own: Headers
+) -> None:
     """One replay more than before, whatever headers of these names the original message brought with it."""
     stored = json.dumps([[name, b64encode(value).decode()] for name, value in own])
     row = letter([], partition=partition, kafka_offset=offset, replay_count=count, headers=stored)
-    headers = replay_headers(row, forced=forced)
-    assert read(headers) == ReplayHeaders(partition, offset, count + 1, forced)
-    assert [header for header in headers if header[0] not in NAMES] == [one for one in own if one[0] not in NAMES]
+    headers = replay_headers(row, forced=forced, settled_by=settled_by)
+    assert read(headers) == ReplayHeaders(partition, offset, count + 1, forced, "a group", settled_by)
+    ours = {*NAMES, *GROUPS}
+    assert [header for header in headers if header[0] not in ours] == [one for one in own if one[0] not in ours]
