@@ -3,14 +3,18 @@
 import attrs
 from asyncpg import Connection
 
-from engine.dead_letter_store import GROUPS
-
 HEARD_WITHIN_S = 60
 """A group of which no worker was heard for so long is gone, until one is."""
 COUNTED_MOST = 100_000
 # Each count ends at a bound and reads an index of what it counts alone, however many letters there are.
-_STATES = f"""
-WITH RECURSIVE {GROUPS}
+# The groups are found by one entry of the key's index each; after the last comes a NULL.
+_STATES = """
+WITH RECURSIVE letter_groups AS (
+    SELECT min(consumer_group) AS name FROM dead_letters
+    UNION ALL
+    SELECT (SELECT min(consumer_group) FROM dead_letters WHERE consumer_group > g.name) FROM letter_groups g
+    WHERE g.name IS NOT NULL
+)
 SELECT g.name AS name, unsent.letters AS unsent, unresolved.letters AS unresolved,
        EXISTS (SELECT FROM workers w WHERE w.consumer_group = g.name AND w.topic = $1
                AND w.heartbeat_at > clock_timestamp() - make_interval(secs => $2)) AS heard

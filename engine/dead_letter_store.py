@@ -49,46 +49,29 @@ SET key = excluded.key, payload = excluded.payload, headers = excluded.headers, 
     replay_count = excluded.replay_count, settled_count = excluded.settled_count, replayed_at = NULL
 WHERE (stored.payload, stored.produced_at) IS DISTINCT FROM (excluded.payload, excluded.produced_at)
 """
-_NAMED = """
-dead_letters d JOIN unnest($2::text[], $3::int[], $4::bigint[]) AS named (consumer_group, partition, kafka_offset)
-    ON d.consumer_group = named.consumer_group AND d.partition = named.partition AND d.kafka_offset = named.kafka_offset
-WHERE d.topic = $1
-"""
 _MESSAGE = """
 d.consumer_group, d.partition, d.kafka_offset, d.epoch, d.produced_at, d.subject, d.replay_count,
 sha256(d.payload) AS digest
 """
 # In the order of the key, so that two batches that meet on the same letters wait for each other and do not deadlock.
 _LOCK = f"""
-SELECT {_MESSAGE} FROM {_NAMED} ORDER BY d.consumer_group, d.partition, d.kafka_offset FOR UPDATE OF d
+SELECT {_MESSAGE} FROM dead_letters d
+JOIN unnest($2::text[], $3::int[], $4::bigint[]) AS named (consumer_group, partition, kafka_offset)
+    ON d.consumer_group = named.consumer_group AND d.partition = named.partition AND d.kafka_offset = named.kafka_offset
+WHERE d.topic = $1 ORDER BY d.consumer_group, d.partition, d.kafka_offset FOR UPDATE OF d
 """
-GROUPS = """
-letter_groups AS (
-    SELECT min(consumer_group) AS name FROM dead_letters
-    UNION ALL
-    SELECT (SELECT min(consumer_group) FROM dead_letters WHERE consumer_group > g.name) FROM letter_groups g
-    WHERE g.name IS NOT NULL
-)
-"""
-"""For WITH RECURSIVE: the groups that have letters, and a NULL. It reads one entry of the key's index a group."""
 _AT_PLACES = f"""
-WITH RECURSIVE {GROUPS}
-SELECT {_MESSAGE} FROM letter_groups g
-CROSS JOIN unnest($2::int[], $3::bigint[]) AS named (partition, kafka_offset)
-JOIN dead_letters d ON d.consumer_group = g.name AND d.topic = $1 AND d.partition = named.partition
-                   AND d.kafka_offset = named.kafka_offset
-ORDER BY d.consumer_group, d.partition, d.kafka_offset
+SELECT {_MESSAGE} FROM dead_letters d JOIN unnest($2::int[], $3::bigint[]) AS named (partition, kafka_offset)
+    ON d.partition = named.partition AND d.kafka_offset = named.kafka_offset
+WHERE d.topic = $1 ORDER BY d.consumer_group, d.partition, d.kafka_offset
 """
-_REPLAYED = """
-FROM unnest($2::text[], $3::int[], $4::bigint[], $5::int[]) AS replay (consumer_group, partition, kafka_offset, count)
-WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition = replay.partition
-  AND d.kafka_offset = replay.kafka_offset
-"""
-_RESOLVE = f"""
+_RESOLVE = """
 UPDATE dead_letters d
 SET resolved_at = coalesce(d.resolved_at, clock_timestamp()), replay_count = greatest(d.replay_count, replay.count),
     settled_count = greatest(d.settled_count, replay.count)
-{_REPLAYED}
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::int[]) AS replay (consumer_group, partition, kafka_offset, count)
+WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition = replay.partition
+  AND d.kafka_offset = replay.kafka_offset
 """
 # A replay that does not count higher than the last one is no news: the same one consumed again, or a copy from the
 # dead-letter topic sent back as it is.

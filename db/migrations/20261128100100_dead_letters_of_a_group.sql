@@ -22,6 +22,8 @@ CREATE INDEX dead_letters_group_outbox_idx ON dead_letters (consumer_group, topi
     WHERE published_at IS NULL AND publish_error IS NULL;
 CREATE INDEX dead_letters_group_open_idx ON dead_letters (consumer_group, topic, failed_at, partition, kafka_offset)
     WHERE resolved_at IS NULL;
+-- A replay, and an order's story, ask for the letters of a place, whosesoever they are.
+CREATE INDEX dead_letters_place_idx ON dead_letters (topic, partition, kafka_offset);
 DROP INDEX dead_letters_outbox_idx, dead_letters_open_idx;
 ALTER INDEX dead_letters_group_outbox_idx RENAME TO dead_letters_outbox_idx;
 ALTER INDEX dead_letters_group_open_idx RENAME TO dead_letters_open_idx;
@@ -41,6 +43,6 @@ WHERE ranked.rank > 1
   AND (d.consumer_group, d.topic, d.partition, d.kafka_offset)
       = (ranked.consumer_group, ranked.topic, ranked.partition, ranked.kafka_offset);
 ALTER TABLE dead_letters DROP CONSTRAINT dead_letters_pkey, ADD PRIMARY KEY (topic, partition, kafka_offset);
-DROP INDEX dead_letters_outbox_idx, dead_letters_open_idx;
+DROP INDEX dead_letters_place_idx, dead_letters_outbox_idx, dead_letters_open_idx;
 CREATE INDEX dead_letters_outbox_idx ON dead_letters (failed_at) WHERE published_at IS NULL AND publish_error IS NULL;
 CREATE INDEX dead_letters_open_idx ON dead_letters (topic, failed_at, partition, kafka_offset) WHERE resolved_at IS NULL;
