@@ -32,8 +32,8 @@ AND ($9::boolean OR resolved_at IS NULL)
 """A condition on rows of `dead_letters`; its parameters are those of `Selection.parameters`."""
 
 _LIST = f"""
-SELECT consumer_group, topic, partition, kafka_offset, failed_at, reason, subject,
-       jsonb_array_length(errors) AS error_count, replay_count, replayed_at, published_at, publish_error, resolved_at
+SELECT topic, partition, kafka_offset, failed_at, reason, subject, jsonb_array_length(errors) AS error_count,
+       replay_count, replayed_at, published_at, publish_error, resolved_at
 FROM dead_letters
 WHERE {MATCHING} AND ($11::timestamptz IS NULL OR (failed_at, partition, kafka_offset) < ($11, $12, $13))
 ORDER BY failed_at DESC, partition DESC, kafka_offset DESC LIMIT $10
@@ -151,7 +151,6 @@ def state_of(letter: Any) -> str:
 def summarise(letter: Any, subject_name: str) -> dict[str, Any]:
     """Return what a list tells of a letter, ready for JSON. `letter` is a row of `list_letters`."""
     return {
-        "consumer_group": letter["consumer_group"],
         "topic": letter["topic"],
         "partition": letter["partition"],
         "offset": letter["kafka_offset"],

@@ -47,10 +47,14 @@ async def recognise_replays(connection: Connection, group: str, batch: Batch[T])
     for record, headers in named:
         place = _place(headers)
         if letter := settled.get((headers.settles(group) or "", *place)):
-            replays[record.partition, record.offset] = _replay(record, batch.topic, headers, letter, letter["consumer_group"])
+            replays[record.partition, record.offset] = _replay(
+                record, batch.topic, headers, letter, letter["consumer_group"]
+            )
         elif letter := _first_of((headers.group, group), known.get(place, ())):
             judged = any(one["consumer_group"] == group and one["digest"] == _digest(record) for one in known[place])
-            replays[record.partition, record.offset] = _replay(record, batch.topic, headers, letter, None, judged=judged)
+            replays[record.partition, record.offset] = _replay(
+                record, batch.topic, headers, letter, None, judged=judged
+            )
     return attrs.evolve(batch, replays=replays)
 
 
