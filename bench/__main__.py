@@ -98,7 +98,7 @@ async def _main(plan: Plan, results: Path, *, plots: bool, strict: bool) -> int:
 
 async def _measure(plan: Plan, folder: Path, results: Path, *, plots: bool, strict: bool) -> int:
     before = machine()
-    async with testbed(folder) as bed:
+    async with testbed(folder, ()) as bed:
         run = Run(plan, bed)
         run.say(f"services: {bed.endpoints.origins}; load average before: {before['load_average'][0]}")
         try:

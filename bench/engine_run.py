@@ -11,8 +11,9 @@ import asyncpg
 import attrs
 
 from bench.backlog import Backlog
-from bench.programs import Program, orderflow, program
-from bench.stored_orders import StoredOrders
+from bench.builds import Build
+from bench.programs import Program, program
+from bench.stored_orders import StoredOrders, Template
 from bench.testbed import Testbed, connection, per_order_us, processor_s, redis_of, settle
 from bench.verification import verify_engine
 from engine.events import PARTITION_OPENED
@@ -48,30 +49,36 @@ class EngineRun:
 
 
 @asynccontextmanager
-async def running_engine(testbed: Testbed, environment: Mapping[str, str]) -> AsyncIterator[Program]:
-    """Run `orderflow engine` with two workers, its log in a file."""
-    command = orderflow("engine", "--workers", str(WORKERS))
-    async with program("engine", command, environment, testbed.folder) as engine:
+async def running_engine(
+    testbed: Testbed, build: Build, environment: Mapping[str, str], *, workers: int = WORKERS
+) -> AsyncIterator[Program]:
+    """Run a build's `orderflow engine`, its log in a file."""
+    command = build.orderflow("engine", "--workers", str(workers))
+    async with program(f"engine {build.name}", command, environment, testbed.folder, root=build.root) as engine:
         yield engine
 
 
 async def run_engine(
-    testbed: Testbed, backlog: Backlog, *, template: str = "", stored: StoredOrders | None = None, **settings: str
+    testbed: Testbed,
+    build: Build,
+    backlog: Backlog,
+    *,
+    template: Template | None = None,
+    **settings: str,
 ) -> EngineRun:
-    """Let the engine work off `backlog`, beginning with a copy of the database `template` (an empty one).
+    """Let a build's engine work off `backlog`, beginning with a copy of `template` (empty tables).
 
-    `stored` are the rows that `template` holds; `settings` are environment variables. Raises `OrdersLost` and
-    `ProgramFailed`.
+    `settings` are environment variables. Raises `OrdersLost` and `ProgramFailed`.
     """
-    large = stored is not None
+    begins = template or Template(build.database, StoredOrders(0, 0))
     async with (
-        testbed.stores(template or testbed.orderflow, large=large) as stores,
+        testbed.stores(begins.database, large=template is not None) as stores,
         connection(stores) as database,
     ):
         group = unique("bench")
         environment = {**backlog.environment, **stores, "KAFKA_GROUP_ID": group, **settings}
         await settle(database)
-        async with running_engine(testbed, environment) as engine:
+        async with running_engine(testbed, build, environment) as engine:
             done = await consumed(engine, database, group, 1)
             before = _processor_s(testbed, engine)
             await consumed(engine, database, group, backlog.messages)
@@ -81,7 +88,7 @@ async def run_engine(
             times = await database.fetchrow(_TIMES)
             ready_s = seconds_until_ready(engine)
         async with redis_of(environment) as redis:
-            await verify_engine(database, redis, backlog, stored or StoredOrders(0, 0))
+            await verify_engine(database, redis, backlog, begins.stored, bodies=build == testbed.this)
     assert times is not None
     first, last = times["first_consumed_at"], times["last_committed_at"]
     return EngineRun(

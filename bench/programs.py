@@ -72,9 +72,12 @@ class Program:
 
 @asynccontextmanager
 async def program(
-    title: str, command: Sequence[str], environment: Mapping[str, str], folder: Path
+    title: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, *, root: Path | None = None
 ) -> AsyncIterator[Program]:
-    """Start a program in `folder`, with `environment` on top of this process's own. It is gone at the end."""
+    """Start a program in `folder`, with `environment` on top of this process's own. It is gone at the end.
+
+    Its modules are those of the checkout `root`, by default this one's.
+    """
     log = folder / f"{title.replace(' ', '-')}.log"
     started_at = datetime.now(UTC)
     with log.open("wb") as output:
@@ -83,7 +86,7 @@ async def program(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **environment, "PYTHONPATH": str(project_root())},
+            env={**os.environ, **environment, "PYTHONPATH": str(root or project_root())},
             cwd=folder,
             start_new_session=True,
         )
@@ -100,11 +103,6 @@ async def _end(started: Program) -> None:
     if not await gone(processes, _KILL_TIMEOUT_S):
         signal_all(processes, signal.SIGKILL)
     await started.process.wait()
-
-
-def orderflow(*arguments: str) -> list[str]:
-    """Return the command line of `orderflow` with these arguments."""
-    return [sys.executable, "-m", "orderflow", *arguments]
 
 
 def helper(name: str, *arguments: str) -> list[str]:

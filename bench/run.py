@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
+from typing import Any
 
 import attrs
 
+from bench.builds import Build
 from bench.measurements import Figure, Measurements
 from bench.plan import Plan
 from bench.table import number as written
@@ -14,10 +16,13 @@ from bench.testbed import Testbed
 
 @attrs.frozen
 class Contestant:
-    """Something that is measured once a round. `measure` returns the value of each of its figures."""
+    """Something that is measured once a round. `measure` returns the value of each of its figures.
+
+    It is given the build to measure. What is not orderflow takes no notice of it.
+    """
 
     name: str
-    measure: Callable[[], Awaitable[Mapping[Figure, float]]]
+    measure: Callable[[Build], Awaitable[Mapping[Figure, float]]]
 
 
 @attrs.define
@@ -28,6 +33,15 @@ class Run:
     testbed: Testbed
     measurements: Measurements = attrs.field(factory=Measurements)
     _began_s: float = attrs.field(factory=monotonic)
+
+    @property
+    def compares(self) -> bool:
+        """Whether this build is held against another one, and against nothing else."""
+        return len(self.testbed.builds) > 1
+
+    def detail(self, figure: Figure, build: Build, finished: Any) -> None:
+        """Keep all that one program's run has shown, an attrs instance, beside its `figure`."""
+        self.measurements.details.append({"figure": figure.key, "build": build.name, **attrs.asdict(finished)})
 
     def say(self, line: str) -> None:
         """Write a line of progress to standard error."""
@@ -42,7 +56,7 @@ class Run:
         for number in range(1, rounds + 1):
             for contestant in standing[:: 1 if number % 2 else -1]:
                 try:
-                    values = await contestant.measure()
+                    values = await contestant.measure(self.testbed.this)
                 except Exception as error:
                     self.fail(contestant.name, error)
                     standing.remove(contestant)

@@ -1,11 +1,16 @@
 """Fills orderflow's tables with orders that PostgreSQL makes up itself, as fast as it can."""
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import attrs
 
+from bench.builds import Build
+from bench.testbed import Testbed, connection
 from engine.postgres import describe
+from tests.support.isolation import own_database
 
 _ORDERS = """
 INSERT INTO orders (
@@ -47,6 +52,26 @@ class StoredOrders:
 
     orders: int
     items: int
+
+
+@attrs.frozen
+class Template:
+    """A database to copy, and what it holds."""
+
+    database: str
+    stored: StoredOrders
+
+
+@asynccontextmanager
+async def templates(testbed: Testbed, count: int, *, random_uids: bool = False) -> AsyncIterator[dict[Build, Template]]:
+    """Provide, for each build, a database of its own schema that holds `count` orders."""
+    async with AsyncExitStack() as stack:
+        made = {}
+        for build in testbed.builds:
+            name = await stack.enter_async_context(own_database(testbed.environment, build.database))
+            async with connection({**testbed.environment, "POSTGRES_DATABASE": name}) as database:
+                made[build] = Template(name, await store_orders(database, count, random_uids=random_uids))
+        yield made
 
 
 async def store_orders(

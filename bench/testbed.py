@@ -3,8 +3,8 @@
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -12,10 +12,11 @@ import attrs
 import psutil
 from redis.asyncio import Redis
 
+from bench.builds import Build, this_build
+from bench.programs import program
 from bench.reference_tables import SCHEMA
 from orderflow.connections import redis_client
-from orderflow.dbmate import find_dbmate, run_dbmate
-from orderflow.migrations import migrations_directory
+from orderflow.dbmate import find_dbmate
 from orderflow.services.process import family
 from orderflow.services.service import silent
 from orderflow.settings import Settings, parse_settings
@@ -24,6 +25,7 @@ from tests.support.isolation import connect, own_database, own_redis_db, unique
 from tests.support.programs import RUN_MARK
 
 REDIS_TIMEOUT_S = 30.0
+_MIGRATE_TIMEOUT_S = 120.0
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
@@ -33,18 +35,23 @@ class NotDurable(Exception):
 
 @attrs.frozen
 class Testbed:
-    """Where everything is. `orderflow` and `reference` are databases to copy; `folder` is for logs and data files."""
+    """Where everything is. `reference` is a database to copy; `folder` is for logs and data files."""
 
     endpoints: Endpoints
     folder: Path
     mark: str
-    orderflow: str
     reference: str
+    builds: tuple[Build, ...]
 
     @property
     def environment(self) -> dict[str, str]:
         """The settings that lead to the services; every program that a run starts gets them."""
         return {**self.endpoints.environment, RUN_MARK: self.mark}
+
+    @property
+    def this(self) -> Build:
+        """The build that this process belongs to."""
+        return self.builds[-1]
 
     @asynccontextmanager
     async def stores(self, template: str, *, large: bool = False) -> AsyncIterator[dict[str, str]]:
@@ -85,19 +92,33 @@ def processor_s(pid: int) -> float:
 
 
 @asynccontextmanager
-async def testbed(folder: Path) -> AsyncIterator[Testbed]:
-    """Provide services and databases to copy. What this started is stopped, and what it made is dropped."""
+async def testbed(folder: Path, others: Sequence[Build]) -> AsyncIterator[Testbed]:
+    """Provide services, this build and `others`, each with a database of its own migrations, to be copied.
+
+    What this started is stopped, and what it made is dropped.
+    """
     async with endpoints(folder / "services") as found:
         await _check_durable(found.environment)
         if found.embedded is not None:
             await _no_snapshots(found.environment)
-        async with own_database(found.environment) as migrated, own_database(found.environment) as reference:
-            settings = parse_settings({**found.environment, "POSTGRES_DATABASE": migrated})
-            await run_dbmate(await find_dbmate(silent), settings.postgres_url(), migrations_directory(), "up")
+        async with AsyncExitStack() as stack:
+            reference = await stack.enter_async_context(own_database(found.environment))
             async with connection({**found.environment, "POSTGRES_DATABASE": reference}) as database:
                 await database.execute(SCHEMA.read_text(encoding="utf-8"))
             mark = f"{os.environ.get(RUN_MARK, '')}.{unique('bench')}"
-            yield Testbed(found, folder, mark, migrated, reference)
+            environment = {**found.environment, RUN_MARK: mark, "DBMATE": await find_dbmate(silent)}
+            builds = []
+            for build in (*others, this_build()):
+                migrated = await stack.enter_async_context(own_database(found.environment))
+                await _migrate(build, {**environment, "POSTGRES_DATABASE": migrated}, folder)
+                builds.append(attrs.evolve(build, database=migrated))
+            yield Testbed(found, folder, mark, reference, tuple(builds))
+
+
+async def _migrate(build: Build, environment: Mapping[str, str], folder: Path) -> None:
+    command = build.orderflow("migrate")
+    async with program(f"migrate {build.name}", command, environment, folder, root=build.root) as migration:
+        await migration.wait(_MIGRATE_TIMEOUT_S)
 
 
 async def _check_durable(environment: Mapping[str, str]) -> None:

@@ -24,8 +24,13 @@ def verify_counts(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
         raise OrdersLost("; ".join(wrong))
 
 
-async def verify_engine(database: asyncpg.Connection, redis: Redis, backlog: Backlog, stored: StoredOrders) -> None:
-    """Check what the engine has made of `backlog`. `stored` were there before."""
+async def verify_engine(
+    database: asyncpg.Connection, redis: Redis, backlog: Backlog, stored: StoredOrders, *, bodies: bool
+) -> None:
+    """Check what the engine has made of `backlog`. `stored` were there before.
+
+    `bodies`: compare cached answers with those that this build makes, too. Another build's may be different.
+    """
     row = await database.fetchrow(
         "SELECT (SELECT count(*) FROM orders) AS orders, (SELECT count(*) FROM order_items) AS order_items, "
         "(SELECT count(*) FROM dead_letters) AS dead_letters, (SELECT sum(messages) FROM batches) AS messages"
@@ -39,6 +44,11 @@ async def verify_engine(database: asyncpg.Connection, redis: Redis, backlog: Bac
     }
     verify_counts(dict(row), wanted)
     await verify_cached(redis, backlog.uids)
+    if bodies:
+        await _verify_bodies(database, redis, backlog)
+
+
+async def _verify_bodies(database: asyncpg.Connection, redis: Redis, backlog: Backlog) -> None:
     sample = backlog.uids[:: max(1, backlog.orders // SAMPLE)]
     bodies = await fetch_bodies(database, sample)
     cached = await redis.mget([f"order:{uid}" for uid in sample])

@@ -10,19 +10,20 @@ import attrs
 from bench import targets
 from bench.backlog import Backlog, Mixture, backlog
 from bench.binary_rows import PackedOrders, pack_orders
+from bench.builds import Build
 from bench.copy_limit import ORDERS_A_TRANSACTION, copy_limit
 from bench.engine_run import EngineRun, run_engine
 from bench.measurements import Figure
 from bench.orders import encoded_orders
 from bench.peer import PeerRun, run_peer, run_yardstick
 from bench.run import Contestant, Run
-from bench.stored_orders import StoredOrders, store_orders
-from bench.testbed import connection
-from tests.support.isolation import own_database
+from bench.stored_orders import Template, templates
 
 PARTS = frozenset({"ingest", "invalid", "repeats", "stored", "observability", "yardstick", "peer"})
 _INVALID_SHARE = 0.01
 _REPEAT_SHARE = 0.05
+
+Measure = Callable[[Build], Awaitable[Mapping[Figure, float]]]
 
 
 async def measure(run: Run) -> None:
@@ -32,7 +33,8 @@ async def measure(run: Run) -> None:
         if run.plan.warm_up:
             run.say("warm-up (not counted)")
             for contestant in contestants[:2]:
-                await contestant.measure()
+                for build in run.testbed.builds:
+                    await contestant.measure(build)
             run.measurements.details.clear()
         await run.hold_rounds(contestants, run.plan.rounds)
 
@@ -48,7 +50,7 @@ class _Preparation:
         parts = self.run.plan.parts
         clean = await self.backlog("clean")
         chosen = [Contestant("ingest", self.engine(clean, _of_clean))]
-        if "ingest" in parts:
+        if "ingest" in parts and not self.run.compares:
             chosen.insert(0, await self.copy_limit())
         if "observability" in parts:
             chosen.append(
@@ -82,7 +84,7 @@ class _Preparation:
             (order.value for order in orders), testbed.folder / "packed", ORDERS_A_TRANSACTION
         )
 
-        async def measure() -> Mapping[Figure, float]:
+        async def measure(_build: Build) -> Mapping[Figure, float]:
             rate, spent = await copy_limit(testbed, packed)
             return {targets.COPY_LIMIT: rate, targets.PROCESSOR_ALL[targets.COPY_LIMIT]: spent}
 
@@ -91,37 +93,33 @@ class _Preparation:
     async def large_tables(self, clean: Backlog) -> Contestant:
         plan, testbed = self.run.plan, self.run.testbed
         self.run.say(f"storing {plan.stored:,} orders")
-        template = await self.stack.enter_async_context(own_database(testbed.environment, testbed.orderflow))
-        async with connection({**testbed.environment, "POSTGRES_DATABASE": template}) as database:
-            stored = await store_orders(database, plan.stored, random_uids=plan.random_uids)
+        filled = await self.stack.enter_async_context(templates(testbed, plan.stored, random_uids=plan.random_uids))
 
         def figures(run: EngineRun) -> Mapping[Figure, float]:
             return {targets.INGEST_STORED: run.orders_per_s, **_ready(targets.READY_STORED, run)}
 
-        return Contestant(f"{plan.stored:,} stored", self.engine(clean, figures, template, stored))
+        return Contestant(f"{plan.stored:,} stored", self.engine(clean, figures, filled))
 
     def engine(
         self,
         messages: Backlog,
         figures: Callable[[EngineRun], Mapping[Figure, float]],
-        template: str = "",
-        stored: StoredOrders | None = None,
+        filled: Mapping[Build, Template] | None = None,
         **settings: str,
-    ) -> Callable[[], Awaitable[Mapping[Figure, float]]]:
-        async def measure() -> Mapping[Figure, float]:
-            finished = await run_engine(self.run.testbed, messages, template=template, stored=stored, **settings)
+    ) -> Measure:
+        async def measure(build: Build) -> Mapping[Figure, float]:
+            template = filled[build] if filled else None
+            finished = await run_engine(self.run.testbed, build, messages, template=template, **settings)
             found = figures(finished)
-            self.run.measurements.details.append({"figure": next(iter(found)).key, **attrs.asdict(finished)})
+            self.run.detail(next(iter(found)), build, finished)
             return found
 
         return measure
 
-    def other(
-        self, figure: Figure, runs: Callable[..., Awaitable[PeerRun]], *arguments: Any
-    ) -> Callable[[], Awaitable[Mapping[Figure, float]]]:
-        async def measure() -> Mapping[Figure, float]:
+    def other(self, figure: Figure, runs: Callable[..., Awaitable[PeerRun]], *arguments: Any) -> Measure:
+        async def measure(build: Build) -> Mapping[Figure, float]:
             finished = await runs(self.run.testbed, *arguments)
-            self.run.measurements.details.append({"figure": figure.key, **attrs.asdict(finished)})
+            self.run.detail(figure, build, finished)
             return {figure: finished.orders_per_s, targets.PROCESSOR_ALL[figure]: sum(finished.processor_us.values())}
 
         return measure

@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
 
 from bench import targets
 from bench.bare_loop import BEGUN
+from bench.builds import Build
 from bench.engine_run import ready, running_engine
 from bench.measurements import Figure
 from bench.programs import helper, program
@@ -29,15 +31,18 @@ _SEED = 7
 async def measure(run: Run) -> None:
     """Hold rounds of the engine and the bare loop."""
     contestants = [
-        Contestant("bare loop", lambda: _bare_loop(run)),
-        Contestant("engine, order by order", lambda: _engine(run)),
+        Contestant("bare loop", lambda _build: _bare_loop(run)),
+        Contestant("engine, order by order", partial(_engine, run)),
     ]
     await run.hold_rounds(contestants, run.plan.rounds)
 
 
-async def _engine(run: Run) -> Mapping[Figure, float]:
+async def _engine(run: Run, build: Build) -> Mapping[Figure, float]:
     plan = run.plan
-    async with _stores(run, run.testbed.orderflow) as environment, running_engine(run.testbed, environment) as engine:
+    async with (
+        _stores(run, build.database) as environment,
+        running_engine(run.testbed, build, environment) as engine,
+    ):
         await ready(engine)
         await _probe(run, environment, STEADY_PER_S, _WARM_UP_S, 0)
         steady, errors = await _probe(run, environment, STEADY_PER_S, plan.latency_s, 1)

@@ -8,6 +8,7 @@ import psutil
 
 from bench import targets
 from bench.backlog import Mixture, backlog
+from bench.builds import Build
 from bench.engine_run import consumed, running_engine
 from bench.measurements import Figure
 from bench.programs import Program
@@ -27,11 +28,11 @@ async def measure(run: Run) -> None:
     run.say(f"filling a topic with {count:,} messages")
     async with backlog(run.testbed.environment, Mixture(count=count, seed=run.plan.seed)) as filled:
 
-        async def measure() -> Mapping[Figure, float]:
-            async with run.testbed.stores(run.testbed.orderflow) as stores, connection(stores) as database:
+        async def measure(build: Build) -> Mapping[Figure, float]:
+            async with run.testbed.stores(build.database) as stores, connection(stores) as database:
                 await settle(database)
                 environment = {**filled.environment, **stores}
-                async with running_engine(run.testbed, environment) as engine:
+                async with running_engine(run.testbed, build, environment) as engine:
                     samples = Samples(engine, filled.messages)
                     await consumed(engine, database, environment["KAFKA_GROUP_ID"], filled.messages, samples.look)
                     samples.look(filled.messages)

@@ -6,12 +6,11 @@ from functools import partial
 
 from bench import targets
 from bench.backlog import Backlog, Mixture, backlog
+from bench.builds import Build
 from bench.engine_run import run_engine
 from bench.measurements import Figure
 from bench.run import Contestant, Run
-from bench.stored_orders import StoredOrders, store_orders
-from bench.testbed import connection
-from tests.support.isolation import own_database
+from bench.stored_orders import Template, templates
 
 PARTS = frozenset({"batch-size", "table-size"})
 _SHARE = 5
@@ -33,24 +32,18 @@ async def measure(run: Run) -> None:
         if "table-size" in plan.parts:
             for size in plan.table_sizes:
                 run.say(f"storing {size:,} orders")
-                template = await stack.enter_async_context(own_database(testbed.environment, testbed.orderflow))
-                stored = await _store(run, template, size)
-                contestants.append(
-                    Contestant(f"{size:,} stored", partial(_by_table_size, run, messages, template, stored))
-                )
+                filled = await stack.enter_async_context(templates(testbed, size, random_uids=plan.random_uids))
+                contestants.append(Contestant(f"{size:,} stored", partial(_by_table_size, run, messages, size, filled)))
         await run.hold_rounds(contestants, plan.rounds)
 
 
-async def _store(run: Run, template: str, count: int) -> StoredOrders:
-    async with connection({**run.testbed.environment, "POSTGRES_DATABASE": template}) as database:
-        return await store_orders(database, count, random_uids=run.plan.random_uids)
-
-
-async def _by_batch_size(run: Run, messages: Backlog, size: int) -> Mapping[Figure, float]:
-    finished = await run_engine(run.testbed, messages, BATCH_MAX_ORDERS=str(size))
+async def _by_batch_size(run: Run, messages: Backlog, size: int, build: Build) -> Mapping[Figure, float]:
+    finished = await run_engine(run.testbed, build, messages, BATCH_MAX_ORDERS=str(size))
     return {targets.batch_size(size): finished.orders_per_s}
 
 
-async def _by_table_size(run: Run, messages: Backlog, template: str, stored: StoredOrders) -> Mapping[Figure, float]:
-    finished = await run_engine(run.testbed, messages, template=template, stored=stored)
-    return {targets.table_size(stored.orders): finished.orders_per_s}
+async def _by_table_size(
+    run: Run, messages: Backlog, size: int, filled: Mapping[Build, Template], build: Build
+) -> Mapping[Figure, float]:
+    finished = await run_engine(run.testbed, build, messages, template=filled[build])
+    return {targets.table_size(size): finished.orders_per_s}
