@@ -75,9 +75,9 @@ chaos: setup ## every fault against real processes, with a table at the end (SEE
 	@$(BIN)/python -m pytest tests/chaos --chaos --quiet --no-header $(if $(SEED),--chaos-seed $(SEED)) $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: setup ## the benchmark table (BENCH_ARGS=--quick: two minutes; PEER='command': beside another program; PLOTS=1)
+bench: setup ## the benchmark table (BASE=revision: held against another build; BENCH_ARGS=--quick; PEER='command'; PLOTS=1)
 	@$(if $(PLOTS),$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.lock)
-	@exec $(BIN)/python -m bench $(if $(PLOTS),--plots) $(BENCH_ARGS)
+	@exec $(BIN)/python -m bench $(if $(PLOTS),--plots) $(if $(BASE),--base '$(BASE)') $(BENCH_ARGS)
 
 .PHONY: screenshots
 screenshots: setup ## the pictures of docs/images, taken anew in Chromium from the system at work

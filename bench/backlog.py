@@ -16,7 +16,6 @@ from orderflow.settings import parse_settings
 from orderflow.spoiling import spoil
 from tests.support.isolation import PARTITIONS, own_topics
 
-_BATCH_BYTES = 128 << 10
 _REQUEST_BYTES = 16 << 20
 _BATCHES_IN_FLIGHT = 32
 
@@ -48,13 +47,21 @@ class Backlog:
 
 @attrs.frozen(kw_only=True)
 class Mixture:
-    """What a backlog is made of. The shares are of all messages; repeats are equal, and of any earlier order."""
+    """What a backlog is made of. The shares are of all messages; repeats are equal, and of any earlier order.
+
+    `padding` is how many bytes longer each message is, by a field that orderflow does not read and that any compression
+    makes next to nothing of; a batch holds at most `batch_bytes` before it is compressed.
+    """
 
     count: int
     seed: int
     random_uids: bool = False
     invalid_share: float = 0.0
     repeat_share: float = 0.0
+    partitions: int = PARTITIONS
+    padding: int = 0
+    compression: str | None = None
+    batch_bytes: int = 128 << 10
 
 
 def messages(mixture: Mixture, backlog: Backlog) -> Iterator[Message]:
@@ -62,6 +69,7 @@ def messages(mixture: Mixture, backlog: Backlog) -> Iterator[Message]:
     random = Random(mixture.seed)
     orders = encoded_orders(mixture.seed, random_uids=mixture.random_uids)
     sent: list[Message] = []
+    padding = b',"padding":"%b"}' % (b"x" * mixture.padding) if mixture.padding else b""
     for position in range(mixture.count):
         lot = random.random()
         backlog.messages += 1
@@ -72,11 +80,12 @@ def messages(mixture: Mixture, backlog: Backlog) -> Iterator[Message]:
         order = next(orders)
         if lot >= 1 - mixture.invalid_share:
             backlog.rejected += 1
-            yield Message(position % PARTITIONS, order.uid, spoil(json.decode(order.value), random))
+            yield Message(position % mixture.partitions, order.uid, spoil(json.decode(order.value), random))
             continue
         backlog.uids.append(order.uid.decode())
         backlog.items += order.items
-        message = Message(position % PARTITIONS, order.uid, order.value)
+        value = order.value[:-1] + padding if padding else order.value
+        message = Message(position % mixture.partitions, order.uid, value)
         if mixture.repeat_share:
             sent.append(message)
         yield message
@@ -85,20 +94,24 @@ def messages(mixture: Mixture, backlog: Backlog) -> Iterator[Message]:
 @asynccontextmanager
 async def backlog(environment: dict[str, str], mixture: Mixture) -> AsyncIterator[Backlog]:
     """Provide a topic of its own that holds the mixture, every message acknowledged by the broker."""
-    async with own_topics(environment) as topics:
+    async with own_topics(environment, mixture.partitions) as topics:
         filled = Backlog({**environment, **topics})
-        await _publish(filled.environment, messages(mixture, filled))
+        await _publish(filled.environment, mixture, messages(mixture, filled))
         yield filled
 
 
-async def _publish(environment: dict[str, str], stream: Iterator[Message]) -> None:
+async def _publish(environment: dict[str, str], mixture: Mixture, stream: Iterator[Message]) -> None:
     settings = parse_settings(environment)
     producer = AIOKafkaProducer(
-        acks="all", max_batch_size=_BATCH_BYTES, max_request_size=_REQUEST_BYTES, **kafka_options(settings)
+        acks="all",
+        max_batch_size=mixture.batch_bytes,
+        max_request_size=_REQUEST_BYTES,
+        compression_type=mixture.compression,
+        **kafka_options(settings),
     )
     await producer.start()
     try:
-        await _Batches(producer, settings.kafka_topic).send_all(stream)
+        await _Batches(producer, settings.kafka_topic, mixture.partitions).send_all(stream)
     finally:
         await producer.stop()
 
@@ -106,10 +119,10 @@ async def _publish(environment: dict[str, str], stream: Iterator[Message]) -> No
 class _Batches:
     """Packs messages into batches, for a message a call costs the producer more than the broker needs for it."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
         self._producer = producer
         self._topic = topic
-        self._open = {partition: producer.create_batch() for partition in range(PARTITIONS)}
+        self._open = {partition: producer.create_batch() for partition in range(partitions)}
         self._answers: set[asyncio.Future[object]] = set()
 
     async def send_all(self, stream: Iterator[Message]) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from time import monotonic
+from typing import Any
 
 import asyncpg
 import attrs
@@ -151,12 +152,21 @@ def seconds_until_ready(engine: Program) -> float | None:
     return (max(openings) - engine.started_at).total_seconds() if openings else None
 
 
+def openers(engine: Program) -> dict[int, str]:
+    """Return, from the engine's log, which worker has opened each partition last."""
+    return {event["partition"]: event["worker"] for event in _opened(engine)}
+
+
 def _openings(engine: Program) -> dict[int, datetime]:
     """Return when each partition was first opened, from the engine's log."""
     openings: dict[int, datetime] = {}
+    for event in _opened(engine):
+        openings.setdefault(event["partition"], datetime.fromisoformat(event["time"]))
+    return openings
+
+
+def _opened(engine: Program) -> Iterator[dict[str, Any]]:
     with engine.log.open("rb") as log:
         for line in log:
             if PARTITION_OPENED.encode() in line and line.endswith(b"\n"):
-                event = json.loads(line)
-                openings.setdefault(event["partition"], datetime.fromisoformat(event["time"]))
-    return openings
+                yield json.loads(line)

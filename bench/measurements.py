@@ -8,11 +8,20 @@ import attrs
 
 @attrs.frozen
 class Figure:
-    """Something that is measured. `key` is its name in the results' JSON."""
+    """Something that is measured. `key` is its name in the results' JSON.
+
+    One that is not `comparable` makes no sense as a ratio to the same figure of another build.
+    """
 
     key: str
     title: str
     unit: str
+    comparable: bool = True
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether it is a rate. Of times and of memory less is better."""
+        return self.unit.endswith("/s")
 
 
 @attrs.define

@@ -1,5 +1,8 @@
 """How much a run does: sizes, rounds and parts."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
 PARTS = (
@@ -13,27 +16,34 @@ PARTS = (
     "latency",
     "lookups",
     "memory",
+    "compressed",
+    "recovery",
     "batch-size",
     "table-size",
 )
 """Every part by its name, in the order in which they are measured."""
 PLOTTED = frozenset({"batch-size", "table-size"})
 LONG = frozenset({"stored", "memory", *PLOTTED})
+REFERENCES = frozenset({"observability", "yardstick", "peer"})
+"""Parts that set a build beside something else, or beside itself: they say nothing about two builds."""
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """Sizes are in orders, times in seconds."""
+    """Sizes are in orders, times in seconds. `few_rounds` is for what can be told in a few: memory and recovery."""
 
     parts: frozenset[str]
+    quick: bool = False
     peer: str = ""
     seed: int = 1
     random_uids: bool = False
     rounds: int = 3
+    few_rounds: int = 1
     orders: int = 300_000
     warm_up: bool = True
     stored: int = 2_000_000
     memory_orders: int = 1_000_000
+    unpacked_mb: int = 600
     latency_s: float = 20.0
     lookup_orders: int = 50_000
     lookup_s: float = 8.0
@@ -53,6 +63,7 @@ QUICK = {
     "warm_up": False,
     "stored": 100_000,
     "memory_orders": 60_000,
+    "unpacked_mb": 100,
     "latency_s": 3.0,
     "lookup_orders": 3_000,
     "lookup_s": 1.0,
@@ -63,11 +74,35 @@ QUICK = {
 """What `--quick` changes: a run to see that everything works, whose figures say little."""
 
 
-def default_parts(*, quick: bool, plots: bool, peer: bool) -> frozenset[str]:
+COMPARED = {
+    "rounds": 10,
+    "few_rounds": 4,
+    "orders": 100_000,
+    "stored": 500_000,
+    "memory_orders": 300_000,
+    "latency_s": 8.0,
+    "lookup_orders": 20_000,
+    "lookup_s": 4.0,
+}
+"""What another build to compare with changes: everything is measured four times a round, so more rounds of less."""
+QUICKLY_COMPARED = {**QUICK, "rounds": 3, "few_rounds": 2}
+
+
+def default_parts(*, quick: bool, plots: bool, peer: bool, base: bool) -> frozenset[str]:
     """Return the parts that are measured when nobody chooses."""
     left_out = LONG if quick else PLOTTED
     if plots:
         left_out -= PLOTTED
     if not peer:
         left_out |= {"peer"}
+    if base:
+        left_out |= REFERENCES
     return frozenset(PARTS) - left_out
+
+
+def planned(parts: frozenset[str], peer: str, *, quick: bool, base: bool, chosen: Mapping[str, Any]) -> Plan:
+    """Return the plan. What was `chosen`, by the name of its field, goes before what the kind of run suggests."""
+    sizes: dict[str, Any] = (QUICKLY_COMPARED if base else QUICK) if quick else (COMPARED if base else {})
+    sizes = {**sizes, **{name: value for name, value in chosen.items() if value not in {None, False}}}
+    plan = Plan(parts=parts, peer=peer, quick=quick, **sizes)
+    return attrs.evolve(plan, few_rounds=min(plan.few_rounds, plan.rounds))

@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from bench.base import Revision
+from bench.comparison import NO_WORSE, Compared, Outcome
 from bench.goals import Goal, Verdict, judge
 from bench.measurements import Measurements
 from bench.plan import Plan
@@ -20,7 +22,7 @@ LATEST = project_root() / "bench" / "results" / "latest.json"
 def document(
     plan: Plan, measurements: Measurements, goals: Sequence[Goal], about: Mapping[str, Any], cores: int
 ) -> dict[str, Any]:
-    """Return the results. `about` is what they were measured on."""
+    """Return the results of this build. `about` is what they were measured on."""
     verdicts = [verdict for goal in goals if (verdict := judge(goal, measurements, cores))]
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -39,6 +41,17 @@ def document(
         "runs": measurements.details,
         "notes": measurements.notes,
         "failures": measurements.failures,
+    }
+
+
+def comparison(base: Revision, compared: Sequence[Compared], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return how this build compares with `base`. `runs` are all values of every round."""
+    return {
+        "base": attrs.asdict(base),
+        "no_worse": NO_WORSE,
+        "worse": [one.figure.key for one in compared if one.outcome is Outcome.WORSE],
+        "figures": {one.figure.key: one.document() for one in compared},
+        "runs": list(runs),
     }
 
 

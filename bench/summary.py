@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, geometric_mean, median
 
 import attrs
 
@@ -25,6 +25,13 @@ class Summary:
 def summarise(values: Sequence[float]) -> Summary:
     """Return the summary of at least one value."""
     return Summary(median(values), min(values), max(values), len(values))
+
+
+def typical(values: Sequence[float]) -> float:
+    """Return what stands for several values of one round: the geometric mean, where there is one."""
+    if len(values) == 1:
+        return values[0]
+    return geometric_mean(values) if min(values) > 0 else fmean(values)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -7,7 +7,7 @@ from bench.measurements import Figure, Measurements
 from bench.summary import Summary, summarise
 
 COLUMNS = ("figure", "median", "spread", "over", "ratio", "spread", "target", "")
-_RIGHT = {1, 2, 4, 5}
+_RIGHT = frozenset({1, 2, 4, 5})
 _PERCENT = 100
 
 
@@ -17,7 +17,7 @@ def render(measurements: Measurements, goals: Sequence[Goal], cores: int) -> str
     judged = {verdict.goal.figure for verdict in verdicts}
     rows = [_judged(verdict, measurements) for verdict in verdicts]
     rows += [_plain(figure, measurements) for figure in measurements.values if figure not in judged]
-    return "\n".join(_lines([COLUMNS, *rows]))
+    return "\n".join(aligned([COLUMNS, *rows], _RIGHT))
 
 
 def _judged(verdict: Verdict, measurements: Measurements) -> tuple[str, ...]:
@@ -48,16 +48,17 @@ def _spread(summary: Summary) -> str:
     return f"± {summary.spread * _PERCENT:.0f} %" if summary.rounds > 1 else ""
 
 
-def _lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+def aligned(rows: Sequence[tuple[str, ...]], right: frozenset[int]) -> list[str]:
+    """Return a Markdown table's lines. The first row is the head; the columns `right` are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| "
         + " | ".join(
-            cell.rjust(width) if column in _RIGHT else cell.ljust(width)
+            cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         + " |"
         for row in rows
     ]
-    rule = [f"{'-' * (width + 1)}:" if column in _RIGHT else "-" * (width + 2) for column, width in enumerate(widths)]
+    rule = [f"{'-' * (width + 1)}:" if column in right else "-" * (width + 2) for column, width in enumerate(widths)]
     return [lines[0], f"|{'|'.join(rule)}|", *lines[1:]]

@@ -26,10 +26,14 @@ BARE_P95 = Figure("bare_loop_p95", "Bare loop, 200/s, p95", MILLISECONDS)
 BARE_P99 = Figure("bare_loop_p99", "Bare loop, 200/s, p99", MILLISECONDS)
 BURST_P50 = Figure("latency_3000_p50", "Publish to visible, 3,000/s, p50", MILLISECONDS)
 BURST_P99 = Figure("latency_3000_p99", "Publish to visible, 3,000/s, p99", MILLISECONDS)
-VISIBILITY_ERROR = Figure("visibility_error_p99", "Error of these times, p99", MILLISECONDS)
+VISIBILITY_ERROR = Figure("visibility_error_p99", "Error of these times, p99", MILLISECONDS, comparable=False)
 
 MEMORY_PEAK = Figure("memory_peak", "Memory of a worker, peak", MEGABYTES)
-MEMORY_GROWTH = Figure("memory_growth", "Memory of a worker, growth", MEGABYTES)
+MEMORY_GROWTH = Figure("memory_growth", "Memory of a worker, growth", MEGABYTES, comparable=False)
+
+MEMORY_COMPRESSED = Figure("memory_compressed", "Memory of a worker, 64 partitions, zstd, peak", MEGABYTES)
+
+RECOVERY = Figure("recovery", "Recovery after kill -9 of one of two workers, 200/s", SECONDS)
 
 PROCESSOR = {
     name: Figure(f"processor_{name}", f"Processor time of ingest: {title}", "µs/order")
@@ -93,4 +97,6 @@ GOALS = (
     ),
     Goal(MEMORY_PEAK, 150, at_most=True),
     Goal(MEMORY_GROWTH, 5, at_most=True),
+    Goal(MEMORY_COMPRESSED, 200, at_most=True),
+    Goal(RECOVERY, 2, at_most=True),
 )

@@ -70,10 +70,16 @@ class _Preparation:
             chosen.append(await self.large_tables(clean))
         return chosen
 
-    async def backlog(self, name: str, **shares: float) -> Backlog:
+    async def backlog(self, name: str, *, invalid_share: float = 0.0, repeat_share: float = 0.0) -> Backlog:
         plan = self.run.plan
         self.run.say(f"filling a topic with {plan.orders:,} messages: {name}")
-        mixture = Mixture(count=plan.orders, seed=plan.seed, random_uids=plan.random_uids, **shares)
+        mixture = Mixture(
+            count=plan.orders,
+            seed=plan.seed,
+            random_uids=plan.random_uids,
+            invalid_share=invalid_share,
+            repeat_share=repeat_share,
+        )
         return await self.stack.enter_async_context(backlog(self.run.testbed.environment, mixture))
 
     async def copy_limit(self) -> Contestant:

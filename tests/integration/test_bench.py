@@ -2,34 +2,47 @@
 
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import attrs
 import pytest
 
+from bench.base import base_build, find_revision
+from bench.builds import this_build
+from bench.comparison import compare
+from bench.measure import measure
+from bench.plan import planned
+from bench.programs import ProgramFailed
 from bench.testbed import redis_url
 from orderflow.project import project_root
 from orderflow.settings import parse_settings
 from tests.support.endpoints import Endpoints
+from tests.support.git import new_repository
 from tests.support.isolation import connect, unique
 from tests.support.programs import Programs, marked
 
 _TINY = ("--rounds", "1", "--orders", "1000", "--lookup-orders", "200", "--lookup-s", "1", "--latency-s", "1")
-_LONG_PARTS_TINY = ("--stored", "1000", "--memory-orders", "1000")
+_LONG_PARTS_TINY = ("--stored", "1000", "--memory-orders", "1000", "--unpacked-mb", "20")
 _TIMEOUT_S = 300  # a busy machine may take ten times as long as an idle one
 pytestmark = pytest.mark.timeout(400)
+
+
+def given(endpoints: Endpoints) -> dict[str, str]:
+    """Return the variables that name this run's services to another one."""
+    settings = parse_settings(endpoints.environment)
+    return {
+        "TEST_POSTGRES_URL": settings.postgres_url(),
+        "TEST_REDIS_URL": redis_url(settings),
+        "TEST_KAFKA_BROKERS": ",".join(settings.kafka_bootstrap),
+    }
 
 
 @pytest.fixture
 async def bench(endpoints: Endpoints, tmp_path: Path) -> AsyncIterator[Programs]:
     """Provide a runner of programs with nothing in their environment but where this run's services are."""
-    settings = parse_settings(endpoints.environment)
-    environment = {
-        "TEST_POSTGRES_URL": settings.postgres_url(),
-        "TEST_REDIS_URL": redis_url(settings),
-        "TEST_KAFKA_BROKERS": ",".join(settings.kafka_bootstrap),
-        "PYTHONPATH": str(project_root()),
-    }
+    environment = {**given(endpoints), "PYTHONPATH": str(project_root())}
     programs = Programs(environment, tmp_path, mark=unique("bench_test"))
     yield programs
     await programs.close()
@@ -57,7 +70,14 @@ async def test_a_tiny_run_measures_everything_it_is_asked_for(bench: Programs, t
 async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Programs, tmp_path: Path) -> None:
     """A peer that stores nothing has lost every order: its run does not count, and the engine's does."""
     results = tmp_path / "results.json"
-    arguments = ("--only", "peer,stored,memory", "--peer", "true {redis_url}", "--results", str(results))
+    arguments = (
+        "--only",
+        "peer,stored,memory,compressed,recovery",
+        "--peer",
+        "true {redis_url}",
+        "--results",
+        str(results),
+    )
     run = await bench.start("--quick", *arguments, *_TINY, *_LONG_PARTS_TINY, module="bench")
     assert await run.ended(timeout_s=_TIMEOUT_S) == 1, run.tail()
     found = json.loads(results.read_text())
@@ -65,8 +85,52 @@ async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Program
         "peer: OrdersLost: orders: 0 of 1,000; deliveries: 0 of 1,000; payments: 0 of 1,000; "
         f"order_items: 0 of {_items(found):,}"
     ]
-    assert {"ingest", "ingest_stored", "ready_stored", "memory_peak"} <= found["figures"].keys()
+    measured = {"ingest", "ingest_stored", "ready_stored", "memory_peak", "memory_compressed", "recovery"}
+    assert measured <= found["figures"].keys()
     assert "peer" not in found["figures"]
+
+
+async def test_two_builds_are_measured_in_turn(
+    endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each works on databases of its own migrations, twice in a round; what was measured is there for both."""
+    for name, value in given(endpoints).items():
+        monkeypatch.setenv(name, value)
+    sizes = {"rounds": 1, "orders": 1000, "lookup_orders": 200, "lookup_s": 1}
+    plan = planned(frozenset({"ingest", "lookups"}), "", quick=True, base=True, chosen=sizes)
+    run, _ = await measure(plan, tmp_path, [attrs.evolve(this_build(), name="base")])
+    assert run.measurements.failures == []
+    this, base = (build.database for build in reversed(run.testbed.builds))
+    assert this != base
+    assert [(turn["build"], len(turn["figures"]["ingest"])) for turn in run.runs[:2]] == [("base", 2), ("this", 2)]
+    compared = {one.figure.key: one.gains for one in compare(run.measurements, run.base)}
+    assert {"ingest", "ready", "lookups_orderflow_cached_1", "lookups_orderflow_cold_1_p99"} <= compared.keys()
+    assert not {"copy_limit", "lookups_plain_cached_1"} & compared.keys()
+    assert {len(gains) for gains in compared.values()} == {1}
+
+
+PYTHON = str(Path(sys.executable).resolve())
+MAKEFILE = """\
+setup:
+	@echo "$(MAKELEVEL) $(PYTHON)" > said
+	@test ! -e broken || { echo "a package is missing"; exit 1; }
+"""
+
+
+async def test_a_base_is_built_by_its_own_make_and_leaves_nothing(tmp_path: Path) -> None:
+    """A clone at that revision, not at the newest; this build's Python; what does not build says why."""
+    git = new_repository(tmp_path / "repository")
+    for files in ({"Makefile": MAKEFILE}, {"broken": ""}):
+        assert git.commit(**files).returncode == 0
+    async with base_build(find_revision("HEAD~1", git.folder), git.folder) as build:
+        assert (build.name, build.python) == ("base", build.root / ".venv" / "bin" / "python")
+        level, python = (build.root / "said").read_text().split()
+        assert (level, python) == ("0", PYTHON)
+        assert not build.root.is_relative_to(project_root())
+    assert not build.root.parent.exists()
+    with pytest.raises(ProgramFailed, match="a package is missing"):
+        async with base_build(find_revision("HEAD", git.folder), git.folder):
+            raise AssertionError("it was built")
 
 
 async def test_ctrl_c_leaves_nothing_behind(bench: Programs, endpoints: Endpoints, tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Whether this build is better or worse than another one, figure by figure. Pure.
+
+A round measures each build twice, in the order base, this, this, base, and the next round the other way about: whatever
+drifts hits both alike. It gives one ratio, of the geometric means of its two values. Every ratio is turned so that
+above 1 this build is the better one.
+
+The interval is Student's t interval for paired observations, of the logarithms of the rounds' ratios, turned back:
+exp(mean ± t · s / √n), where s is the standard deviation of the n logarithms and t the 97.5 % quantile for n - 1
+degrees of freedom. In logarithms a ratio and its inverse weigh the same, and the skew of times does no harm.
+Source: NIST/SEMATECH e-Handbook of Statistical Methods, https://www.itl.nist.gov/div898/handbook: 7.3.1 for paired
+observations, 1.3.6.7.2 for the quantiles.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from math import exp, log, sqrt
+from statistics import fmean, median, stdev
+from typing import Any
+
+import attrs
+
+from bench.measurements import Figure, Measurements
+
+NO_WORSE = 0.97
+"""A figure is worse only when its whole interval lies below this."""
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""The 97.5 % quantiles of t for 1 to 30 degrees of freedom. For more, the last one is a little on the safe side."""
+
+
+class Outcome(StrEnum):
+    """What an interval says."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    AS_GOOD = "as good"
+    UNDECIDED = "undecided"
+
+
+@attrs.frozen
+class Interval:
+    """The geometric mean of ratios and its 95 % interval, which takes at least two of them."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return what the interval says: `WORSE` wholly below 0.97, `BETTER` wholly above 1 ÷ 0.97."""
+        if self.low is None or self.high is None:
+            return Outcome.UNDECIDED
+        if self.high < NO_WORSE:
+            return Outcome.WORSE
+        if self.low > 1 / NO_WORSE:
+            return Outcome.BETTER
+        return Outcome.AS_GOOD if self.low >= NO_WORSE else Outcome.UNDECIDED
+
+
+@attrs.frozen
+class Compared:
+    """A figure of both builds: their medians, and by how much this build is better. `gain` None: it has no ratio."""
+
+    figure: Figure
+    base: float
+    this: float
+    gains: tuple[float, ...]
+    gain: Interval | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Return the verdict, if there is a ratio to judge."""
+        return self.gain.outcome if self.gain else None
+
+    @property
+    def this_over_base(self) -> float | None:
+        """Return the ratio as it is, not turned."""
+        if self.gain is None:
+            return None
+        return self.gain.ratio if self.figure.more_is_better else 1 / self.gain.ratio
+
+    def document(self) -> dict[str, Any]:
+        """Return the comparison for the results' JSON."""
+        gain = attrs.asdict(self.gain) if self.gain else None
+        return {
+            "title": self.figure.title,
+            "unit": self.figure.unit,
+            "more_is_better": self.figure.more_is_better,
+            "base": self.base,
+            "this": self.this,
+            "this_over_base": self.this_over_base,
+            "times_as_good": gain,
+            "rounds": list(self.gains),
+            "outcome": self.outcome,
+        }
+
+
+def interval(ratios: Sequence[float]) -> Interval:
+    """Return the interval of at least one ratio; all are above 0."""
+    logarithms = [log(ratio) for ratio in ratios]
+    mean = fmean(logarithms)
+    freedom = len(logarithms) - 1
+    if not freedom:
+        return Interval(exp(mean), None, None)
+    reach = _T[min(freedom, len(_T)) - 1] * stdev(logarithms) / sqrt(len(logarithms))
+    return Interval(exp(mean), exp(mean - reach), exp(mean + reach))
+
+
+def compare(this: Measurements, base: Measurements) -> list[Compared]:
+    """Compare every figure that was measured in both, round by round, in the order in which they were measured."""
+    return [_compared(figure, this, base) for figure in this.values if figure in base.values]
+
+
+def _compared(figure: Figure, this: Measurements, base: Measurements) -> Compared:
+    ours, theirs = this.values[figure], base.values[figure]
+    pairs = [(ours[number], theirs[number]) for number in sorted(ours.keys() & theirs.keys())]
+    gains: tuple[float, ...] = ()
+    if figure.comparable and pairs and all(value > 0 for pair in pairs for value in pair):
+        gains = tuple(mine / other if figure.more_is_better else other / mine for mine, other in pairs)
+    found = interval(gains) if gains else None
+    return Compared(figure, median(theirs.values()), median(ours.values()), gains, found)
