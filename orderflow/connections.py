@@ -3,7 +3,6 @@
 import ssl
 from typing import Any
 
-from aiokafka.helpers import create_ssl_context
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -11,6 +10,7 @@ from redis.backoff import NoBackoff
 from engine.postgres import KEEPALIVES, OURS
 from orderflow.exits import CannotStart
 from orderflow.settings import Settings
+from orderflow.tls import FollowingContext
 
 
 def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
@@ -19,16 +19,12 @@ def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
         return False
     if mode == "prefer" or (mode == "require" and not root):
         return mode
-    if not root:
-        return ssl.create_default_context()
-    context = _trusting(root, "POSTGRES_SSL_ROOT_CERT")
-    context.check_hostname = mode == "verify-full"
-    return context
+    return _trusting(root, "POSTGRES_SSL_ROOT_CERT", check_hostname=mode == "verify-full")
 
 
-def _trusting(cafile: str, variable: str) -> ssl.SSLContext:
+def _trusting(cafile: str, variable: str, *, check_hostname: bool = True) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=cafile)
+        return FollowingContext(cafile, check_hostname=check_hostname)
     except (OSError, ssl.SSLError) as error:
         raise CannotStart(f"{variable} must name a readable PEM file ({cafile!r}: {error})") from None
 
@@ -69,11 +65,7 @@ def kafka_options(settings: Settings) -> dict[str, Any]:
         "security_protocol": settings.kafka_security_protocol,
     }
     if settings.kafka_security_protocol in {"SSL", "SASL_SSL"}:
-        options["ssl_context"] = (
-            _trusting(settings.kafka_ssl_cafile, "KAFKA_SSL_CAFILE")
-            if settings.kafka_ssl_cafile
-            else create_ssl_context()
-        )
+        options["ssl_context"] = _trusting(settings.kafka_ssl_cafile, "KAFKA_SSL_CAFILE")
     if settings.kafka_security_protocol.startswith("SASL"):
         options |= {
             "sasl_mechanism": settings.kafka_sasl_mechanism,

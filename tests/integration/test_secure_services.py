@@ -4,9 +4,13 @@ PostgreSQL and Kafka are real and end their TLS themselves. In front of Valkey, 
 of the test does.
 """
 
+import shutil
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from aiohttp import ClientSession
 
@@ -18,6 +22,7 @@ from orderflow.services import free_ports
 from orderflow.services.service import silent
 from orderflow.settings import Settings, parse_settings
 from tests.support import postgresql_with_openssl
+from tests.support.certificates import make_certificates
 from tests.support.endpoints import Endpoints
 from tests.support.eventually import eventually
 from tests.support.isolation import connect, unique
@@ -278,6 +283,44 @@ async def test_a_login_that_is_missing_is_told_of_after_the_wait(orderflow: Prog
     ended = await orderflow.run("topics", "create", START_TIMEOUT_S="2", **changes)
     assert ended.returncode == 1
     assert "KAFKA_SECURITY_PROTOCOL (PLAINTEXT)" in last_line(ended)
+
+
+async def test_postgresql_with_a_new_authority_is_reached_by_the_same_options(
+    secured: SecureServices, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """They are made once; its certificate and the file change; the next connection goes by the new file alone."""
+    trusted, other = tmp_path / "trusted.pem", tmp_path / "other"
+    other.mkdir()
+    new = make_certificates(other)
+    shutil.copy(secured.certificates.authority, trusted)
+    environment |= {"POSTGRES_DATABASE": "migrated", "POSTGRES_SSL_ROOT_CERT": str(trusted)}
+    options = postgres_options(parse_settings(environment))
+    await reached(options)
+    try:
+        await secured.postgresql.present(new)
+        assert not await eventually(lambda: accepted(options), lambda well: not well)
+        shutil.copy(new.authority, trusted)
+        await reached(options)
+    finally:
+        await secured.postgresql.present(secured.certificates)
+    assert not await eventually(lambda: accepted(options), lambda well: not well)
+
+
+async def reached(options: dict[str, Any]) -> None:
+    connection = await asyncpg.connect(**options)
+    try:
+        assert await connection.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    finally:
+        await connection.close()
+
+
+async def accepted(options: dict[str, Any]) -> bool:
+    """Return whether a new connection accepts the server's certificate."""
+    try:
+        await reached(options)
+    except ssl.SSLCertVerificationError:
+        return False
+    return True
 
 
 def test_a_file_that_is_no_certificate_is_refused(secured: SecureServices, settings: Settings) -> None:

@@ -43,6 +43,7 @@ class SecureServices:
     kafka: dict[str, str]
     plain_redis: str
     certificates: Certificates
+    postgresql: "SecurePostgreSQL"
 
 
 class SecurePostgreSQL(PostgreSQL):
@@ -56,7 +57,9 @@ class SecurePostgreSQL(PostgreSQL):
         connection = await self._connect()
         try:
             await connection.execute(f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORDS['POSTGRES_PASSWORD']}'")
-            self._demand_tls()
+            rules = self.data / "pg_hba.conf"
+            rules.write_text(f"hostnossl all {USER} all reject\n{rules.read_text()}")
+            self._install(self.certificates)
             await connection.execute(f"ALTER SYSTEM SET ssl_cert_file = '{self.data / 'chain.pem'}'")
             await connection.execute(f"ALTER SYSTEM SET ssl_key_file = '{self.data / 'key.pem'}'")
             await connection.execute("ALTER SYSTEM SET ssl = on")
@@ -64,10 +67,17 @@ class SecurePostgreSQL(PostgreSQL):
         finally:
             await connection.close()
 
-    def _demand_tls(self) -> None:
-        rules = self.data / "pg_hba.conf"
-        rules.write_text(f"hostnossl all {USER} all reject\n{rules.read_text()}")
-        for source, name in ((self.certificates.chain, "chain.pem"), (self.certificates.key, "key.pem")):
+    async def present(self, certificates: Certificates) -> None:
+        """Present these certificates to connections from now on."""
+        self._install(certificates)
+        connection = await self._connect()
+        try:
+            await connection.execute("SELECT pg_reload_conf()")
+        finally:
+            await connection.close()
+
+    def _install(self, certificates: Certificates) -> None:
+        for source, name in ((certificates.chain, "chain.pem"), (certificates.key, "key.pem")):
             file = self.data / name
             file.touch(mode=0o600)
             file.write_text(source.read_text())
@@ -155,4 +165,4 @@ async def secure_services(directory: Path) -> AsyncIterator[SecureServices]:
             "KAFKA_SASL_USERNAME": USER,
             "KAFKA_SSL_CAFILE": str(certificates.authority),
         }
-        yield SecureServices(environment, brokers, f"{HOST}:{redis}", certificates)
+        yield SecureServices(environment, brokers, f"{HOST}:{redis}", certificates, postgresql)
