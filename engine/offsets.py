@@ -29,7 +29,8 @@ UPDATE consumed_offsets SET next_offset = $5, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
 _POSITIONS = """
-SELECT partition, next_offset, last_timestamp FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
+SELECT partition, next_offset, last_timestamp, extract(epoch FROM updated_at)::float8 FROM consumed_offsets
+WHERE consumer_group = $1 AND topic = $2
 """
 
 
@@ -100,4 +101,4 @@ async def fetch_positions(
 ) -> dict[int, Position]:
     """Return how far each partition is consumed; those of which nothing was consumed yet are missing."""
     rows = await connection.fetch(_POSITIONS, group, topic)
-    return {row["partition"]: Position(row["next_offset"], row["last_timestamp"]) for row in rows}
+    return {partition: Position(*position) for partition, *position in rows}

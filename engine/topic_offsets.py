@@ -1,94 +1,131 @@
-"""Where a topic's partitions begin and end, asked of the brokers again and again through one client that is kept."""
+"""Where a topic's partitions begin and end, and when the record at an offset was produced, asked of their leaders."""
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
-from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    ReplicaNotAvailableError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.record import MemoryRecords
 
 from engine.lag import Position
+from engine.topic_client import TopicClient, View
 
 LATEST, EARLIEST = -1, -2
+READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 _CONSUMER = -1
-_READ_COMMITTED = 1
-_METADATA_MAX_AGE_MS = 10_000
+_LOG_APPEND_TIME = 1
+_OFFSET_NOT_AVAILABLE = 78
+_LED_ELSEWHERE = tuple(
+    error.errno
+    for error in (
+        LeaderNotAvailableError,
+        NotLeaderForPartitionError,
+        ReplicaNotAvailableError,
+        UnknownTopicOrPartitionError,
+    )
+)
 
 
 class TopicOffsets:
-    """Asks for the offsets of one topic. After any failure the next question begins with a new client."""
+    """Asks for the offsets of one topic. After a failure the next question begins with a new client.
+
+    What one partition's leader does not tell, because there is none or it is silent, is None; the others are told.
+    """
 
     def __init__(self, options: Mapping[str, Any], topic: str, deadline_s: float) -> None:
-        self._options = options
+        self._client = TopicClient(options, topic, deadline_s)
         self._topic = topic
-        self._deadline_s = deadline_s
-        self._client: AIOKafkaClient | None = None
 
-    async def fetch(self, which: int = LATEST) -> dict[int, int]:
-        """Return the offset after the last record that can be consumed (or of the first, `EARLIEST`) by partition.
+    async def look(self) -> View:
+        """Return what the brokers say of themselves and of the topic. Raises as `fetch` does."""
+        return await self._client.look()
 
-        Raises `KafkaError` or `OSError` (a time-out is one) at the latest after the deadline. Never creates the topic.
+    async def fetch(self, which: int = LATEST, isolation: int = READ_COMMITTED) -> dict[int, int | None]:
+        """Return the offset after the last record (or of the first, `EARLIEST`) by partition.
+
+        With `READ_COMMITTED` that is the last one that can be consumed: what open transactions hold back is not
+        counted. Raises `KafkaError` or `OSError` (a time-out is one) at the latest after the deadline, when nobody
+        answers. Never creates the topic.
         """
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await self._ask(await self._connected(), which)
-        except BaseException:
-            await self.close()
-            raise
 
-    async def fetch_ends(self, stored: Mapping[int, Position]) -> tuple[dict[int, int], dict[int, Position]]:
-        """Return the end of each partition, and its position: where nothing was consumed yet, its beginning.
+        def question(partitions: list[int]) -> OffsetRequest:
+            return OffsetRequest(_CONSUMER, isolation, [(self._topic, [(each, which) for each in partitions])])
 
-        `stored` are the positions that were read before. Raises as `fetch` does.
-        """
-        ends = await self.fetch()
-        begins = await self.fetch(EARLIEST) if ends.keys() - stored.keys() else {}
-        return ends, {**{partition: Position(begin) for partition, begin in begins.items()}, **stored}
-
-    async def _ask(self, client: AIOKafkaClient, which: int) -> dict[int, int]:
-        asked: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
-        for partition in client.cluster.partitions_for_topic(self._topic) or ():
-            leader = client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
-            asked[leader].append((partition, which))
-        answers = await asyncio.gather(
-            *(
-                client.send(node, OffsetRequest(_CONSUMER, _READ_COMMITTED, [(self._topic, partitions)]))
-                for node, partitions in asked.items()
-            )
-        )
-        offsets = {}
-        for answer in answers:
+        offsets: dict[int, int | None] = dict.fromkeys(await self._client.partitions())
+        for answer in await self._client.ask(question):
             for _, partitions in answer.topics:
-                for partition, code, _, offset in partitions:
-                    if code:
-                        raise for_code(code)()
-                    offsets[partition] = offset
+                for partition, code, _, offset, *_ in partitions:
+                    offsets[partition] = self._told(code, offset)
+        if None in offsets.values():
+            self._client.look_again()
         return offsets
 
-    async def _connected(self) -> AIOKafkaClient:
-        if self._client is None:
-            client = AIOKafkaClient(
-                **self._options,
-                client_id="orderflow-offsets",
-                metadata_max_age_ms=_METADATA_MAX_AGE_MS,
-                # The longer one, so that the deadline is what ends a slow answer.
-                request_timeout_ms=int(self._deadline_s * 2000),
-            )
-            self._client = client
-            await client.bootstrap()
-            # Asking for a topic by its name creates it where the broker allows that: only once it is known to exist.
-            if self._topic not in (await client.fetch_all_metadata()).topics():
-                raise UnknownTopicOrPartitionError(self._topic)
-            await client.set_topics([self._topic])
-        return self._client
+    async def fetch_ends(
+        self, stored: Mapping[int, Position]
+    ) -> tuple[dict[int, int | None], dict[int, int | None], dict[int, Position]]:
+        """Return each partition's end, its end with what open transactions hold back, and its position.
+
+        `stored` are the positions that were read before; where nothing was consumed yet, the position is the
+        partition's beginning. Raises as `fetch` does.
+        """
+        # In this order: asked for the other way round, what comes between would count as held back.
+        highs = await self.fetch(isolation=READ_UNCOMMITTED)
+        ends = await self.fetch()
+        begins = await self.fetch(EARLIEST) if ends.keys() - stored.keys() else {}
+        known = {partition: Position(begin) for partition, begin in begins.items() if begin is not None}
+        return ends, highs, {**known, **stored}
+
+    async def fetch_timestamps(
+        self, offsets: Mapping[int, int], isolation: int = READ_COMMITTED
+    ) -> dict[int, int | None]:
+        """Return the timestamp (ms) of the batch that holds the record at each offset: that of its first record.
+
+        So nothing is unpacked. None where the batch has none; what was not told is missing. Raises as `fetch` does.
+        """
+
+        def question(partitions: list[int]) -> FetchRequest:
+            # One partition a request: so little room still brings one batch, the first, but none of others.
+            return FetchRequest(0, 0, 1, isolation, [(self._topic, [(each, offsets[each], 1) for each in partitions])])
+
+        timestamps: dict[int, int | None] = {}
+        for answer in await self._client.ask(question, [[partition] for partition in offsets]):
+            for _, partitions in answer.topics:
+                for partition, code, *_, records in partitions:
+                    if self._told(code, 0) is not None and (batch := _first_batch(records)) is not None:
+                        timestamps[partition] = _timestamp(batch)
+        return timestamps
+
+    def _told(self, code: int, value: int) -> int | None:
+        """Return the value that came with an error code, None when another broker, or another time, would tell it."""
+        if code in {*_LED_ELSEWHERE, _OFFSET_NOT_AVAILABLE, OffsetOutOfRangeError.errno}:
+            return None
+        if code:
+            error: KafkaError = for_code(code)()
+            raise error
+        return value
 
     async def close(self) -> None:
         """Close the client. Closing twice is fine."""
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(KafkaError, OSError):
-                await client.close()
+        await self._client.close()
+
+
+def _first_batch(records: bytes | None) -> Any:
+    found = MemoryRecords(records) if records else None
+    return found.next_batch() if found is not None and found.has_next() else None
+
+
+def _timestamp(batch: Any) -> int | None:
+    """Return a batch's time without unpacking it; None for one of a format that is older than Kafka 0.11."""
+    if not hasattr(batch, "first_timestamp"):
+        return None
+    timestamp = int(batch.max_timestamp if batch.timestamp_type == _LOG_APPEND_TIME else batch.first_timestamp)
+    return timestamp if timestamp >= 0 else None

@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator
 import asyncpg
 from aiohttp import web
 
+from engine.lag_reader import LagReader
 from engine.topic_offsets import TopicOffsets
 from handlers.cache import OrderCache
 from lookup.admission import admit
 from lookup.broadcast import Broadcast
-from lookup.checks import BrokerCheck, CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
+from lookup.broker_check import BrokerCheck
+from lookup.checks import CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
 from lookup.description import add_description
 from lookup.guarded_cache import GuardedCache
-from lookup.health import POSTGRESQL, Check, Health
+from lookup.health import KAFKA, POSTGRESQL, Check, Health
 from lookup.letter_routes import add_dead_letters
 from lookup.metrics import Metrics
 from lookup.middleware import METRICS, add_headers, answer_errors
@@ -98,7 +100,7 @@ class _Stores:
         checks: dict[str, Check] = {
             POSTGRESQL: StoreCheck(pool, deadline_s),
             "redis": CacheCheck(self._redis),
-            "kafka": broker,
+            KAFKA: broker,
             "engine": EngineCheck(pool, deadline_s, *consumer),
             "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
         }
@@ -113,7 +115,7 @@ class _Stores:
         self._operations = Operations(
             health,
             OperationsStore(self._operations_pool, topic, group, deadline_s),
-            TopicOffsets(connections.kafka, topic, deadline_s),
+            LagReader(TopicOffsets(connections.kafka, topic, deadline_s)),
         )
         self.operations = Broadcast(
             self._operations.snapshot,

@@ -3,11 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
 from msgspec import json
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
@@ -111,48 +109,6 @@ class CacheCheck:
         except (redis_errors.ConnectionError, redis_errors.TimeoutError):
             raise Unwell("not reachable") from None
         return {}
-
-
-class BrokerCheck:
-    """A Kafka broker answers for its metadata, and has the topic. The client is kept between checks."""
-
-    def __init__(self, options: Mapping[str, Any], topic: str, deadline_s: float) -> None:
-        self._options = options
-        self._topic = topic
-        self._deadline_s = deadline_s
-        self._client: AIOKafkaClient | None = None
-
-    async def __call__(self) -> Mapping[str, Any]:
-        """Return the number of brokers. Raises `Unwell` when none answers or the topic is missing."""
-        try:
-            metadata = await (await self._connected()).fetch_all_metadata()
-        except (KafkaError, OSError):
-            # A client that failed may hold connections to brokers that are gone: the next check begins anew.
-            await self.close()
-            raise Unwell("no broker answers") from None
-        except asyncio.CancelledError:
-            await self.close()
-            raise
-        if self._topic not in metadata.topics():
-            raise Unwell(f"topic {self._topic} is missing")
-        return {"brokers": len(metadata.brokers())}
-
-    async def _connected(self) -> AIOKafkaClient:
-        if self._client is None:
-            # Its own time-out is the longer one, so that the check's deadline is what ends a slow answer.
-            client = AIOKafkaClient(
-                **self._options, client_id="orderflow-http", request_timeout_ms=int(self._deadline_s * 2000)
-            )
-            self._client = client
-            await client.bootstrap()
-        return self._client
-
-    async def close(self) -> None:
-        """Close the client. Closing twice is fine."""
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(KafkaError, OSError):
-                await client.close()
 
 
 async def _fetch(pool: "Pool", query: str, *arguments: Any, deadline_s: float) -> list[Any]:

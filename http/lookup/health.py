@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 POSTGRESQL = "postgresql"
+KAFKA = "kafka"
 NOT_KNOWN: Mapping[str, Any] = {"error": "not known: PostgreSQL, which would tell, does not answer"}
 Check = Callable[[], Awaitable[Mapping[str, Any]]]
 """Raises when its part is not well; what it returns is shown to the caller and must hold no secret."""

@@ -31,7 +31,14 @@ _PARTITION = {
     "lag": ("orderflow_partition_lag_messages", "Messages that wait to be consumed"),
     "lag_s": ("orderflow_partition_lag_seconds", "For how long, at most, the first of them has waited"),
     "next_offset": ("orderflow_partition_next_offset", "The offset that is consumed next, by PostgreSQL"),
-    "end_offset": ("orderflow_partition_end_offset", "The offset after the last message, by Kafka"),
+    "end_offset": (
+        "orderflow_partition_end_offset",
+        "The offset after the last message that can be consumed",
+    ),
+    "held_by_transaction": (
+        "orderflow_partition_held_messages",
+        "Messages behind an open transaction, which cannot be consumed yet and do not count as lag",
+    ),
 }
 
 

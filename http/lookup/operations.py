@@ -1,6 +1,5 @@
 """The state of the whole system at one moment, for people who watch it."""
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,10 +7,10 @@ import attrs
 from aiokafka.errors import KafkaError
 from msgspec import json
 
-from engine.lag import Lag, LagMeter
+from engine.lag import Lag
+from engine.lag_reader import LagReader, unknown_lag
 from engine.status import Counters
-from engine.topic_offsets import TopicOffsets
-from lookup.health import Health, render_health
+from lookup.health import KAFKA, Health, render_health
 from lookup.operations_store import OperationsStore, Stored
 from lookup.store_reader import StoresUnavailable
 from lookup.workers import DEAD
@@ -22,11 +21,10 @@ _COUNTERS = [field.name for field in attrs.fields(Counters)]
 class Operations:
     """Takes snapshots. What cannot be known at the moment is null in them; nothing here ever raises for an outage."""
 
-    def __init__(self, health: Health, store: OperationsStore, offsets: TopicOffsets) -> None:
+    def __init__(self, health: Health, store: OperationsStore, lag: LagReader) -> None:
         self._health = health
         self._store = store
-        self._offsets = offsets
-        self._meter = LagMeter()
+        self._lag = lag
 
     async def snapshot(self) -> bytes:
         """Return the state of now as JSON on one line: `at`, `services`, `workers`, `partitions`, `rates`."""
@@ -34,7 +32,8 @@ class Operations:
         parts = await self._health.examine()
         well = {part.name for part in parts if part.well}
         stored = await self._read_store() if "postgresql" in well else None
-        lags = None if stored is None else await self._measure(stored, kafka="kafka" in well)
+        reached = any(part.name == KAFKA and "brokers" in part.details for part in parts)
+        lags = None if stored is None else await self._measure(stored, kafka=reached)
         return json.encode(
             {
                 "at": datetime.now(UTC) if stored is None else datetime.fromtimestamp(stored.now_s, UTC),
@@ -52,16 +51,17 @@ class Operations:
             return None
 
     async def _measure(self, stored: Stored, *, kafka: bool) -> list[Lag]:
-        ends, positions = None, stored.positions
         if kafka:
-            with suppress(KafkaError, OSError):
-                ends, positions = await self._offsets.fetch_ends(stored.positions)
-        return self._meter.measure(positions, ends, stored.now_s)
+            try:
+                return await self._lag.read(stored.positions, stored.now_s)
+            except (KafkaError, OSError):
+                pass
+        return unknown_lag(stored.positions)
 
     async def close(self) -> None:
         """Close what is kept between snapshots. Closing twice is fine."""
         await self._health.stop()
-        await self._offsets.close()
+        await self._lag.close()
 
 
 def _render_worker(row: Any) -> dict[str, Any]:
@@ -96,4 +96,5 @@ def _render_lag(lag: Lag) -> dict[str, Any]:
         "end_offset": lag.end_offset,
         "lag": lag.messages,
         "lag_s": None if lag.seconds is None else round(lag.seconds, 2),
+        "held_by_transaction": lag.held,
     }

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 
-import attrs
 import click
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
@@ -15,7 +14,7 @@ from orderflow.brokers import wait_for_topic
 from orderflow.database import with_postgres
 from orderflow.exits import Failed
 from orderflow.help import Command
-from orderflow.lag import LagReader
+from orderflow.lag import EngineLag
 from orderflow.logs import quieten_libraries
 from orderflow.settings import Settings, load_settings
 
@@ -35,7 +34,8 @@ WATCH_S = 1.0
 def lag(watch: bool, as_json: bool) -> None:
     """Show how far behind the engine is: by partition, in messages and in seconds.
 
-    The seconds are the age of the first message that waits. An unknown value is shown as a dash.
+    The seconds are the age of the first message that waits. Messages behind an open transaction cannot be consumed yet:
+    they are told by themselves, and count for neither. An unknown value is shown as a dash.
     """
     quieten_libraries()
     settings = load_settings()
@@ -47,7 +47,7 @@ def lag(watch: bool, as_json: bool) -> None:
 
 async def _show(connection: Connection, settings: Settings, *, watch: bool, as_json: bool) -> None:
     await wait_for_topic(settings, settings.kafka_topic)
-    reader = LagReader(settings)
+    reader = EngineLag(settings)
     try:
         while True:
             _print(settings.kafka_topic, await _read(reader, connection), as_json=as_json, with_time=watch)
@@ -58,7 +58,7 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
         await reader.close()
 
 
-async def _read(reader: LagReader, connection: Connection) -> list[Lag]:
+async def _read(reader: EngineLag, connection: Connection) -> list[Lag]:
     try:
         return await reader.read(connection)
     except KafkaError as error:
@@ -74,7 +74,7 @@ def _print(topic: str, lags: list[Lag], *, as_json: bool, with_time: bool) -> No
     for one in lags:
         click.echo(
             f"partition {one.partition}  {_number(one.messages)} messages  {_seconds(one.seconds)}  "
-            f"next offset {_number(one.next_offset)}  end {_number(one.end_offset)}"
+            f"next offset {_number(one.next_offset)}  end {_number(one.end_offset)}{_held(one)}"
         )
     messages = [one.messages for one in lags if one.messages is not None]
     seconds = [one.seconds for one in lags if one.seconds is not None]
@@ -82,9 +82,19 @@ def _print(topic: str, lags: list[Lag], *, as_json: bool, with_time: bool) -> No
 
 
 def _as_told(topic: str, one: Lag) -> dict[str, str | int | float | None]:
-    told = attrs.asdict(one)
-    first = {"partition": told.pop("partition"), "lag": told.pop("messages"), "lag_s": told.pop("seconds")}
-    return {"topic": topic, **first, **told}
+    return {
+        "topic": topic,
+        "partition": one.partition,
+        "lag": one.messages,
+        "lag_s": one.seconds,
+        "next_offset": one.next_offset,
+        "end_offset": one.end_offset,
+        "held_by_transaction": one.held,
+    }
+
+
+def _held(one: Lag) -> str:
+    return f"  {one.held:,} held by an open transaction" if one.held else ""
 
 
 def _number(value: int | None) -> str:

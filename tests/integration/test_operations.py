@@ -129,7 +129,7 @@ async def test_the_lag_is_known_in_messages_and_seconds(
     lengths = [sum(place[0] == number for place in places) for number in range(4)]
     found = await eventually(lambda: snapshot(server), lambda found: len(found["partitions"]) == len(lengths))
     assert [lag["lag"] for lag in found["partitions"]] == lengths
-    assert {lag["lag_s"] for lag in found["partitions"] if lag["lag"]} == {None}, "nothing tells since when"
+    assert all(0 <= lag["lag_s"] < 20 for lag in found["partitions"] if lag["lag"])
 
     position = Position(lengths[0] - 1, int(datetime.now().timestamp() * 1000) - 90_000)
     await database.execute(
@@ -143,7 +143,7 @@ async def test_the_lag_is_known_in_messages_and_seconds(
     found = await eventually(lambda: snapshot(server), lambda found: found["partitions"][0]["lag"] == 1)
     first = found["partitions"][0]
     assert (first["next_offset"], first["end_offset"]) == (lengths[0] - 1, lengths[0])
-    assert 90 <= first["lag_s"] < 95
+    assert first["lag_s"] < 30, "the message that waits was produced long after the one before it"
 
 
 async def test_a_worker_that_is_dead_or_silent_is_shown_as_dead_and_one_long_gone_is_not(

@@ -38,7 +38,16 @@ def snapshot(*workers: dict[str, Any]) -> dict[str, Any]:
     return {
         "services": {"postgresql": {"status": "ok"}, "dead_letters": {"status": "unavailable", "waiting": 2}},
         "workers": list(workers),
-        "partitions": [{"partition": 0, "next_offset": 5, "end_offset": None, "lag": None, "lag_s": None}],
+        "partitions": [
+            {
+                "partition": 0,
+                "next_offset": 5,
+                "end_offset": None,
+                "lag": None,
+                "lag_s": None,
+                "held_by_transaction": 3,
+            }
+        ],
     }
 
 
@@ -62,6 +71,7 @@ def test_workers_are_told_one_by_one_and_summed() -> None:
     assert found["orderflow_dead_letters_waiting",] == 2
     assert found["orderflow_partition_next_offset", "0"] == 5
     assert ("orderflow_partition_end_offset", "0") not in found
+    assert found["orderflow_partition_held_messages", "0"] == 3
 
 
 def test_a_dead_worker_is_gone_and_its_work_stays_in_the_sum() -> None:

@@ -1,0 +1,51 @@
+"""How Kafka is asked whether it is well: its brokers, the topic, its partitions' leaders, and open transactions."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+from engine.open_transactions import HANGING_S, OpenTransactions
+from engine.topic_client import NO_LEADER
+from engine.topic_offsets import TopicOffsets
+from lookup.health import Unwell
+
+
+class BrokerCheck:
+    """A Kafka broker answers and has the topic, each partition has a leader, and no transaction hangs.
+
+    The client is kept between checks.
+    """
+
+    def __init__(self, options: Mapping[str, Any], topic: str, deadline_s: float) -> None:
+        self._topic = topic
+        self._offsets = TopicOffsets(options, topic, deadline_s)
+        self._transactions = OpenTransactions(self._offsets)
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Return the number of `brokers`, and in `held` how many messages open transactions hold back, by partition.
+
+        Raises `Unwell` when no broker answers, the topic is missing, a partition has no leader (`no_leader`), or a
+        transaction is open for longer than `HANGING_S` (`held_s`, seconds by partition).
+        """
+        try:
+            view = await self._offsets.look()
+            held = await self._transactions.look(time.time())
+        except UnknownTopicOrPartitionError:
+            raise Unwell(f"topic {self._topic} is missing") from None
+        except (KafkaError, OSError):
+            raise Unwell("no broker answers") from None
+        found = {"brokers": view.brokers, "held": {str(each): one.messages for each, one in sorted(held.items())}}
+        leaderless = [partition for partition, leader in view.leaders.items() if leader == NO_LEADER]
+        if leaderless:
+            raise Unwell("partitions have no leader: start their brokers", **found, no_leader=leaderless)
+        hanging = {str(each): round(one.seconds or 0) for each, one in sorted(held.items()) if one.hangs}
+        if hanging:
+            problem = f"a transaction is open for longer than {HANGING_S / 60:g} minutes"
+            raise Unwell(f"{problem}: see `orderflow doctor`", **found, held_s=hanging)
+        return found
+
+    async def close(self) -> None:
+        """Close the client. Closing twice is fine."""
+        await self._transactions.close()
