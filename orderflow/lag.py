@@ -1,7 +1,15 @@
-"""How far behind the engine is, asked of PostgreSQL's offsets and of Kafka itself."""
+"""How far behind the engine is, and who owns what, asked of PostgreSQL and of Kafka itself."""
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka.errors import KafkaError
 from asyncpg import Connection
+from lookup.owners import OwnerReader, read_once
+from lookup.workers import fetch_workers
 
+from engine.group_members import GroupMembers
 from engine.lag import Lag
 from engine.lag_reader import LagReader
 from engine.offsets import fetch_positions
@@ -17,14 +25,34 @@ class EngineLag:
     """Measures the lag of every partition, again and again. Close it afterwards."""
 
     def __init__(self, settings: Settings) -> None:
-        self._consumer = (settings.kafka_group_id, settings.kafka_topic)
-        self._reader = LagReader(TopicOffsets(kafka_options(settings), settings.kafka_topic, DEADLINE_S))
+        self._group, self._topic = settings.kafka_group_id, settings.kafka_topic
+        options = kafka_options(settings)
+        self._reader = LagReader(TopicOffsets(options, self._topic, DEADLINE_S))
+        self._members = GroupMembers(options, self._group, self._topic, DEADLINE_S)
+        self._owners = OwnerReader(self._members)
 
     async def read(self, connection: Connection) -> list[Lag]:
         """Return the lag by partition. Raises `KafkaError`, `OSError` and what asyncpg raises."""
-        stored = await fetch_positions(connection, *self._consumer)
+        stored = await fetch_positions(connection, self._group, self._topic)
         return await self._reader.read(stored, await fetch_time_s(connection))
+
+    async def read_owners(self, connection: Connection, *, again: bool) -> Mapping[int, str | None]:
+        """Return the owner of each partition that has one and of which Kafka tells. Raises what asyncpg raises.
+
+        Where it is asked `again` and again, whoever is not known yet has no owner at first; else that is waited for.
+        """
+
+        async def workers() -> Sequence[Any]:
+            return await fetch_workers(connection, self._group, self._topic)
+
+        if again:
+            owners = await self._owners.read(await workers())
+            return {} if owners is None else owners.by_partition
+        with suppress(KafkaError, OSError):
+            return (await read_once(self._members, workers)).by_partition
+        return {}
 
     async def close(self) -> None:
         """Close what is kept between two readings."""
         await self._reader.close()
+        await self._owners.close()

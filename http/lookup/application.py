@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator
 import asyncpg
 from aiohttp import web
 
+from engine.group_members import GroupMembers
 from engine.lag_reader import LagReader
 from engine.topic_offsets import TopicOffsets
 from handlers.cache import OrderCache
 from lookup.admission import admit
 from lookup.broadcast import Broadcast
 from lookup.broker_check import BrokerCheck
-from lookup.checks import CacheCheck, DeadLetterCheck, EngineCheck, StoreCheck
+from lookup.checks import CacheCheck, DeadLetterCheck, StoreCheck
 from lookup.description import add_description
+from lookup.engine_check import EngineCheck
 from lookup.guarded_cache import GuardedCache
 from lookup.health import KAFKA, POSTGRESQL, Check, Health
 from lookup.letter_routes import add_dead_letters
@@ -26,10 +28,14 @@ from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_store import OrderStore
 from lookup.order_story import OrderStories
+from lookup.owners import OwnerReader
 from lookup.pools import open_pool
 from lookup.request_spans import trace_requests
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
 from lookup.static import add_page_routes, read_page
+
+OWNERS_SHARE = 0.5
+"""Of the time that a check has, what the question to Kafka may take who owns which partition."""
 
 
 def create_application(options: LookupOptions, connections: Connections) -> web.Application:
@@ -84,7 +90,8 @@ class _Stores:
             deadline_s=options.cache_deadline_s,
             probe_pause_s=options.cache_probe_pause_s,
         )
-        self._broker, self.health = self._make_health(self._pool, options.health_deadline_s)
+        self._owners = self._make_owners(options.health_deadline_s)
+        self._broker, self.health = self._make_health(self._pool, self._owners, options.health_deadline_s)
         store = OrderStore(self._pool, deadline_s=options.store_deadline_s)
         self.lookup = OrderLookup(self._cache, store, options)
         self.lookup.start()
@@ -93,7 +100,17 @@ class _Stores:
         await self._open_operations()
         return self
 
-    def _make_health(self, pool: "asyncpg.Pool[asyncpg.Record]", deadline_s: float) -> tuple[BrokerCheck, Health]:
+    def _make_owners(self, deadline_s: float) -> OwnerReader:
+        connections = self._connections
+        # Kafka may be silent: the engine's check, which asks it, has to answer all the same.
+        deadline_s *= OWNERS_SHARE
+        return OwnerReader(
+            GroupMembers(connections.kafka, connections.kafka_group, connections.kafka_topic, deadline_s)
+        )
+
+    def _make_health(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", owners: OwnerReader, deadline_s: float
+    ) -> tuple[BrokerCheck, Health]:
         options, connections = self._options, self._connections
         consumer = (connections.kafka_topic, connections.kafka_group)
         broker = BrokerCheck(connections.kafka, connections.kafka_topic, deadline_s)
@@ -101,7 +118,7 @@ class _Stores:
             POSTGRESQL: StoreCheck(pool, deadline_s),
             "redis": CacheCheck(self._redis),
             KAFKA: broker,
-            "engine": EngineCheck(pool, deadline_s, *consumer),
+            "engine": EngineCheck(pool, deadline_s, *consumer, owners),
             "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
         }
         return broker, Health(checks, deadline_s=deadline_s, told_by_postgresql=("engine", "dead_letters"))
@@ -110,12 +127,14 @@ class _Stores:
         """Make what watchers are told: with a connection and checks of its own, so that they delay nobody else."""
         connections, deadline_s = self._connections, self._options.operations_deadline_s
         self._operations_pool = await open_pool(connections, 1, self._options.store_deadline_s, statement_cache_size=0)
-        self._operations_broker, health = self._make_health(self._operations_pool, deadline_s)
+        owners = self._make_owners(deadline_s)
+        self._operations_broker, health = self._make_health(self._operations_pool, owners, deadline_s)
         topic, group = connections.kafka_topic, connections.kafka_group
         self._operations = Operations(
             health,
             OperationsStore(self._operations_pool, topic, group, deadline_s),
             LagReader(TopicOffsets(connections.kafka, topic, deadline_s)),
+            owners,
         )
         self.operations = Broadcast(
             self._operations.snapshot,
@@ -129,6 +148,7 @@ class _Stores:
         await self.health.stop()
         await self.lookup.stop(self._options.lookup_deadline_s)
         await self._cache.stop()
+        await self._owners.close()
         await self._broker.close()
         await self._operations_broker.close()
         await self._redis.aclose()

@@ -1,24 +1,18 @@
 """How each part of the system is asked whether it is well."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from msgspec import json
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from engine.status import State
 from lookup.health import Unwell
-from lookup.workers import DEAD, FORGOTTEN_AFTER_S, fetch_workers
 
 if TYPE_CHECKING:
     from lookup.store_reader import Connection, Pool
 
-WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING})
-"""States in which a worker consumes, or would if there were anything to consume."""
 # Those that the topic cannot take for their size are marked, and do not wait.
 _WAITING = """
 SELECT count(*)::int AS letters, min(failed_at) AS since,
@@ -41,35 +35,6 @@ class StoreCheck:
         """Run the check. Raises what asyncpg raises."""
         await _fetch(self._pool, "SELECT 1", deadline_s=self._deadline_s)
         return {}
-
-
-class EngineCheck:
-    """At least one worker, on any machine, has lately said that it works, and none has had to refuse a partition.
-
-    The workers of other pipelines, which may share the database, are not asked.
-    """
-
-    def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str) -> None:
-        self._pool = pool
-        self._deadline_s = deadline_s
-        self._consumer = (group, topic)
-
-    async def __call__(self) -> Mapping[str, Any]:
-        """Return the number of workers by state, and of living ones by host. Raises `Unwell`."""
-        async with _connection(self._pool, self._deadline_s) as connection:
-            rows = await fetch_workers(connection, *self._consumer)
-        if not rows:
-            raise Unwell(f"no worker was heard within {FORGOTTEN_AFTER_S} s")
-        alive = [row for row in rows if row["state"] != DEAD]
-        workers = Counter(row["state"] for row in rows)
-        found = {"workers": workers, "hosts": Counter(row["host"] for row in alive)}
-        if WORKING_STATES.isdisjoint(workers):
-            told = ", ".join(f"{count} {state}" for state, count in workers.items())
-            raise Unwell(f"no worker works: {told}", **found)
-        refused = {where: why for row in alive for where, why in json.decode(row["details"]).get("refused", {}).items()}
-        if refused:
-            raise Unwell("partitions are refused: see `orderflow offsets reset`", **found, refused=refused)
-        return found
 
 
 class DeadLetterCheck:
@@ -112,12 +77,13 @@ class CacheCheck:
 
 
 async def _fetch(pool: "Pool", query: str, *arguments: Any, deadline_s: float) -> list[Any]:
-    async with _connection(pool, deadline_s) as connection:
+    async with connection_of(pool, deadline_s) as connection:
         return await connection.fetch(query, *arguments)
 
 
 @asynccontextmanager
-async def _connection(pool: "Pool", deadline_s: float) -> "AsyncIterator[Connection]":
+async def connection_of(pool: "Pool", deadline_s: float) -> "AsyncIterator[Connection]":
+    """Lend a connection of the pool, waiting `deadline_s` seconds at most. Raises what asyncpg raises."""
     connection = await pool.acquire(timeout=deadline_s)
     try:
         yield connection

@@ -1,5 +1,6 @@
 """The state of the whole system at one moment, for people who watch it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,8 @@ from engine.lag_reader import LagReader, unknown_lag
 from engine.status import Counters
 from lookup.health import KAFKA, Health, render_health
 from lookup.operations_store import OperationsStore, Stored
+from lookup.owners import OwnerReader
+from lookup.refusals import read_refusals
 from lookup.store_reader import StoresUnavailable
 from lookup.workers import DEAD
 
@@ -21,10 +24,11 @@ _COUNTERS = [field.name for field in attrs.fields(Counters)]
 class Operations:
     """Takes snapshots. What cannot be known at the moment is null in them; nothing here ever raises for an outage."""
 
-    def __init__(self, health: Health, store: OperationsStore, lag: LagReader) -> None:
+    def __init__(self, health: Health, store: OperationsStore, lag: LagReader, owners: OwnerReader) -> None:
         self._health = health
         self._store = store
         self._lag = lag
+        self._owners = owners
 
     async def snapshot(self) -> bytes:
         """Return the state of now as JSON on one line: `at`, `services`, `workers`, `partitions`, `rates`."""
@@ -34,12 +38,14 @@ class Operations:
         stored = await self._read_store() if "postgresql" in well else None
         reached = any(part.name == KAFKA and "brokers" in part.details for part in parts)
         lags = None if stored is None else await self._measure(stored, kafka=reached)
+        owners = await self._owners.read(stored.workers) if stored is not None and reached else None
+        owned = {} if owners is None else owners.by_partition
         return json.encode(
             {
                 "at": datetime.now(UTC) if stored is None else datetime.fromtimestamp(stored.now_s, UTC),
                 "services": render_health(parts)["checks"],
                 "workers": None if stored is None else [_render_worker(row) for row in stored.workers],
-                "partitions": None if lags is None else [_render_lag(lag) for lag in lags],
+                "partitions": None if lags is None else [_render_lag(lag, owned) for lag in lags],
                 "rates": None if stored is None else stored.rates,
             }
         )
@@ -62,6 +68,7 @@ class Operations:
         """Close what is kept between snapshots. Closing twice is fine."""
         await self._health.stop()
         await self._lag.close()
+        await self._owners.close()
 
 
 def _render_worker(row: Any) -> dict[str, Any]:
@@ -85,11 +92,11 @@ def _render_worker(row: Any) -> dict[str, Any]:
         "waiting": details.get("waiting", 0),
         "counters": {name: details.get(name, 0) for name in _COUNTERS},
         "outages": details.get("outages_now", {}),
-        "refused": {} if dead else details.get("refused", {}),
+        "refused": {} if dead else read_refusals(details),
     }
 
 
-def _render_lag(lag: Lag) -> dict[str, Any]:
+def _render_lag(lag: Lag, owned: Mapping[int, str | None]) -> dict[str, Any]:
     return {
         "partition": lag.partition,
         "next_offset": lag.next_offset,
@@ -97,4 +104,5 @@ def _render_lag(lag: Lag) -> dict[str, Any]:
         "lag": lag.messages,
         "lag_s": None if lag.seconds is None else round(lag.seconds, 2),
         "held_by_transaction": lag.held,
+        "owner": owned.get(lag.partition),
     }

@@ -1,12 +1,14 @@
 """`orderflow lag`: how far behind the engine is."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 
 import click
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
+from lookup.owners import FOREIGN
 from msgspec import json
 
 from engine.lag import Lag
@@ -35,7 +37,8 @@ def lag(watch: bool, as_json: bool) -> None:
     """Show how far behind the engine is: by partition, in messages and in seconds.
 
     The seconds are the age of the first message that waits. Messages behind an open transaction cannot be consumed yet:
-    they are told by themselves, and count for neither. An unknown value is shown as a dash.
+    they are told by themselves, and count for neither. The owner is the worker that has the partition, or "foreign": a
+    member of the group that is no worker of this database. What is not known is shown as a dash.
     """
     quieten_libraries()
     settings = load_settings()
@@ -50,7 +53,9 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
     reader = EngineLag(settings)
     try:
         while True:
-            _print(settings.kafka_topic, await _read(reader, connection), as_json=as_json, with_time=watch)
+            lags = await _read(reader, connection)
+            owners = await reader.read_owners(connection, again=watch)
+            _print(settings.kafka_topic, lags, owners, as_json=as_json, with_time=watch)
             if not watch:
                 return
             await asyncio.sleep(WATCH_S)
@@ -61,27 +66,28 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
 async def _read(reader: EngineLag, connection: Connection) -> list[Lag]:
     try:
         return await reader.read(connection)
-    except KafkaError as error:
+    except (KafkaError, TimeoutError) as error:
         raise Failed(f"Kafka did not tell its offsets: {type(error).__name__}") from None
 
 
-def _print(topic: str, lags: list[Lag], *, as_json: bool, with_time: bool) -> None:
+def _print(topic: str, lags: list[Lag], owners: Mapping[int, str | None], *, as_json: bool, with_time: bool) -> None:
     if as_json:
-        click.echo(json.encode([_as_told(topic, lag) for lag in lags]))
+        click.echo(json.encode([_as_told(topic, lag, owners) for lag in lags]))
         return
     if with_time:
         click.echo(f"{datetime.now(UTC):%T} UTC")
     for one in lags:
         click.echo(
             f"partition {one.partition}  {_number(one.messages)} messages  {_seconds(one.seconds)}  "
-            f"next offset {_number(one.next_offset)}  end {_number(one.end_offset)}{_held(one)}"
+            f"next offset {_number(one.next_offset)}  end {_number(one.end_offset)}  "
+            f"owner {_owner(owners.get(one.partition))}{_held(one)}"
         )
     messages = [one.messages for one in lags if one.messages is not None]
     seconds = [one.seconds for one in lags if one.seconds is not None]
     click.echo(f"in all  {sum(messages):,} messages  {_seconds(max(seconds, default=None))}")
 
 
-def _as_told(topic: str, one: Lag) -> dict[str, str | int | float | None]:
+def _as_told(topic: str, one: Lag, owners: Mapping[int, str | None]) -> dict[str, str | int | float | None]:
     return {
         "topic": topic,
         "partition": one.partition,
@@ -90,7 +96,12 @@ def _as_told(topic: str, one: Lag) -> dict[str, str | int | float | None]:
         "next_offset": one.next_offset,
         "end_offset": one.end_offset,
         "held_by_transaction": one.held,
+        "owner": owners.get(one.partition),
     }
+
+
+def _owner(name: str | None) -> str:
+    return {None: "–", FOREIGN: "foreign: see `orderflow doctor`"}.get(name, name or "")
 
 
 def _held(one: Lag) -> str:

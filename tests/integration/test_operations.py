@@ -187,10 +187,11 @@ async def test_workers_of_another_pipeline_are_not_shown(server: LookupServer, d
 
 
 async def test_what_troubles_a_worker_is_told(server: LookupServer, database: asyncpg.Connection) -> None:
-    details = '{"outages_now": {"redis": 4}, "refused": {"1": "it was deleted"}, "since_commit_s": 12.5}'
-    await database.execute(WORKER, "w", "running", 1, details)
+    broken = {"offset": 7, "reason": "corrupt_batch", "detail": "a checksum is wrong", "fix": "orderflow offsets skip"}
+    details = {"outages_now": {"redis": 4}, "refused": {"1": broken}, "since_commit_s": 12.5}
+    await database.execute(WORKER, "w", "running", 1, json.encode(details).decode())
     [worker] = (await snapshot(server))["workers"]
-    assert (worker["outages"], worker["refused"]) == ({"redis": 4}, {"1": "it was deleted"})
+    assert (worker["outages"], worker["refused"]) == ({"redis": 4}, {"1": broken})
     assert 13.5 <= worker["since_commit_s"] < 16
 
 

@@ -1,0 +1,117 @@
+"""Who is in a consumer group, and which partitions of a topic the group has given to whom, asked of its coordinator."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import attrs
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
+from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.group import MemberAssignment
+
+from engine.group_description import ConsumerGroupDescribeRequest
+
+_DEAD = "Dead"
+_GROUP_ID_NOT_FOUND = 69
+
+
+@attrs.frozen
+class Member:
+    """A member of a group, with the partitions of the topic that it owns; `client_id` and `host` are Kafka's words."""
+
+    member_id: str
+    client_id: str
+    host: str
+    partitions: frozenset[int]
+
+
+class GroupMembers:
+    """Asks again and again, through one client that is kept. After a failure the next one is new."""
+
+    def __init__(self, options: Mapping[str, Any], group: str, topic: str, deadline_s: float) -> None:
+        self._options = options
+        self._group = group
+        self._topic = topic
+        self._deadline_s = deadline_s
+        self._client: AIOKafkaClient | None = None
+        self._coordinator: Any = None
+
+    async def fetch(self) -> list[Member]:
+        """Return the members. While the group rebalances they own nothing.
+
+        Raises `KafkaError` (a right that is missing is one) or `OSError`, at the latest after the deadline.
+        """
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._ask(await self._connected())
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _ask(self, client: AIOKafkaClient) -> list[Member]:
+        answer = await client.send(self._coordinator, DescribeGroupsRequest([self._group]))
+        code, _, state, _, _, members, *_ = answer.groups[0]
+        if code == _GROUP_ID_NOT_FOUND or (code == 0 and state == _DEAD):
+            # So a group is described, too, that has a member of the protocol that Kafka 3.7 began: it has another word.
+            return await self._ask_otherwise(client)
+        if code:
+            error: KafkaError = for_code(code)()
+            raise error
+        return [
+            Member(member_id, client_id, host, _assigned(assignment, self._topic))
+            for member_id, client_id, host, _, assignment, *_ in members
+        ]
+
+    async def _ask_otherwise(self, client: AIOKafkaClient) -> list[Member]:
+        try:
+            answer = await client.send(self._coordinator, ConsumerGroupDescribeRequest(self._group))
+        except IncompatibleBrokerVersion:
+            return []  # a broker that does not know the other protocol has no such members
+        code, _, _, _, _, _, _, members, *_ = answer.groups[0]
+        if code == _GROUP_ID_NOT_FOUND:
+            return []
+        if code:
+            error: KafkaError = for_code(code)()
+            raise error
+        return [
+            Member(member_id, client_id, host, _named(assignment, self._topic))
+            for member_id, _, _, _, client_id, host, _, _, assignment, *_ in members
+        ]
+
+    async def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
+            client = AIOKafkaClient(
+                **self._options,
+                client_id="orderflow-group",
+                # The longer one, so that the deadline is what ends a slow answer.
+                request_timeout_ms=int(self._deadline_s * 2000),
+            )
+            self._client = client
+            await client.bootstrap()
+            self._coordinator = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
+        return self._client
+
+    async def close(self) -> None:
+        """Close the client. Closing twice is fine."""
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(KafkaError, OSError):
+                await client.close()
+
+
+def _assigned(assignment: bytes | None, topic: str) -> frozenset[int]:
+    """Return the partitions of `topic` in an assignment, whose bytes are a matter between members: they may be any."""
+    if not assignment:
+        return frozenset()
+    try:
+        topics = MemberAssignment.decode(assignment).assignment
+    except (ValueError, UnicodeDecodeError):
+        return frozenset()
+    return frozenset(partition for name, partitions in topics if name == topic for partition in partitions)
+
+
+def _named(assignment: Any, topic: str) -> frozenset[int]:
+    topics, *_ = assignment
+    return frozenset(partition for _, _, name, partitions, *_ in topics if name == topic for partition in partitions)
