@@ -60,8 +60,10 @@ class LagReader:
 
     def _is_due(self, partition: int, offset: int, asked_s: float) -> bool:
         known = self._firsts.get(partition)
+        if known is None or known.offset == offset:
+            return known is None
         # An earlier message is no younger, and what is consumed meanwhile tells the age as well.
-        return known is None or (known.offset != offset and (asked_s - known.asked_s > ASK_AGAIN_S))
+        return known.timestamp is None or asked_s - known.asked_s > ASK_AGAIN_S
 
     async def close(self) -> None:
         """Close what is kept between two readings."""

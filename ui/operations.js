@@ -58,7 +58,7 @@ function showSnapshot(snapshot) {
     put("lag", element("div"));
     return;
   }
-  showAlarms(findAlarms(snapshot.workers));
+  showAlarms(findAlarms(snapshot.workers, services));
   showRates(snapshot.rates);
   put("workers", workerTable(snapshot.workers, seenAt));
   put("lag", lagTable(snapshot.partitions));

@@ -54,10 +54,31 @@ function detail(name, part) {
 }
 
 /**
- * Returns what needs attention: a key that stays while the trouble does, a text, and what mends it or tells more.
- * @returns {{key: string, text: string, more: string, command: string}[]}
+ * Returns what needs attention: a text, and what mends it or tells more.
+ * @returns {{text: string, more: string, command: string}[]}
  */
-export function findAlarms(workers) {
+export function findAlarms(workers, services) {
+  return [...alarmsOfWorkers(workers), ...alarmsOfPartitions(services.engine ?? {}, services.kafka ?? {})];
+}
+
+function alarmsOfPartitions({ foreign }, { held, no_leader: leaderless }) {
+  const alarms = [];
+  if (foreign?.length > 0) {
+    alarms.push({ text: words.foreign(foreign.join(", ")), more: words.foreignText, command: "orderflow doctor" });
+  }
+  if (leaderless?.length > 0) alarms.push({ text: words.leaderless(leaderless.join(", ")), more: words.leaderlessText });
+  const behind = Object.entries(held ?? {});
+  if (behind.length > 0) alarms.push({ text: words.held(behind.map(([partition]) => partition).join(", ")), more: words.heldText });
+  return alarms;
+}
+
+function refusal(partition, { offset, reason, detail, fix }) {
+  const what = words.refusals[reason] ?? detail ?? reason;
+  const where = offset === null ? "" : ` (${words.atOffset(offset)})`;
+  return { text: words.refused(partition), more: `${what}${where}${detail && detail !== what ? `: ${detail}` : ""}`, command: fix };
+}
+
+function alarmsOfWorkers(workers) {
   return workers.flatMap((worker) => {
     const name = `${worker.worker} (${hostOf(worker, workers)})`;
     const alarms = [];
@@ -67,9 +88,7 @@ export function findAlarms(workers) {
       const text = words.outage(name, words.outageServices[service] ?? service);
       alarms.push({ text, more: count(words.tries, tries) });
     }
-    for (const [partition, why] of Object.entries(worker.refused)) {
-      alarms.push({ text: words.refused(partition), more: why, command: "orderflow offsets reset" });
-    }
+    for (const [partition, why] of Object.entries(worker.refused)) alarms.push(refusal(partition, why));
     return alarms;
   });
 }

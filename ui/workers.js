@@ -70,6 +70,7 @@ export function lagTable(partitions) {
     { head: words.delay, kind: "figure" },
     { head: words.nextOffset, kind: "figure" },
     { head: words.endOffset, kind: "figure" },
+    { head: words.owner, kind: "owner" },
   ];
   const most = Math.max(FULL_BAR, ...partitions.map(({ lag }) => lag ?? 0));
   return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, most)));
@@ -80,12 +81,25 @@ function lagRow(partition, most) {
   return {
     cells: [
       [String(partition.partition)],
-      [element("span", {}, write(partition.lag)), bar((partition.lag ?? 0) / most)],
+      [
+        element("span", {}, write(partition.lag)),
+        bar((partition.lag ?? 0) / most),
+        partition.held_by_transaction > 0 && note(`${number(partition.held_by_transaction)} ${words.heldBack}`),
+      ],
       [duration(partition.lag_s)],
       [write(partition.next_offset)],
       [write(partition.end_offset)],
+      [ownerOf(partition.owner)],
     ],
   };
+}
+
+/** Returns the worker without its host, which the table of workers tells; a stranger as one. */
+function ownerOf(owner) {
+  if (owner === null) return NONE;
+  if (owner === "foreign") return element("span", { class: "pill bad" }, icon("warning"), words.stranger);
+  const place = owner.lastIndexOf("/");
+  return element("span", {}, owner.slice(place + 1), note(owner.slice(0, place)));
 }
 
 function bar(share) {

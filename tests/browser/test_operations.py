@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from msgspec import json
 from playwright.async_api import Browser, Locator, Page, expect
 
+from orderflow.connections import kafka_options
 from orderflow.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs, Running
@@ -117,15 +120,19 @@ async def test_outages_pauses_and_refused_partitions_are_seen(
     page: Page, server: LookupServer, database: asyncpg.Connection
 ) -> None:
     """With the command that mends them. What a worker says of itself is text, and nothing else."""
-    details = '{"outages_now": {"postgres": 6}, "refused": {"2": "the topic was created anew"}}'
+    details = '{"outages_now": {"postgres": 6}, "refused": {"2": "it was created anew"}}'
     await database.execute(WORKER, "a", "host-a", "outage", details)
     await database.execute(WORKER, "b", MARKUP, "braked", "{}")
     await page.goto(address(server))
     alarms = page.get_by_role("list", name="Needs attention")
+    broken = {"offset": 57, "reason": "corrupt_batch", "detail": "CRC", "fix": "orderflow offsets skip --partition 3"}
+    await database.execute(WORKER, "c", "host-c", "idle", json.encode({"refused": {"3": broken}}).decode())
     for told in (
         "PostgreSQL does not answer · 6 failed tries",
-        "Partition 2 is refused · the topic was created anew",
+        "Partition 2 is refused · the topic is not the one that was consumed before: it was created anew",
         "orderflow offsets reset",
+        "Partition 3 is refused · a batch in it is broken (offset 57): CRC",
+        "orderflow offsets skip --partition 3",
         "orderflow brake release",
         MARKUP,
     ):
@@ -133,6 +140,30 @@ async def test_outages_pauses_and_refused_partitions_are_seen(
     await expect(page.get_by_role("status")).to_contain_text("Partition 2 is refused")
     assert await page.locator("main img").count() == 0
     assert await page.evaluate("window.injected") is None
+
+
+async def test_strangers_and_open_transactions_are_seen(page: Page, server: LookupServer, settings: Settings) -> None:
+    """A plain reader in the engine's group, whose partitions are not ours; and what a transaction holds back."""
+    options = kafka_options(settings)
+    reader = AIOKafkaConsumer(settings.kafka_topic, group_id=settings.kafka_group_id, **options)
+    producer = AIOKafkaProducer(transactional_id=settings.kafka_group_id, **options)
+    await reader.start()
+    try:
+        await producer.start()
+        await producer.begin_transaction()
+        await producer.send_and_wait(settings.kafka_topic, b"open", partition=1)
+        await page.goto(address(server))
+        alarms = page.get_by_role("list", name="Needs attention")
+        await expect(alarms).to_contain_text("A stranger in the consumer group consumes: 0, 1, 2, 3", timeout=20_000)
+        await expect(alarms).to_contain_text("An open transaction holds back: 1")
+        lags = page.get_by_role("table", name="Lag by partition").get_by_role("row")
+        await expect(lags.nth(2)).to_contain_text("1 held back")
+        await expect(lags.nth(2)).to_contain_text("a stranger")
+        await producer.abort_transaction()
+        await expect(alarms).not_to_contain_text("transaction")
+    finally:
+        await producer.stop()
+        await reader.stop()
 
 
 async def test_without_postgresql_the_page_says_what_is_missing(page: Page, server: LookupServer) -> None:
