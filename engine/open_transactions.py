@@ -18,8 +18,12 @@ Brokers let no producer ask for more time than this (`transaction.max.timeout.ms
 
 @attrs.frozen
 class Held:
-    """So many messages of a partition are held back, and the first of them is so old at most; None: nothing tells."""
+    """So many messages of a partition are held back, from `offset` on: where the oldest open transaction begins.
 
+    The first of them is `seconds` old at most; None: nothing tells.
+    """
+
+    offset: int
     messages: int
     seconds: float | None
 
@@ -50,8 +54,8 @@ class OpenTransactions:
         }
         await self._ask_since({partition: end for partition, (end, _) in firsts.items()}, now_s)
         return {
-            partition: Held(messages, age_s(now_s, self._since.get(partition, (0, None))[1]))
-            for partition, (_, messages) in firsts.items()
+            partition: Held(end, messages, age_s(now_s, self._since.get(partition, (0, None))[1]))
+            for partition, (end, messages) in firsts.items()
         }
 
     async def _ask_since(self, firsts: Mapping[int, int], now_s: float) -> None:

@@ -6,6 +6,8 @@ import { trouble, words } from "./operations-words.js";
 import { NONE } from "./quantities.js";
 import { hostOf } from "./workers.js";
 
+const LONG_TRANSACTION_S = 60;
+
 /**
  * Returns the state of every service as a list.
  * @param {Object<string, object>} services What the server said last.
@@ -61,13 +63,14 @@ export function findAlarms(workers, services) {
   return [...alarmsOfWorkers(workers), ...alarmsOfPartitions(services.engine ?? {}, services.kafka ?? {})];
 }
 
-function alarmsOfPartitions({ foreign }, { held, no_leader: leaderless }) {
+/** What a transaction holds back is told when it lasts: with producers that use them, one is nearly always open. */
+function alarmsOfPartitions({ foreign }, { held_s: heldS, no_leader: leaderless }) {
   const alarms = [];
   if (foreign?.length > 0) {
     alarms.push({ text: words.foreign(foreign.join(", ")), more: words.foreignText, command: "orderflow doctor" });
   }
   if (leaderless?.length > 0) alarms.push({ text: words.leaderless(leaderless.join(", ")), more: words.leaderlessText });
-  const behind = Object.entries(held ?? {});
+  const behind = Object.entries(heldS ?? {}).filter(([, seconds]) => seconds === null || seconds > LONG_TRANSACTION_S);
   if (behind.length > 0) alarms.push({ text: words.held(behind.map(([partition]) => partition).join(", ")), more: words.heldText });
   return alarms;
 }

@@ -24,10 +24,11 @@ class BrokerCheck:
         self._transactions = OpenTransactions(self._offsets)
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Return the number of `brokers`, and in `held` how many messages open transactions hold back, by partition.
+        """Return the number of `brokers`, and by partition what open transactions hold back.
 
-        Raises `Unwell` when no broker answers, the topic is missing, a partition has no leader (`no_leader`), or a
-        transaction is open for longer than `HANGING_S` (`held_s`, seconds by partition).
+        That is how many messages (`held`), and for how many seconds (`held_s`; None: not known). Raises `Unwell` when
+        no broker answers, the topic is missing, a partition has no leader (`no_leader`), or a transaction is open for
+        longer than `HANGING_S`.
         """
         try:
             view = await self._offsets.look()
@@ -36,14 +37,17 @@ class BrokerCheck:
             raise Unwell(f"topic {self._topic} is missing") from None
         except (KafkaError, OSError):
             raise Unwell("no broker answers") from None
-        found = {"brokers": view.brokers, "held": {str(each): one.messages for each, one in sorted(held.items())}}
+        found = {
+            "brokers": view.brokers,
+            "held": {str(partition): one.messages for partition, one in sorted(held.items())},
+            "held_s": {str(partition): one.seconds and round(one.seconds) for partition, one in sorted(held.items())},
+        }
         leaderless = [partition for partition, leader in view.leaders.items() if leader == NO_LEADER]
         if leaderless:
             raise Unwell("partitions have no leader: start their brokers", **found, no_leader=leaderless)
-        hanging = {str(each): round(one.seconds or 0) for each, one in sorted(held.items()) if one.hangs}
-        if hanging:
+        if any(one.hangs for one in held.values()):
             problem = f"a transaction is open for longer than {HANGING_S / 60:g} minutes"
-            raise Unwell(f"{problem}: see `orderflow doctor`", **found, held_s=hanging)
+            raise Unwell(f"{problem}: see `orderflow doctor`", **found)
         return found
 
     async def close(self) -> None:

@@ -1,8 +1,11 @@
 """Checks of what the engine's workers do, on all machines, and of what workers that are gone have left undone."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from asyncpg import Connection
-from lookup.workers import DEAD, fetch_workers
-from msgspec import json
+from lookup.refusals import refusals_of
+from lookup.workers import fetch_workers
 
 from engine.brake_pause import engaged_brakes
 from engine.dead_letter_groups import fetch_groups
@@ -36,9 +39,15 @@ async def check_dead_letters(connection: Connection, settings: Settings) -> Find
 async def check_partitions_accepted(connection: Connection, settings: Settings) -> Finding:
     """Find the partitions that a living worker refuses."""
     rows = await fetch_workers(connection, settings.kafka_group_id, settings.kafka_topic)
-    details = [json.decode(row["details"]) for row in rows if row["state"] != DEAD]
-    refused = {int(partition): why for told in details for partition, why in told.get("refused", {}).items()}
+    refused = refusals_of(rows)
     if refused:
-        problem = "; ".join(f"partition {partition} is refused ({why})" for partition, why in sorted(refused.items()))
-        return failed("Partitions' offsets", problem, "see `orderflow offsets show`, and run `orderflow offsets reset`")
+        told = "; ".join(f"partition {partition} is refused{_why(refusal)}" for partition, refusal in refused.items())
+        fixes = dict.fromkeys(refusal["fix"] or "see the engine's log" for refusal in refused.values())
+        return failed("Partitions' offsets", told, f"see `orderflow offsets show`; {'; '.join(fixes)}")
     return ok("Partitions' offsets", "no worker refuses one")
+
+
+def _why(refusal: Mapping[str, Any]) -> str:
+    """Return where a partition is refused and why; its reason in the words of the worker, where it has any."""
+    where = "" if refusal["offset"] is None else f" at offset {refusal['offset']}"
+    return f"{where} ({refusal['detail'] or refusal['reason']})"

@@ -8,11 +8,15 @@ from aiokafka.errors import KafkaError
 
 from orderflow.brokers import check_login, list_partitions, list_topics, topic_setting
 from orderflow.connections import kafka_options
+from orderflow.doctor import consumption_checks, rights_checks
+from orderflow.doctor.consumption_checks import examine_consumption
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
+from orderflow.doctor.rights_checks import Rights, check_rights, find_rights, grant
 from orderflow.exits import CannotStart
 from orderflow.settings import Settings
 
 ADVERTISED_TIMEOUT_S = 2.0
+_OF_BROKERS = (*rights_checks.CHECKS, *consumption_checks.CHECKS)
 _CREATE = "run `orderflow topics create`"
 
 
@@ -41,7 +45,7 @@ async def examine_kafka(settings: Settings) -> AsyncIterator[Finding]:
     if away:
         fix = "set the broker's advertised.listeners to an address that this machine reaches"
         yield failed("Kafka's advertised addresses", f"{', '.join(away)} cannot be reached from here", fix)
-    for check in ("Topic of orders", "Topic of dead letters", "Partitions"):
+    for check in ("Topic of orders", "Topic of dead letters", "Partitions", *_OF_BROKERS):
         yield skipped(check, "Kafka")
 
 
@@ -72,18 +76,33 @@ async def _topics(settings: Settings) -> AsyncIterator[Finding]:
     try:
         topics = await list_topics(settings)
         partitions = await list_partitions(settings, settings.kafka_topic) if settings.kafka_topic in topics else []
+        rights = await find_rights(settings)
     except (KafkaError, OSError) as error:
         yield failed("Topic of orders", f"Kafka did not tell its topics ({type(error).__name__})", "see its log")
         return
     if partitions:
         yield ok("Topic of orders", f"{settings.kafka_topic!r}, {len(partitions)} partitions")
     else:
-        yield failed("Topic of orders", f"{settings.kafka_topic!r} is missing", _CREATE)
+        yield _missing("Topic of orders", settings, rights, settings.kafka_topic)
     if settings.kafka_dlq_topic in topics:
         yield await _dead_letters(settings)
     else:
-        yield failed("Topic of dead letters", f"{settings.kafka_dlq_topic!r} is missing", _CREATE)
+        yield _missing("Topic of dead letters", settings, rights, settings.kafka_dlq_topic)
     yield _partitions(settings, len(partitions)) if partitions else skipped("Partitions", "the topic of orders")
+    for finding in check_rights(settings, rights):
+        yield finding
+    if partitions:
+        async for finding in examine_consumption(settings):
+            yield finding
+    else:
+        for check in consumption_checks.CHECKS:
+            yield skipped(check, "the topic of orders")
+
+
+def _missing(check: str, settings: Settings, rights: Rights, topic: str) -> Finding:
+    if rights.hides(topic):
+        return failed(check, f"{topic!r} is hidden from this login", grant(settings, "topic", topic, ("DESCRIBE",)))
+    return failed(check, f"{topic!r} is missing", _CREATE)
 
 
 async def _dead_letters(settings: Settings) -> Finding:

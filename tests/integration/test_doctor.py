@@ -49,6 +49,12 @@ CHECKS = [
     "Topic of orders",
     "Topic of dead letters",
     "Partitions",
+    "Right to read orders",
+    "Right to write dead letters",
+    "Right to join the group",
+    "Partitions' leaders",
+    "Open transactions",
+    "Members of the group",
 ]
 
 

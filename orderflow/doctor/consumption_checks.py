@@ -1,0 +1,97 @@
+"""Checks of what keeps partitions from being consumed here: no leader, a transaction that hangs, a stranger."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import asyncpg
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+from lookup.owners import Owners, read_once
+from lookup.workers import fetch_workers
+
+from engine.group_members import GroupMembers
+from engine.open_transactions import HANGING_S, Held, OpenTransactions
+from engine.topic_client import NO_LEADER
+from engine.topic_offsets import TopicOffsets
+from orderflow.connections import kafka_options, postgres_options
+from orderflow.doctor.finding import Finding, failed, ok, skipped
+from orderflow.settings import Settings
+
+LEADERS, TRANSACTIONS, MEMBERS = CHECKS = ("Partitions' leaders", "Open transactions", "Members of the group")
+_ASK_S = 2.0
+
+
+async def examine_consumption(settings: Settings) -> AsyncIterator[Finding]:
+    """Check one thing after the other. The topic of orders is there."""
+    offsets = TopicOffsets(kafka_options(settings), settings.kafka_topic, _ASK_S)
+    try:
+        yield await _leaders(offsets)
+        yield await _transactions(settings, offsets)
+    except (KafkaError, OSError) as error:
+        yield failed(TRANSACTIONS, f"Kafka did not tell its offsets ({type(error).__name__})", "see its log")
+    finally:
+        await offsets.close()
+    yield await _members(settings)
+
+
+async def _leaders(offsets: TopicOffsets) -> Finding:
+    leaders = (await offsets.look()).leaders
+    missing = [str(partition) for partition, leader in leaders.items() if leader == NO_LEADER]
+    if missing:
+        problem = f"no broker leads partition {', '.join(missing)}, which cannot be read or written"
+        return failed(LEADERS, problem, "start the brokers that have their replicas (`kafka-topics --describe`)")
+    return ok(LEADERS, "every partition has one")
+
+
+async def _transactions(settings: Settings, offsets: TopicOffsets) -> Finding:
+    held = await OpenTransactions(offsets).look(time.time())
+    hanging = [(partition, one) for partition, one in held.items() if one.hangs]
+    if hanging:
+        told = "; ".join(_behind(partition, one) for partition, one in hanging)
+        partition, one = hanging[0]
+        command = (
+            f"kafka-transactions --bootstrap-server {settings.kafka_bootstrap[0]} abort --topic {settings.kafka_topic} "
+            f"--partition {partition} --start-offset {one.offset}"
+        )
+        problem = f"one is open for longer than {HANGING_S / 60:g} minutes ({told})"
+        return failed(TRANSACTIONS, problem, f"end it at its producer, or run `{command}`")
+    if held:
+        return ok(TRANSACTIONS, "; ".join(_behind(partition, one) for partition, one in held.items()))
+    return ok(TRANSACTIONS, "none holds messages back")
+
+
+def _behind(partition: int, held: Held) -> str:
+    since = "" if held.seconds is None else f", for {held.seconds:,.0f} s"
+    return f"partition {partition}: {held.messages:,} messages wait behind one{since}"
+
+
+async def _members(settings: Settings) -> Finding:
+    try:
+        owners = await _owners(settings)
+    except GroupAuthorizationFailedError:
+        return skipped(MEMBERS, "the right to join the group")
+    except KafkaError as error:
+        return failed(MEMBERS, f"Kafka did not tell who is in it ({type(error).__name__})", "see its log")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return skipped(MEMBERS, "PostgreSQL, which tells whose they are")
+    if owners.foreign:
+        who = ", ".join(f"{member.client_id!r} at {member.host.lstrip('/')}" for member in owners.strangers)
+        problem = f"partition {', '.join(map(str, owners.foreign))} is consumed by a stranger ({who})"
+        fix = f"stop it, or give it another group than {settings.kafka_group_id!r} (KAFKA_GROUP_ID)"
+        return failed(MEMBERS, problem, f"what it consumes does not arrive in this database; {fix}")
+    return ok(MEMBERS, "no stranger consumes")
+
+
+async def _owners(settings: Settings) -> Owners:
+    group, topic = settings.kafka_group_id, settings.kafka_topic
+    members = GroupMembers(kafka_options(settings), group, topic, _ASK_S)
+    connection = await asyncpg.connect(**postgres_options(settings))
+
+    async def workers() -> Sequence[Any]:
+        return await fetch_workers(connection, group, topic)
+
+    try:
+        return await read_once(members, workers)
+    finally:
+        await members.close()
+        connection.terminate()
