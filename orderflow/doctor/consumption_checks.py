@@ -1,5 +1,6 @@
 """Checks of what keeps partitions from being consumed here: no leader, a transaction that hangs, a stranger."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -14,11 +15,12 @@ from engine.open_transactions import HANGING_S, Held, OpenTransactions
 from engine.topic_client import NO_LEADER
 from engine.topic_offsets import TopicOffsets
 from orderflow.connections import kafka_options, postgres_options
-from orderflow.doctor.finding import Finding, failed, ok, skipped
+from orderflow.doctor.finding import CHECK_TIMEOUT_S, Finding, failed, ok, skipped
 from orderflow.settings import Settings
 
 LEADERS, TRANSACTIONS, MEMBERS = CHECKS = ("Partitions' leaders", "Open transactions", "Members of the group")
 _ASK_S = 2.0
+_MEMBERS_S = CHECK_TIMEOUT_S - 0.3
 
 
 async def examine_consumption(settings: Settings) -> AsyncIterator[Finding]:
@@ -67,7 +69,8 @@ def _behind(partition: int, held: Held) -> str:
 
 async def _members(settings: Settings) -> Finding:
     try:
-        owners = await _owners(settings)
+        async with asyncio.timeout(_MEMBERS_S):
+            owners = await _owners(settings)
     except GroupAuthorizationFailedError:
         return skipped(MEMBERS, "the right to join the group")
     except KafkaError as error:
@@ -85,7 +88,7 @@ async def _members(settings: Settings) -> Finding:
 async def _owners(settings: Settings) -> Owners:
     group, topic = settings.kafka_group_id, settings.kafka_topic
     members = GroupMembers(kafka_options(settings), group, topic, _ASK_S)
-    connection = await asyncpg.connect(**postgres_options(settings))
+    connection = await asyncpg.connect(**{**postgres_options(settings), "timeout": _ASK_S})
 
     async def workers() -> Sequence[Any]:
         return await fetch_workers(connection, group, topic)

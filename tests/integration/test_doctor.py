@@ -309,6 +309,12 @@ async def test_workers_that_do_not_consume_are_found(
     assert check == "Partitions' offsets"
     assert "partition 3 is refused (the broker no longer has offset 7)" in message
     assert "orderflow offsets reset" in message
+    broken = {"offset": 57, "reason": "corrupt_batch", "detail": "a checksum is wrong", "fix": "run `orderflow skip`"}
+    details = json.encode({"refused": {"3": broken}}).decode()
+    await database.execute("UPDATE workers SET details = $1::text::jsonb", details)
+    _, message = await the_failure(orderflow)
+    assert "partition 3 is refused at offset 57 (a checksum is wrong)" in message
+    assert "run `orderflow skip`" in message
 
 
 async def test_a_read_only_database_is_found(

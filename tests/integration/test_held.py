@@ -156,6 +156,32 @@ async def test_a_transaction_that_hangs_is_a_failure(settings: Settings, monkeyp
     await offsets.close()
 
 
+async def test_the_doctor_tells_how_to_end_a_transaction_that_hangs(orderflow: Programs, settings: Settings) -> None:
+    """With the place where it begins; one that is young is no failure."""
+    await send(settings, (None, b"before"), partition=2)
+    hours_ago = int(time.time() * 1000) - 180 * MINUTE_MS
+    async with producing(settings, transactional_id=unique("hanging")) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(settings.kafka_topic, b"open", partition=2)
+        outcome, message = await transactions(orderflow)
+        assert (outcome, message.startswith("partition 2: 1 messages wait behind one")) == ("ok", True)
+        await producer.send_and_wait(settings.kafka_topic, b"open", partition=1, timestamp_ms=hours_ago)
+        outcome, message = await transactions(orderflow)
+        assert outcome == "failed"
+        command = f"abort --topic {settings.kafka_topic} --partition 1 --start-offset 0`"
+        assert "one is open for longer than 15 minutes (partition 1: 1 messages" in message
+        assert f"run `kafka-transactions --bootstrap-server {settings.kafka_bootstrap[0]} {command}" in message
+        await producer.abort_transaction()
+    assert await transactions(orderflow) == ("ok", "none holds messages back")
+
+
+async def transactions(orderflow: Programs) -> tuple[str, str]:
+    """Return what the doctor finds of open transactions."""
+    ended = await orderflow.run("doctor", "--json")
+    [found] = [one for one in json.decode(ended.stdout) if one["check"] == "Open transactions"]
+    return found["outcome"], found["message"]
+
+
 async def test_a_first_message_that_waits_is_asked_for_once(settings: Settings) -> None:
     """Whoever watches asks Kafka again only when the partition has moved on, and not at once then."""
     await send(settings, *[(None, b"one")] * 3, partition=0)

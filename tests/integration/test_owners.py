@@ -89,6 +89,12 @@ async def test_the_worker_is_named_and_a_plain_reader_that_takes_half_is_a_stran
             assert (told["status"], told["foreign"]) == ("unavailable", theirs)
             owners = {partition: "foreign" if partition in theirs else "here/worker-0" for partition in range(4)}
             assert await lag(orderflow) == owners
+            doctor = json.decode((await orderflow.run("doctor", "--json")).stdout)
+            [found] = [one for one in doctor if one["check"] == "Members of the group"]
+            assert found["outcome"] == "failed"
+            numbers = ", ".join(map(str, theirs))
+            assert f"partition {numbers} is consumed by a stranger ('aiokafka-" in found["message"]
+            assert "KAFKA_GROUP_ID" in found["message"]
 
             async def snapshot() -> dict[int, str | None]:
                 async with server.client.get("/operations/snapshot") as answer:
