@@ -20,6 +20,7 @@ from orderflow.settings import Settings, parse_settings, variables
 from tests.support import endpoints as services_of_run
 from tests.support.isolation import connect, own_database, own_redis_db, own_topics, unique
 from tests.support.programs import Programs, marked
+from tests.support.unretrieved import unretrieved
 
 pytest_plugins = ["tests.chaos.plugin"]
 
@@ -111,6 +112,14 @@ async def orderflow(environment: dict[str, str], tmp_path: Path) -> AsyncIterato
     programs = Programs(environment, tmp_path, mark=f"{_RUN}.{unique('test')}")
     yield programs
     await programs.close()
+
+
+@pytest.fixture
+async def nothing_unretrieved(orderflow: Programs) -> AsyncIterator[None]:
+    """Fail the test when a program of its own has lost an error: a task or a future that failed, and nobody looked."""
+    yield
+    lost = unretrieved(*orderflow.running)
+    assert not lost, "\n".join(lost)
 
 
 @pytest.fixture

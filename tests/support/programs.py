@@ -186,6 +186,11 @@ class Programs:
     python: str = sys.executable
     _running: list[Running] = attrs.field(factory=list, init=False)
 
+    @property
+    def running(self) -> list[Running]:
+        """All programs that were started in the background, those that have ended among them."""
+        return list(self._running)
+
     async def _spawn(
         self,
         arguments: tuple[str, ...],

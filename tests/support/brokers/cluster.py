@@ -1,0 +1,77 @@
+"""Three Kafka brokers on this machine, each broker and controller: one may be missing, and the other two go on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+
+from orderflow.services import free_ports
+from tests.support.brokers.broker import HOST, Broker
+from tests.support.brokers.operator import Operator
+
+NODES = (1, 2, 3)
+
+
+@attrs.frozen
+class Cluster:
+    """The brokers by node id."""
+
+    brokers: dict[int, Broker]
+
+    @property
+    def bootstrap(self) -> str:
+        """The addresses of all, as `KAFKA_BROKERS` has them."""
+        return ",".join(f"{HOST}:{broker.port}" for broker in self.brokers.values())
+
+    @property
+    def operator(self) -> Operator:
+        """Asks and changes the cluster."""
+        return Operator(self.bootstrap)
+
+    async def complete(self, timeout_s: float = 60) -> None:
+        """Wait until all brokers that run know of one another."""
+        running = {node for node, broker in self.brokers.items() if broker.pid is not None}
+        await self.operator.until_brokers(running, timeout_s)
+
+
+def _properties(node: int, listener: int, controllers: dict[int, int]) -> dict[str, str]:
+    return {
+        "node.id": str(node),
+        "controller.quorum.voters": ",".join(f"{each}@{HOST}:{port}" for each, port in controllers.items()),
+        "listeners": f"PLAINTEXT://{HOST}:{listener},CONTROLLER://{HOST}:{controllers[node]}",
+        "default.replication.factor": "3",
+        "min.insync.replicas": "2",
+        "offsets.topic.replication.factor": "3",
+        "transaction.state.log.replication.factor": "3",
+        "transaction.state.log.min.isr": "2",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "controller.quorum.election.timeout.ms": "500",
+        "controller.quorum.fetch.timeout.ms": "1000",
+        # A broker that is back has its partitions back soon: leaders move while both brokers live.
+        "leader.imbalance.check.interval.seconds": "3",
+        "leader.imbalance.per.broker.percentage": "0",
+        "controlled.shutdown.retry.backoff.ms": "500",
+    }
+
+
+@asynccontextmanager
+async def three_brokers(directory: Path) -> AsyncIterator[Cluster]:
+    """Start three brokers, new topics having three replicas each, and stop them afterwards."""
+    ports = free_ports(2 * len(NODES))
+    listeners, controllers = dict(zip(NODES, ports, strict=False)), dict(zip(NODES, ports[3:], strict=True))
+    brokers = {
+        node: Broker(directory / str(node) / "kafka", listeners[node], _properties(node, listeners[node], controllers))
+        for node in NODES
+    }
+    cluster = Cluster(brokers)
+    try:
+        # Together: one alone has no majority, and does not answer.
+        async with asyncio.TaskGroup() as starting:
+            for broker in brokers.values():
+                starting.create_task(broker.start(120))
+        await cluster.complete()
+        yield cluster
+    finally:
+        await asyncio.gather(*(broker.kill() for broker in brokers.values()))
