@@ -36,6 +36,20 @@ async def send(
     return [(place.partition, place.offset) for place in places]
 
 
+async def send_as_batch(settings: Settings, *messages: tuple[bytes | None, bytes | None], partition: int) -> None:
+    """Send (key, value) pairs to a partition as one batch."""
+    producer = AIOKafkaProducer(acks="all", max_batch_size=1024 * 1024, **kafka_options(settings))
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        for key, value in messages:
+            assert batch.append(key=key, value=value, timestamp=None) is not None, "the batch is full"
+        batch.close()
+        await (await producer.send_batch(batch, settings.kafka_topic, partition=partition))
+    finally:
+        await producer.stop()
+
+
 async def length(settings: Settings, topic: str) -> int:
     """Return how many records partition 0 of `topic` has ever taken."""
     consumer = AIOKafkaConsumer(enable_auto_commit=False, **kafka_options(settings))

@@ -11,9 +11,20 @@ import attrs
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
+from orderflow.settings import Settings
 from tests.support.eventually import eventually
 
 TIMEOUT_S = 20
+
+
+def addresses(settings: Settings) -> str:
+    """Return where the brokers are, as librdkafka wants it."""
+    return ",".join(settings.kafka_bootstrap)
+
+
+def operator_of(settings: Settings) -> "Operator":
+    """Operate the cluster that `settings` lead to."""
+    return Operator(addresses(settings))
 
 
 @attrs.frozen
@@ -48,6 +59,10 @@ class Operator:
         """Give a topic so many partitions in all, and wait until they have leaders."""
         await self._done(self._client.create_partitions([NewPartitions(topic, total)]))
         await self.until_led(topic, range(total))
+
+    async def delete_topics(self, *topics: str) -> None:
+        """Delete topics."""
+        await self._done(self._client.delete_topics(list(topics)))
 
     async def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete the records of each partition below an offset; -1 is the end of what is replicated."""

@@ -1,8 +1,26 @@
 """Damages what a stopped broker has on disk, as a failing disk does."""
 
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import attrs
+
 from tests.support.brokers.broker import Broker
+
+_HEAD = struct.Struct(">qi")  # base offset, length of what follows
+_LAST_OFFSET_DELTA_AT = 23
+_DELTA = struct.Struct(">i")
+
+
+@attrs.frozen
+class Batch:
+    """A batch of records in a segment: the offsets of its first and last record, and where its bytes are."""
+
+    first: int
+    last: int
+    start: int
+    end: int
 
 
 def newest_segment(broker: Broker, topic: str, partition: int) -> Path:
@@ -10,14 +28,47 @@ def newest_segment(broker: Broker, topic: str, partition: int) -> Path:
     return max((broker.data / f"{topic}-{partition}").glob("*.log"))
 
 
-def spoil_last_byte(broker: Broker, topic: str, partition: int) -> None:
-    """Change the last byte of a partition's newest batch. The broker must be down, and have stopped cleanly.
+def batches(segment: Path) -> Iterator[Batch]:
+    """Yield the batches of a segment, in order (Kafka's message format 2)."""
+    data, start = segment.read_bytes(), 0
+    while start + _HEAD.size < len(data):
+        first, length = _HEAD.unpack_from(data, start)
+        if length <= 0:
+            return
+        [delta] = _DELTA.unpack_from(data, start + _LAST_OFFSET_DELTA_AT)
+        end = start + _HEAD.size + length
+        yield Batch(first, first + delta, start, end)
+        start = end
 
-    A broker that was killed looks through its newest segments at its start, and cuts off what is broken.
+
+def spoil_last_byte(broker: Broker, topic: str, partition: int) -> Batch:
+    """Change the last byte of a partition's newest batch, and return the batch.
+
+    The broker must be down, and have stopped cleanly: one that was killed looks through its newest segments at its
+    start, and cuts off what is broken.
     """
+    segment = newest_segment(broker, topic, partition)
+    *_, newest = batches(segment)
+    _change(broker, segment, newest.end - 1, lambda byte: byte ^ 0xFF)
+    return newest
+
+
+def spoil_end(broker: Broker, topic: str, partition: int) -> Batch:
+    """Let the newest batch of several records say that it ends one record earlier, and return it as it was.
+
+    Whoever believes what it says of its end goes on with an offset that is in the middle of it.
+    """
+    segment = newest_segment(broker, topic, partition)
+    *_, newest = (batch for batch in batches(segment) if batch.last > batch.first)
+    lowest_byte = newest.start + _LAST_OFFSET_DELTA_AT + _DELTA.size - 1
+    _change(broker, segment, lowest_byte, lambda byte: (byte - 1) % 256)
+    return newest
+
+
+def _change(broker: Broker, segment: Path, place: int, change: Callable[[int], int]) -> None:
     assert broker.pid is None, "a broker that runs has its records in memory too"
-    with newest_segment(broker, topic, partition).open("r+b") as file:
-        file.seek(-1, 2)
-        [last] = file.read(1)
-        file.seek(-1, 2)
-        file.write(bytes([last ^ 0xFF]))
+    with segment.open("r+b") as file:
+        file.seek(place)
+        [byte] = file.read(1)
+        file.seek(place)
+        file.write(bytes([change(byte)]))

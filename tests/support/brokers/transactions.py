@@ -1,7 +1,7 @@
 """Publishes orders in transactions, by librdkafka: what aiokafka has written, aiokafka should not judge alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,6 +9,8 @@ import attrs
 from confluent_kafka import Producer
 from msgspec import json
 
+from orderflow.settings import Settings
+from tests.support.brokers.operator import addresses
 from tests.support.isolation import unique
 
 TIMEOUT_S = 20.0
@@ -16,9 +18,19 @@ Order = dict[str, Any]
 
 
 @attrs.frozen
-class OpenTransaction:
-    """A transaction whose records are on the broker, and whose end is not."""
+class Placed:
+    """Where the broker put an order."""
 
+    order: Order
+    partition: int
+    offset: int
+
+
+@attrs.frozen
+class OpenTransaction:
+    """A transaction whose records are on the broker, at `placed`, and whose end is not."""
+
+    placed: list[Placed]
     _producer: Producer
 
     async def commit(self) -> None:
@@ -38,9 +50,11 @@ class TransactionalPublisher:
     partitions: Sequence[int]
     _producer: Producer
 
-    async def committed(self, orders: Sequence[Order]) -> None:
-        """Publish orders in one transaction, and commit it."""
-        await (await self.left_open(orders)).commit()
+    async def committed(self, orders: Sequence[Order]) -> list[Placed]:
+        """Publish orders in one transaction, commit it, and return where they are."""
+        transaction = await self.left_open(orders)
+        await transaction.commit()
+        return transaction.placed
 
     async def aborted(self, orders: Sequence[Order]) -> None:
         """Publish orders in one transaction, and abort it when they are all on the broker."""
@@ -48,11 +62,19 @@ class TransactionalPublisher:
 
     async def left_open(self, orders: Sequence[Order]) -> OpenTransaction:
         """Publish orders in one transaction, and return it when they are all on the broker."""
-        await asyncio.to_thread(self._begin, orders)
-        return OpenTransaction(self._producer)
+        placed = await asyncio.to_thread(self._begin, orders)
+        return OpenTransaction(placed, self._producer)
 
-    def _begin(self, orders: Sequence[Order]) -> None:
-        failures: list[Any] = []
+    def _begin(self, orders: Sequence[Order]) -> list[Placed]:
+        placed: list[Placed] = []
+
+        def note(order: Order) -> Callable[[Any, Any], None]:
+            def delivered(error: Any, message: Any) -> None:
+                assert error is None, error
+                placed.append(Placed(order, message.partition(), message.offset()))
+
+            return delivered
+
         self._producer.begin_transaction()
         for number, order in enumerate(orders):
             self._producer.produce(
@@ -60,33 +82,31 @@ class TransactionalPublisher:
                 json.encode(order),
                 order["order_uid"].encode(),
                 partition=self.partitions[number % len(self.partitions)],
-                on_delivery=lambda error, _message: failures.append(error) if error else None,
+                on_delivery=note(order),
             )
         left = self._producer.flush(TIMEOUT_S)
-        assert (left, failures) == (0, []), f"{left} orders were not acknowledged: {failures[:3]}"
+        assert (left, len(placed)) == (0, len(orders)), f"{left} orders were not acknowledged"
+        return placed
 
 
 @asynccontextmanager
 async def transactional_publisher(
-    bootstrap: str, topic: str, partitions: Sequence[int], timeout_ms: int = 60_000, **options: str
+    settings: Settings, partitions: Sequence[int], timeout_ms: int = 60_000
 ) -> AsyncIterator[TransactionalPublisher]:
-    """Provide a publisher with a transactional id of its own. A transaction that is open at its end is aborted.
+    """Provide a publisher to the topic for orders, with a transactional id of its own.
 
-    The broker aborts one that is open for longer than `timeout_ms`. `options` are librdkafka's, with underscores for
-    dots.
+    The broker aborts a transaction that is open for longer than `timeout_ms`.
     """
-    named = {name.replace("_", "."): value for name, value in options.items()}
     producer = Producer(
         {
-            "bootstrap.servers": bootstrap,
+            "bootstrap.servers": addresses(settings),
             "transactional.id": unique("transactions"),
             "transaction.timeout.ms": timeout_ms,
             "log_level": 0,
-            **named,
         }
     )
     await asyncio.to_thread(producer.init_transactions, TIMEOUT_S)
     try:
-        yield TransactionalPublisher(topic, partitions, producer)
+        yield TransactionalPublisher(settings.kafka_topic, partitions, producer)
     finally:
         await asyncio.to_thread(producer.purge)
