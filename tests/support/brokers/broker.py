@@ -42,10 +42,14 @@ class Broker(Kafka):
     def _java(self) -> list[str]:
         return [f"-Xmx{HEAP_MB}m" if word.startswith("-Xmx") else word for word in super()._java()]
 
-    async def restart(self, timeout_s: float = 90) -> None:
+    async def start(self, timeout_s: float = 120) -> bool:
+        """Start it as any service, with more patience: a broker that was killed looks through its logs first."""
+        return await super().start(timeout_s)
+
+    async def restart(self) -> None:
         """Stop cleanly and start again, on `port` and with `properties` as they are by then."""
-        await self.stop(timeout_s)
-        await self.start(timeout_s)
+        await self.stop(60)
+        await self.start()
 
 
 @attrs.frozen

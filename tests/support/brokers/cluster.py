@@ -70,7 +70,7 @@ async def three_brokers(directory: Path) -> AsyncIterator[Cluster]:
         # Together: one alone has no majority, and does not answer.
         async with asyncio.TaskGroup() as starting:
             for broker in brokers.values():
-                starting.create_task(broker.start(120))
+                starting.create_task(broker.start())
         await cluster.complete()
         yield cluster
     finally:

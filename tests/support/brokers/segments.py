@@ -42,13 +42,12 @@ def batches(segment: Path) -> Iterator[Batch]:
 
 
 def spoil_last_byte(broker: Broker, topic: str, partition: int) -> Batch:
-    """Change the last byte of a partition's newest batch, and return the batch.
+    """Change the last byte of a partition's newest batch of several records, and return the batch.
 
     The broker must be down, and have stopped cleanly: one that was killed looks through its newest segments at its
     start, and cuts off what is broken.
     """
-    segment = newest_segment(broker, topic, partition)
-    *_, newest = batches(segment)
+    segment, newest = _newest_batch(broker, topic, partition)
     _change(broker, segment, newest.end - 1, lambda byte: byte ^ 0xFF)
     return newest
 
@@ -56,13 +55,20 @@ def spoil_last_byte(broker: Broker, topic: str, partition: int) -> Batch:
 def spoil_end(broker: Broker, topic: str, partition: int) -> Batch:
     """Let the newest batch of several records say that it ends one record earlier, and return it as it was.
 
-    Whoever believes what it says of its end goes on with an offset that is in the middle of it.
+    Whoever believes what it says of its end goes on with an offset that is in the middle of it. Another batch must be
+    behind it: a broker that starts believes the last one, and puts the next record there.
     """
-    segment = newest_segment(broker, topic, partition)
-    *_, newest = (batch for batch in batches(segment) if batch.last > batch.first)
+    segment, newest = _newest_batch(broker, topic, partition)
+    assert newest.end < segment.stat().st_size, "nothing is behind the batch"
     lowest_byte = newest.start + _LAST_OFFSET_DELTA_AT + _DELTA.size - 1
     _change(broker, segment, lowest_byte, lambda byte: (byte - 1) % 256)
     return newest
+
+
+def _newest_batch(broker: Broker, topic: str, partition: int) -> tuple[Path, Batch]:
+    segment = newest_segment(broker, topic, partition)
+    *_, newest = (batch for batch in batches(segment) if batch.last > batch.first)
+    return segment, newest
 
 
 def _change(broker: Broker, segment: Path, place: int, change: Callable[[int], int]) -> None:
