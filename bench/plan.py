@@ -43,7 +43,7 @@ class Plan:
     warm_up: bool = True
     stored: int = 2_000_000
     memory_orders: int = 1_000_000
-    unpacked_mb: int = 600
+    unpacked_mb: int = 900
     latency_s: float = 20.0
     lookup_orders: int = 50_000
     lookup_s: float = 8.0
