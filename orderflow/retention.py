@@ -7,7 +7,6 @@ from typing import Any
 import attrs
 from asyncpg import Connection
 
-from engine.dead_letter_groups import HEARD_WITHIN_S
 from orderflow.settings import Settings
 
 STEP_ROWS = 1000
@@ -16,22 +15,19 @@ KEPT_BATCHES = 1000
 """The newest batches of a group stay, however old they are."""
 
 # A letter that still waits for the dead-letter topic stays. So does one that was replayed lately: without its letter, a
-# replay that is still on its way would be taken for a new message. Nobody else prunes for a group that is gone.
-_OLD_LETTERS = f"""
-dead_letters d WHERE resolved_at < $1 AND topic = $2 AND (published_at IS NOT NULL OR publish_error IS NOT NULL)
+# replay that is still on its way would be taken for a new message. Nobody prunes for a group that is gone: all groups'
+# letters go.
+_OLD_LETTERS = """
+dead_letters WHERE resolved_at < $1 AND topic = $2 AND (published_at IS NOT NULL OR publish_error IS NOT NULL)
 AND (replayed_at IS NULL OR replayed_at < $1)
-AND (consumer_group = $3 OR NOT EXISTS (
-    SELECT FROM workers w WHERE w.consumer_group = d.consumer_group AND w.topic = d.topic
-    AND w.heartbeat_at > clock_timestamp() - interval '{HEARD_WITHIN_S} seconds'
-))
 """
 # A batch that the cache has not followed says which answers are stale.
 _OLD_BATCHES = "batches WHERE committed_at < $1 AND topic = $2 AND consumer_group = $3 AND cached_at IS NOT NULL"
 # What is locked is in use, and stays until the next time.
 _DELETE_LETTERS = f"""
 WITH old AS (
-    SELECT consumer_group, partition, kafka_offset FROM {_OLD_LETTERS} AND resolved_at >= $4
-    ORDER BY resolved_at LIMIT $5 FOR UPDATE OF d SKIP LOCKED
+    SELECT consumer_group, partition, kafka_offset FROM {_OLD_LETTERS} AND resolved_at >= $3
+    ORDER BY resolved_at LIMIT $4 FOR UPDATE SKIP LOCKED
 ), deleted AS (
     DELETE FROM dead_letters d USING old
     WHERE d.consumer_group = old.consumer_group AND d.topic = $2 AND d.partition = old.partition
@@ -67,7 +63,7 @@ class Pruned:
 
 async def count_old(connection: Connection, settings: Settings, before: datetime) -> Pruned:
     """Count what `delete_old` would delete."""
-    letters = await connection.fetchval(_COUNT_LETTERS, before, settings.kafka_topic, settings.kafka_group_id)
+    letters = await connection.fetchval(_COUNT_LETTERS, before, settings.kafka_topic)
     oldest_kept = await _oldest_kept(connection, settings)
     if oldest_kept is None:
         return Pruned(letters)
@@ -80,10 +76,10 @@ async def delete_old(
 ) -> None:
     """Delete letters that were resolved before that moment, and batches that were committed before it.
 
-    Only those of the settings' topic and group, and letters of groups that are gone. `pruned` counts what is deleted,
-    step by step: what was done stays done whatever ends this. `progress` is told the number of rows of each step.
+    Only batches of the settings' topic and group, and letters of that topic, of all groups. `pruned` counts what is
+    deleted, step by step: what was done stays done whatever ends this. `progress` is told the rows of each step.
     """
-    async for count in _steps(connection, _DELETE_LETTERS, before, settings.kafka_topic, settings.kafka_group_id):
+    async for count in _steps(connection, _DELETE_LETTERS, before, settings.kafka_topic):
         pruned.letters += count
         progress(count)
     oldest_kept = await _oldest_kept(connection, settings)

@@ -38,8 +38,8 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
     """Delete what has had its time: dead letters that were resolved, and the rows of batches.
 
     Never deleted are letters that are not resolved or not yet in the dead-letter topic, batches that the cache has not
-    followed, and the newest 1,000 batches. Another group's letters go only if no worker of it was heard in the last
-    minute. Orders stay as they are; the story of one whose batch is gone says less. A running engine is not disturbed.
+    followed, and the newest 1,000 batches. Batches are this consumer group's, letters those of all groups. Orders stay
+    as they are; the story of one whose batch is gone says less. A running engine is not disturbed.
     """
     if before > datetime.now(UTC):
         raise click.UsageError("--older-than must not be in the future.")

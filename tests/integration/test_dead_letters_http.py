@@ -128,11 +128,12 @@ async def test_no_list_reads_what_is_resolved(
         """
         INSERT INTO dead_letters (topic, partition, kafka_offset, payload, reason, errors, produced_at, failed_at,
                                   batch_id, consumer_group, resolved_at)
-        SELECT $1, 0, n, '', 'invalid_order', '[]', now(), now() - n * interval '1 second', gen_random_uuid(), 'g',
+        SELECT $1, 0, n, '', 'invalid_order', '[]', now(), now() - n * interval '1 second', gen_random_uuid(), $2,
                CASE WHEN n < 50000 THEN now() END
         FROM generate_series(1, 160000) AS n
         """,
         settings.kafka_topic,
+        settings.kafka_group_id,
     )
     await database.execute("ANALYZE dead_letters")
     for parameters in ({}, {"reason": "invalid_json"}, {"state": "all"}, {"before": "1700000000000000.0.1"}):

@@ -169,11 +169,7 @@ async def send_version(settings: Settings, order: dict[str, Any], version: int) 
 @pytest.mark.parametrize(
     ("statement", "arguments", "index"),
     [
-        (
-            "_DELETE_LETTERS",
-            ["topic", "group", datetime.fromtimestamp(0, UTC), STEP_ROWS],
-            "dead_letters_resolved_at_idx",
-        ),
+        ("_DELETE_LETTERS", ["topic", datetime.fromtimestamp(0, UTC), STEP_ROWS], "dead_letters_resolved_at_idx"),
         ("_DELETE_BATCHES", ["topic", "group", datetime.fromtimestamp(0, UTC), STEP_ROWS], "batches_committed_at_idx"),
         ("_OLDEST_KEPT", None, "batches_committed_at_idx"),
     ],
