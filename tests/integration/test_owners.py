@@ -120,7 +120,7 @@ async def test_an_engine_on_another_database_is_a_stranger(
                 ended = await orderflow.run("lag", "--json", **changes)
                 return [one["owner"] for one in json.decode(ended.stdout)]
 
-            await eventually(owners, lambda found: found.count("foreign") == 2)
+            await eventually(owners, lambda found: found.count("foreign") == 2, 60)
         assert await other.stop() == 0
     assert await engine.stop() == 0
 
