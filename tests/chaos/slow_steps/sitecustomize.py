@@ -4,5 +4,9 @@ In effect in a process that has this folder in PYTHONPATH and PYTHONASYNCIODEBUG
 """
 
 import logging
+import os
+import sys
 
 logging.getLogger("asyncio").addHandler(logging.StreamHandler())
+if "PYTHONASYNCIODEBUG" in os.environ:
+    print("slow steps are told", file=sys.stderr, flush=True)
