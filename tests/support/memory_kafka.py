@@ -11,8 +11,10 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from tests.support.memory_connection import Client
+from tests.support.record_batches import spoilt
 
-EARLIEST = -2
+EARLIEST, LATEST = -2, -1
+OUT_OF_RANGE = 1
 TOPIC = "orders"
 
 
@@ -41,12 +43,20 @@ class Consumed:
 
 
 class MemoryKafka:
-    """The brokers. `committed` is told of every committed offset: (partition, offset)."""
+    """The brokers. `committed` is told of every committed offset: (partition, offset).
+
+    What may befall a partition: records whose batch is `spoilt`, as (partition, offset), records before `begins` that
+    are deleted, and having no leader. `fetches` holds every position that was asked for, by partition.
+    """
 
     def __init__(self, partitions: int, committed: Callable[[int, int], None]) -> None:
         self.log: dict[int, list[Consumed]] = {partition: [] for partition in range(partitions)}
         self.ends = dict.fromkeys(self.log, 0)
+        self.begins = dict.fromkeys(self.log, 0)
         self.offsets: dict[int, int] = {}
+        self.spoilt: set[tuple[int, int]] = set()
+        self.leaderless: set[int] = set()
+        self.fetches: dict[int, list[int]] = {partition: [] for partition in self.log}
         self._committed = committed
 
     def append(self, partition: int, value: bytes, gap: int = 0) -> None:
@@ -85,9 +95,9 @@ class MemoryBrokers:
         """Return the topic's partitions."""
         return sorted(self._member.kafka.log)
 
-    def leader(self, _partition: int) -> int:
-        """Return the broker that leads a partition."""
-        return 0
+    def leader(self, partition: int) -> int | None:
+        """Return the broker that leads a partition, if one does."""
+        return None if partition in self._member.kafka.leaderless else 0
 
     async def refresh(self) -> None:
         """Ask for the partitions."""
@@ -100,24 +110,40 @@ class MemoryBrokers:
             case FetchRequest(topics=[(_, rows)]):
                 answer = await self._fetch(rows, request._max_wait_ms / 1000)
             case OffsetRequest(_topics=[(_, rows)]):
-                ends = self._member.kafka.ends
-                answer = [(partition, 0, -1, 0 if which == EARLIEST else ends[partition]) for partition, which in rows]
+                kafka = self._member.kafka
+                bounds = {EARLIEST: kafka.begins, LATEST: kafka.ends}
+                answer = [(partition, 0, -1, bounds[which][partition]) for partition, which in rows]
             case _:
                 raise AssertionError(f"a request that this stand-in does not know: {request}")
         await self._member.client.passes()
         return Answer([(TOPIC, answer)])
 
     async def _fetch(self, rows: list[tuple[int, int, int]], wait_s: float) -> list[tuple[Any, ...]]:
+        kafka = self._member.kafka
+        for partition, position, _ in rows:
+            kafka.fetches[partition].append(position)
         if not any(self._batches(partition, position) for partition, position, _ in rows):
             await asyncio.sleep(wait_s)
         return [
-            (partition, 0, self._member.kafka.ends[partition], -1, 0, [], -1, self._batches(partition, position))
+            (
+                partition,
+                0 if kafka.begins[partition] <= position <= kafka.ends[partition] else OUT_OF_RANGE,
+                kafka.ends[partition],
+                -1,
+                0,
+                [],
+                -1,
+                self._batches(partition, position),
+            )
             for partition, position, _ in rows
         ]
 
     def _batches(self, partition: int, position: int) -> bytes:
         kafka = self._member.kafka
-        return b"".join(record.batch for record in kafka.between(partition, position, kafka.ends[partition]))
+        return b"".join(
+            spoilt(record.batch) if (partition, record.offset) in kafka.spoilt else record.batch
+            for record in kafka.between(partition, position, kafka.ends[partition])
+        )
 
     async def close(self) -> None:
         """Close the connections."""
