@@ -43,7 +43,7 @@ async def test_nothing_is_lost_or_repeated_when_workers_are_killed_under_load(
 async def test_an_engine_whose_workers_die_all_the_time_goes_on_storing(
     orderflow: Programs, fault_run: FaultRun, settings: Settings
 ) -> None:
-    """Always the one that has lived longest: no silence is long, and at the end most of what was sent is stored."""
+    """No silence is long, and at the end of that minute most of what was sent is stored."""
     engine = await all_open(orderflow, RESTART_MAX="100")
     clock = asyncio.get_running_loop().time
     ledger = fault_run.ledger()
@@ -55,7 +55,8 @@ async def test_an_engine_whose_workers_die_all_the_time_goes_on_storing(
             await watch.every_partition_moves({})
             begun_s = clock()
             for kills in range(1, KILLS + 1):
-                min(workers(engine), key=lambda worker: worker.create_time()).kill()
+                victims = workers(engine)
+                fault_run.random.choice(victims).kill()
                 await asyncio.sleep(begun_s + kills * KILL_EVERY_S - clock())  # the rhythm is the fault
             sent = len(ledger.sent)
             share = sum(watch.positions.values()) / sent
