@@ -71,7 +71,10 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches the partitions that it is told to follow. `run` puts what comes into `fetched`, until cancelled."""
+    """Fetches the partitions that it is told to follow. `run` puts what comes into `fetched`, until cancelled.
+
+    `refused` is Kafka's word for a right that is missing, None while nothing is refused.
+    """
 
     def __init__(self, brokers: Brokers, topic: str) -> None:
         self._brokers = brokers

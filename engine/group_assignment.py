@@ -31,13 +31,20 @@ def encode_member(topic: str, owned: Iterable[int]) -> bytes:
 
 
 def decode_member(data: bytes) -> Member:
-    """Return what a member said of itself. One that is not ours says nothing of what it has."""
-    metadata = ConsumerProtocol.METADATA.decode(data)
+    """Return what a member said of itself.
+
+    One that is not ours says nothing of what it has; one that says nothing that can be read reads no topic.
+    """
+    try:
+        metadata = ConsumerProtocol.METADATA.decode(data)
+        topics = frozenset(metadata.subscription)
+    except Exception:  # whatever a stranger wrote must not end whoever leads the group
+        return Member(frozenset(), {})
     try:
         owned = msgspec.json.decode(metadata.user_data or b"{}", type=dict[str, frozenset[int]])
     except msgspec.DecodeError:
         owned = {}
-    return Member(frozenset(metadata.subscription), owned)
+    return Member(topics, owned)
 
 
 def encode_assignment(partitions: Mapping[str, Sequence[int]]) -> bytes:

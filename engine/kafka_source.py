@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from engine import events
 from engine.backoff import Backoff
@@ -178,6 +178,8 @@ class KafkaSource:
         except UnknownTopicOrPartitionError:
             for partition in self._table.positions():
                 self._handover.reopen(partition)
+        except TopicAuthorizationFailedError as error:
+            self._fetcher.refused = describe_kafka(error)
         except TROUBLE:
             return  # it is asked again soon; an outage is told by its silence
 

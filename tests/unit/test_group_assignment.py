@@ -65,5 +65,7 @@ def test_what_members_say_and_hear_comes_back_from_kafkas_format() -> None:
     for other in (b"", b"\x00\x01\xff", None):
         metadata = ConsumerProtocol.METADATA(0, [TOPIC], other).encode()
         assert decode_member(metadata) == Member(frozenset({TOPIC}), {})
+    for garbage in (b"", b"\x00", b"\x00\x00\x7f\xff\xff\xff", b"\xff" * 40):
+        assert decode_member(garbage) == Member(frozenset(), {})
     assert decode_assignment(encode_assignment({TOPIC: [2, 0], "other": [1]}), TOPIC) == {0, 2}
     assert decode_assignment(b"", TOPIC) == set()
