@@ -19,6 +19,7 @@ from tests.support.letters import store_letter
 from tests.support.programs import Programs
 from tests.support.topic import send
 
+LAG_OF_NOTHING = {"lag": 0, "lag_s": 0.0, "end_offset": 0, "held_by_transaction": 0, "owner": None}
 READING = ["lag --watch", "dlq list --json", "doctor", "publish 3", "-h"]
 ORDERFLOW = Path(sys.executable).with_name("orderflow")
 
@@ -144,7 +145,7 @@ async def test_a_file_of_settings_that_is_no_text_is_named(orderflow: Programs) 
         ("dlq list", []),
         ("brake status", []),
         ("offsets show", []),
-        ("lag", [{"topic": None, "partition": n, "lag": 0, "lag_s": 0.0, "end_offset": 0} for n in range(4)]),
+        ("lag", [{"topic": None, "partition": n, **LAG_OF_NOTHING} for n in range(4)]),
         (
             "dlq replay --everything",
             {"dry_run": False, "chosen": {}, "skipped": {}, "beyond_maximum": 0, "replayed": {}},
@@ -264,7 +265,7 @@ async def test_long_work_draws_a_bar_for_whoever_watches(
     ("typed", "offered"),
     [
         ("do", ["doctor"]),
-        ("dlq ", ["list", "replay", "show"]),
+        ("dlq ", ["list", "publish", "replay", "show"]),
         ("dlq list --reason inv", ["invalid_json", "invalid_order"]),
         ("offsets reset --to l", ["latest"]),
         ("services status --j", ["--json"]),

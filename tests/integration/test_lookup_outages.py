@@ -241,8 +241,14 @@ async def test_health_says_when_a_partition_is_refused_or_dead_letters_wait(
     )
     status, engine = await check("/healthz", "engine")
     assert (status, engine["status"], engine["workers"]) == (503, "unavailable", {"idle": 1})
-    assert engine["refused"] == {"3": "it was deleted and created anew"}
-    assert "orderflow offsets reset" in engine["error"]
+    assert engine["refused"] == {
+        "3": {
+            "offset": None,
+            "reason": "topic_recreated",
+            "detail": "it was deleted and created anew",
+            "fix": "orderflow offsets reset",
+        }
+    }
     await database.execute("UPDATE workers SET details = '{}'")
 
     letter = (

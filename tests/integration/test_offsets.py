@@ -73,7 +73,8 @@ async def test_a_topic_created_anew_is_refused_until_a_reset_and_then_counts_as_
     assert (line["reason"], line["offset"]) == ("topic_recreated", 2)
     assert line["fix"] == "orderflow offsets reset --partition 0"
     async with lookup_server(settings) as server:
-        assert await refused(server, {"0"}) == {"0": line["reason"]}
+        told = {name: line[name] for name in ("offset", "reason", "detail", "fix")}
+        assert await refused(server, {"0"}) == {"0": told}
         assert await database.fetchval(total) == 3
 
         reset = await orderflow.run("offsets", "reset", "--partition", "0")

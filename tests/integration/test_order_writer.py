@@ -208,7 +208,7 @@ async def test_a_replayed_letter_competes_as_a_message_of_its_own_topic(database
     """And the order that comes of it names that topic."""
     order = make_order(OrderGenerator(12))
     origin = Origin("others", 1, 7, PRODUCED_MS - 1000, 0)
-    again = attrs.evolve(batch_of([order], offset=9), replays={(0, 9): Replay((1, 7), 1, origin, False, None)})
+    again = attrs.evolve(batch_of([order], offset=9), replays={(0, 9): Replay((1, 7), 1, origin, False, None, "group")})
     await write(database, again)
     row = await read(database, order)
     assert (row["source_topic"], row["source_partition"], row["source_offset"]) == ("others", 1, 7)
