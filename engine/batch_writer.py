@@ -83,7 +83,9 @@ class BatchWriter(Generic[T]):
         epochs = {chunk.partition: chunk.epoch for chunk in chunks}
         current = [chunk for chunk in chunks if self._table.opened(chunk.partition, chunk.opening)]
         entries = [entry for chunk in sorted(current, key=lambda c: c.partition) for entry in chunk.entries]
-        ends = {chunk.partition: chunk.next_offset for chunk in current}
+        ends: dict[int, int] = {}
+        for chunk in current:
+            ends[chunk.partition] = max(chunk.next_offset, ends.get(chunk.partition, 0))
         consumed_at = min((chunk.consumed_at for chunk in chunks), default=datetime.now(UTC))
         await self._settle(_Work(entries, ends, openings, epochs, consumed_at, datetime.now(UTC)))
 

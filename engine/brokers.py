@@ -6,6 +6,7 @@ known broker answers (so a cluster that has moved to other addresses is found), 
 """
 
 import asyncio
+import random
 import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -34,7 +35,6 @@ _CONNECTION_OPTIONS = frozenset(
         "sasl_oauth_token_provider",
     }
 )
-_BOOTSTRAP = "bootstrap"
 
 TROUBLE = (KafkaError, OSError, AssertionError)
 """What a request may raise: an error of Kafka's, of the network (a time-out is one), or of aiokafka's handshake."""
@@ -111,7 +111,8 @@ class Brokers:
     def _known_nodes(self) -> Iterable[int]:
         known = [broker.nodeId for broker in self._cluster.brokers()]
         connected = {node for (node, _), connection in self._connections.items() if connection.connected()}
-        return sorted(known, key=lambda node: node not in connected)
+        # Not always the same one first: it may be cut off from the others, and tell of leaders that were.
+        return sorted(random.sample(known, len(known)), key=lambda node: node not in connected)
 
     async def _ask_list(self, request: Any) -> Any:
         error: BaseException = KafkaConnectionError("there is no broker to ask")

@@ -7,7 +7,6 @@ befalls one partition, no leader or an error of its broker, makes that partition
 import asyncio
 import random
 from collections import defaultdict
-from typing import Any
 
 import attrs
 from aiokafka.errors import (
@@ -20,7 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 
-from engine.brokers import ANSWER_S, TROUBLE, Brokers
+from engine.brokers import ANSWER_S, TROUBLE, Brokers, describe_kafka
 from engine.offsets import StoredOffset
 from engine.record_batches import FetchedPartition
 
@@ -36,6 +35,8 @@ SHORT_WAIT_MS = 20
 AHEAD_S = 0.02
 """How long a broker is left alone while what it sent is handed on: then the other partitions are fetched meanwhile."""
 REST_S = 0.3
+FAILING_S = 15.0
+"""How long a leader may fail, as it does while it starts, before that is told."""
 LEADERLESS_S = 3.0
 """How long a partition may be without a leader, as in an election, before that is told."""
 
@@ -45,7 +46,8 @@ class FetchState:
     """Where an open partition is read: the opening that this belongs to, and the next offset to fetch.
 
     Records before `floor` were consumed earlier; `recognise` tells of the last of them, which is read again. `gaps`
-    says that the topic is known to be compacted, `broken` how often in a row the batch at `position` could not be read.
+    says that the topic is known to be compacted, `broken` how often in a row the batch at `position` could not be read,
+    and `alone` that it is to be fetched by itself: of a batch that is larger than an answer only the beginning came.
     """
 
     opening: int
@@ -55,9 +57,12 @@ class FetchState:
     recognise: StoredOffset | None = None
     gaps: bool = False
     broken: int = 0
+    alone: bool = False
     busy_since_s: float | None = None
     rests_until_s: float = 0.0
     led_s: float = 0.0
+    answered_s: float = 0.0
+    fails_with: str = ""
 
 
 @attrs.frozen
@@ -88,7 +93,7 @@ class Fetcher:
 
     def follow(self, partition: int, state: FetchState) -> None:
         """Fetch a partition from `state.position` on, instead of from wherever it was fetched before."""
-        state.led_s = asyncio.get_running_loop().time()
+        state.led_s = state.answered_s = asyncio.get_running_loop().time()
         self._states[partition] = state
         self._wake.set()
 
@@ -100,14 +105,20 @@ class Fetcher:
         """Fetch a partition no more."""
         self._states.pop(partition, None)
 
-    def leaderless(self) -> list[int]:
-        """Return the partitions that nobody has led for a while."""
+    def unserved(self) -> dict[int, str]:
+        """Return why nothing is fetched of the partitions that nobody has led, or whose leader has failed, for a while.
+
+        While no broker answers at all that is an outage, and no matter of single partitions.
+        """
         now_s = asyncio.get_running_loop().time()
-        return [
-            partition
-            for partition, state in self._states.items()
-            if self._brokers.leader(partition) is None and now_s - state.led_s > LEADERLESS_S
-        ]
+        found = {}
+        for partition, state in self._states.items():
+            if self._brokers.leader(partition) is None:
+                if now_s - state.led_s > LEADERLESS_S:
+                    found[partition] = "no broker leads the partition"
+            elif now_s - state.answered_s > FAILING_S and now_s - self._brokers.heard_s < LEADERLESS_S:
+                found[partition] = f"its leader does not give its records: {state.fails_with or 'no answer'}"
+        return found
 
     async def run(self) -> None:
         """Fetch until cancelled."""
@@ -129,13 +140,26 @@ class Fetcher:
             await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
 
     def _start_requests(self) -> None:
+        """Ask every broker that has nothing to answer just now, and of which there is something to ask."""
         self._in_flight = {node: request for node, request in self._in_flight.items() if not request.done()}
         now_s = asyncio.get_running_loop().time()
         if self._bytes > ANSWER_BYTES:
+            for state in self._states.values():
+                state.answered_s = now_s  # nobody is asked
             return
+        ready, busy = self._by_leader(now_s)
+        answer_bytes = max(FETCH_BYTES // 2, ANSWER_BYTES // max(1, len(ready)))
+        for node, states in ready.items():
+            since_s = busy.get(node)
+            if node not in self._in_flight and (since_s is None or now_s - since_s >= AHEAD_S):
+                wait_ms = WAIT_MS if since_s is None else SHORT_WAIT_MS
+                request = self._request(node, _first_alone(states), wait_ms, answer_bytes)
+                self._in_flight[node] = asyncio.create_task(request, name=f"fetch-{node}")
+
+    def _by_leader(self, now_s: float) -> tuple[dict[int, dict[int, FetchState]], dict[int, float]]:
+        """Return, by broker, which partitions can be fetched, and since when what it sent last is being handed on."""
         ready: defaultdict[int, dict[int, FetchState]] = defaultdict(dict)
-        busy: set[int] = set()
-        just_begun: set[int] = set()
+        busy: dict[int, float] = {}
         for partition, state in self._states.items():
             node = self._brokers.leader(partition)
             if node is None:
@@ -143,17 +167,11 @@ class Fetcher:
                 continue
             state.led_s = now_s
             if state.busy_since_s is not None:
-                busy.add(node)
-                if now_s - state.busy_since_s < AHEAD_S:
-                    just_begun.add(node)
+                state.answered_s = now_s
+                busy[node] = max(state.busy_since_s, busy.get(node, 0.0))
             elif state.rests_until_s <= now_s:
                 ready[node][partition] = state
-        answer_bytes = max(FETCH_BYTES // 2, ANSWER_BYTES // max(1, len(ready)))
-        for node, states in ready.items():
-            if node not in self._in_flight and node not in just_begun:
-                wait_ms = SHORT_WAIT_MS if node in busy else WAIT_MS
-                request = self._request(node, states, wait_ms, answer_bytes)
-                self._in_flight[node] = asyncio.create_task(request, name=f"fetch-{node}")
+        return ready, busy
 
     async def _request(self, node: int, states: dict[int, FetchState], wait_ms: int, answer_bytes: int) -> None:
         asked = {partition: state.position for partition, state in states.items()}
@@ -164,21 +182,26 @@ class Fetcher:
         request = FetchRequest(wait_ms, 1, answer_bytes, READ_COMMITTED, [(self._topic, rows)])
         try:
             answer = await self._brokers.send(node, request, "fetch", wait_ms / 1000 + ANSWER_S)
-        except TROUBLE:
+        except TROUBLE as error:
             self._brokers.stale = True
             for state in states.values():
+                state.fails_with = describe_kafka(error)
                 self.rest(state)
             return
         for _, partitions in answer.topics:
-            for partition, code, _, *rest in partitions:
+            for partition, code, end, *rest in partitions:
                 state = states[partition]
-                if self._states.get(partition) is state and state.position == asked[partition]:
+                # A leader that has moved may have been asked as well, and may have answered before.
+                waits = state.busy_since_s is not None
+                if self._states.get(partition) is state and state.position == asked[partition] and not waits:
                     aborted = rest[2] if answer.API_VERSION >= _WITH_REPLICA else rest[-2]
-                    self._take(partition, state, code, rest[-1], tuple(aborted or ()))
+                    found = FetchedPartition(
+                        self._topic, partition, state.position, rest[-1], tuple(aborted or ()), state.gaps, end
+                    )
+                    self._take(partition, state, code, found)
 
-    def _take(self, partition: int, state: FetchState, code: int, data: Any, aborted: tuple[Any, ...]) -> None:
+    def _take(self, partition: int, state: FetchState, code: int, answer: FetchedPartition) -> None:
         error_type = for_code(code)
-        answer = FetchedPartition(self._topic, partition, state.position, data, aborted, state.gaps)
         if error_type is TopicAuthorizationFailedError:
             self.refused = error_type.__name__
             self.rest(state)
@@ -186,10 +209,12 @@ class Fetcher:
             self._hand_over(Fetched(partition, state, answer, error_type(partition)))
         elif error_type is not NoError:
             self._brokers.stale = True
+            state.fails_with = error_type.__name__
             self.rest(state)
         else:
             self.refused = None
-            if data:
+            state.answered_s = asyncio.get_running_loop().time()
+            if answer.data:
                 self._hand_over(Fetched(partition, state, answer))
 
     def _hand_over(self, fetched: Fetched) -> None:
@@ -203,6 +228,12 @@ class Fetcher:
         fetched.state.busy_since_s = None
         self._wake.set()
 
-    def rest(self, state: FetchState, rest_s: float = REST_S) -> None:
-        """Leave a partition alone for a moment."""
-        state.rests_until_s = asyncio.get_running_loop().time() + rest_s
+    def rest(self, state: FetchState) -> None:
+        """Do not fetch a partition for a moment."""
+        state.rests_until_s = asyncio.get_running_loop().time() + REST_S
+
+
+def _first_alone(states: dict[int, FetchState]) -> dict[int, FetchState]:
+    """Return the first of the partitions that are to be fetched alone, else all."""
+    alone = next((partition for partition, state in states.items() if state.alone), None)
+    return states if alone is None else {alone: states[alone]}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 import msgspec
 from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import KafkaError
 
 STRATEGY = "roundrobin"
 _VERSION = 0
@@ -37,12 +38,12 @@ def decode_member(data: bytes) -> Member:
     """
     try:
         metadata = ConsumerProtocol.METADATA.decode(data)
-        topics = frozenset(metadata.subscription)
+        topics = frozenset(topic for topic in metadata.subscription if isinstance(topic, str))
     except Exception:  # whatever a stranger wrote must not end whoever leads the group
         return Member(frozenset(), {})
     try:
         owned = msgspec.json.decode(metadata.user_data or b"{}", type=dict[str, frozenset[int]])
-    except msgspec.DecodeError:
+    except Exception:  # it means something else to its own kind
         owned = {}
     return Member(topics, owned)
 
@@ -54,11 +55,17 @@ def encode_assignment(partitions: Mapping[str, Sequence[int]]) -> bytes:
 
 
 def decode_assignment(data: bytes, topic: str) -> set[int]:
-    """Return the partitions of `topic` that were assigned; none when there is no assignment."""
+    """Return the partitions of `topic` that were assigned; none when there is no assignment.
+
+    Raises `KafkaError` when the group's leader, which may be a stranger, wrote something else.
+    """
     if not data:
         return set()
-    assignment = ConsumerProtocol.ASSIGNMENT.decode(data)
-    return {partition for name, partitions in assignment.assignment if name == topic for partition in partitions}
+    try:
+        assignment = ConsumerProtocol.ASSIGNMENT.decode(data)
+        return {partition for name, partitions in assignment.assignment if name == topic for partition in partitions}
+    except Exception as error:
+        raise KafkaError("the leader of the group gave an assignment that cannot be read") from error
 
 
 def share_out(

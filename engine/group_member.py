@@ -101,8 +101,10 @@ class GroupMember:
             self._joined = False
         else:
             self._coordinator = None
-        if self._owned and asyncio.get_running_loop().time() - self._beaten_s > SESSION_S:
-            # The group has given them to others by now; and a coordinator that has not must hear of it.
+        waits = not self._joined and isinstance(error, TimeoutError)
+        if self._owned and not waits and asyncio.get_running_loop().time() - self._beaten_s > SESSION_S:
+            # The group has given them to others by now; and a coordinator that has not must hear of it. But one that
+            # only waits until all have joined, however long a stranger takes, gives them to nobody.
             self._joined = False
             self._hear(set())
 
@@ -113,6 +115,7 @@ class GroupMember:
 
     async def _join(self) -> None:
         answer = await self._ask_to_join()
+        self._beaten_s = asyncio.get_running_loop().time()
         self._generation = answer.generation_id
         shares = await self._share_out(answer) if answer.leader_id == answer.member_id else []
         synced = await self._send(
@@ -187,7 +190,8 @@ class GroupMember:
             [(self._topic, rows)],
         )
         try:
-            answer = await self._brokers.send(self._coordinator, request, _PURPOSE, COMMIT_S)
+            # By a connection of its own: a broker answers in turn, and a slow commit must not hold up a heartbeat.
+            answer = await self._brokers.send(self._coordinator, request, "commit", COMMIT_S)
         except TROUBLE as error:
             self._log.debug(events.KAFKA_COMMIT_FAILED, error=describe_kafka(error))
             return False

@@ -55,15 +55,8 @@ class Handover:
             if self._fetcher.state(partition) is state:
                 self._fetcher.forget(partition)  # fenced: it is followed anew once it is opened again
             return
-        if isinstance(fetched.error, OffsetOutOfRangeError):
-            self._fetcher.forget(partition)
-            self._opener.out_of_range(partition, state.position)
-            return
-        if isinstance(fetched.error, UnknownTopicOrPartitionError):
-            self.reopen(partition)
-            return
-        if isinstance(fetched.error, CorruptRecordException):
-            self._broken(fetched, CorruptBatch(state.position, "the broker says that it is corrupt"))
+        if fetched.error is not None:
+            self._refused(fetched, fetched.error)
             return
         state.gaps = state.gaps or answer.skips
         consumed_at = datetime.now(UTC)
@@ -75,8 +68,23 @@ class Handover:
         except CorruptBatch as error:
             self._broken(fetched, error)
             return
-        if state.position == begin:
-            self._fetcher.rest(state)  # the answer held the beginning of a batch only
+        if state.position > begin:
+            state.alone = False
+        elif state.alone:
+            self._broken(fetched, CorruptBatch(begin, "it is longer than what the broker has of it"))
+        else:
+            state.alone = True
+
+    def _refused(self, fetched: Fetched, error: BaseException) -> None:
+        partition, position = fetched.partition, fetched.state.position
+        match error:
+            case OffsetOutOfRangeError():
+                self._fetcher.forget(partition)
+                self._opener.out_of_range(partition, position)
+            case UnknownTopicOrPartitionError():
+                self.reopen(partition)
+            case CorruptRecordException():
+                self._broken(fetched, CorruptBatch(position, "the broker says that it is corrupt"))
 
     async def _hand_on_piece(self, fetched: Fetched, piece: Piece, consumed_at: datetime) -> bool:
         """Emit what of a piece has not been consumed yet. Returns False when the topic is not the one that was."""
@@ -92,16 +100,19 @@ class Handover:
                 self._fetcher.forget(partition)
                 self._opener.recreated(partition, first.offset)
                 return False
-        if records and records[0].offset < state.floor:
-            records = [record for record in records if record.offset >= state.floor]
-        if piece.next_offset > state.floor:
+        consumed = max(state.floor, state.position)
+        if records and records[0].offset < consumed:
+            records = [record for record in records if record.offset >= consumed]
+        if piece.next_offset > consumed:
             chunk = Chunk(
                 partition, state.opening, state.epoch, records, piece.next_offset, piece.size_bytes, consumed_at
             )
             await self._emit(chunk)
+            if not self._is_present(fetched):
+                return False
+            self._opener.well(partition)  # not when only the last record was read again
         if piece.next_offset > state.position:
             state.position, state.broken = piece.next_offset, 0
-            self._opener.well(partition)
         return True
 
     def _broken(self, fetched: Fetched, error: CorruptBatch) -> None:

@@ -18,13 +18,17 @@ FAILING_S = 2.0
 
 
 class KafkaOutage:
-    """One outage at a time, whatever its reason. It is waited out by the clients themselves; here it is only told."""
+    """One outage at a time, whatever its reason. It is waited out by the clients themselves; here it is only told.
+
+    `hidden` is Kafka's word for why it does not tell of the topic, None while it does.
+    """
 
     def __init__(self, brokers: Brokers, fetcher: Fetcher, status: Status, backoff: Backoff) -> None:
         self._brokers = brokers
         self._fetcher = fetcher
         self._status = status
         self._backoff = backoff
+        self.hidden: str | None = None
         self._group_fails: tuple[str, float] | None = None
         self._tries = 0
         self._next_try_at = 0.0
@@ -56,7 +60,7 @@ class KafkaOutage:
             return "no answer" if error is None else describe_kafka(error)
         if self._group_fails is not None and now_s - self._group_fails[1] > FAILING_S:
             return self._group_fails[0]
-        return self._fetcher.refused
+        return self.hidden or self._fetcher.refused
 
     def declare(self, failure: str, attempt: int) -> float:
         """Say that a try has failed. Returns after how many seconds the next one is due."""

@@ -7,6 +7,7 @@ compaction took away). Kafka's committed offset is for tools only.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -29,7 +30,10 @@ TURN_S = 0.1
 COMMIT_EVERY_S = 1.0
 REFRESH_EVERY_S = 10.0
 """How old what is known of the topic's partitions may be: those that were added are consumed soon after."""
+IDLE_REFRESH_S = 2.0
+"""The same while nothing is fetched: whoever waits for the group, and asks for nothing else, hears of an outage so."""
 STALE_REFRESH_S = 0.5
+LAST_COMMIT_S = 1.0
 
 
 class KafkaSource:
@@ -82,9 +86,11 @@ class KafkaSource:
         membership, self._membership = self._membership, None
         try:
             if membership is not None:
-                await self._commit()
                 membership.cancel()
                 await asyncio.wait({membership})
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LAST_COMMIT_S):
+                        await self._commit()
                 await self._member.leave()
                 self._status.joined_as(None)
         finally:
@@ -99,7 +105,12 @@ class KafkaSource:
                 # Beyond the end of this: the worker is a member until all that was fetched is written.
                 self._membership = asyncio.create_task(self._member.run(), name="group-member")
                 await self._until(
-                    {stop, self._membership}, self._fetcher.run(), self._handover.run(), self._open(), self._keep()
+                    {stop, self._membership},
+                    self._fetcher.run(),
+                    self._handover.run(),
+                    self._open(),
+                    self._keep(),
+                    self._watch(),
                 )
         finally:
             stop.cancel()
@@ -148,26 +159,32 @@ class KafkaSource:
         while True:
             self._assigned.clear()
             await self._opener.open_wanted(self._brokers)
-            try:
-                await asyncio.wait_for(self._assigned.wait(), TURN_S)
-            except TimeoutError:
-                continue
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S):
+                    await self._assigned.wait()
+
+    async def _watch(self) -> None:
+        """Tell of outages, and of partitions of which nothing is fetched."""
+        while True:
+            await asyncio.sleep(TURN_S)
+            unserved = self._fetcher.unserved()
+            for partition, why in unserved.items():
+                self._opener.unserved(partition, why)
+            self._opener.served(self._table.positions().keys() - unserved.keys())
+            self._outage.watch()
 
     async def _keep(self) -> None:
-        """Keep what is known of the brokers fresh, tell of outages, and commit for the tools."""
+        """Keep what is known of the brokers fresh, and commit for the tools."""
         loop = asyncio.get_running_loop()
         refreshed_at = committed_at = loop.time()
         while True:
             await asyncio.sleep(TURN_S)
             age_s = loop.time() - refreshed_at
-            if age_s > REFRESH_EVERY_S or (self._brokers.stale and age_s > STALE_REFRESH_S):
+            due_s = REFRESH_EVERY_S if self._table.positions() else IDLE_REFRESH_S
+            if age_s > due_s or (self._brokers.stale and age_s > STALE_REFRESH_S):
                 await self._refresh()
                 refreshed_at = loop.time()
-            leaderless = self._fetcher.leaderless()
-            for partition in leaderless:
-                self._opener.leaderless(partition)
-            self._opener.led(self._table.positions().keys() - set(leaderless))
-            self._outage.watch()
             if loop.time() - committed_at > COMMIT_EVERY_S:
                 await self._commit()
                 committed_at = loop.time()
@@ -175,11 +192,12 @@ class KafkaSource:
     async def _refresh(self) -> None:
         try:
             await self._brokers.refresh()
+            self._outage.hidden = None
         except UnknownTopicOrPartitionError:
             for partition in self._table.positions():
                 self._handover.reopen(partition)
         except TopicAuthorizationFailedError as error:
-            self._fetcher.refused = describe_kafka(error)
+            self._outage.hidden = describe_kafka(error)
         except TROUBLE:
             return  # it is asked again soon; an outage is told by its silence
 

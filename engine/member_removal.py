@@ -10,10 +10,11 @@ from typing import Any
 
 import structlog
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import KafkaError, UnknownMemberIdError, for_code
+from aiokafka.errors import UnknownMemberIdError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from engine import events
+from engine.brokers import TROUBLE
 
 DEADLINE_S = 3.0
 """After this long the session timeout does it."""
@@ -59,7 +60,7 @@ class MemberRemoval:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect_ahead(self) -> None:
-        with suppress(KafkaError, OSError):
+        with suppress(*TROUBLE):
             async with asyncio.timeout(DEADLINE_S), self._one_at_a_time:
                 await self._connected()
 
@@ -73,7 +74,7 @@ class MemberRemoval:
                     try:
                         async with self._one_at_a_time:
                             await self._send(member_id)
-                    except (KafkaError, OSError) as error:
+                    except TROUBLE as error:
                         failure = type(error).__name__
                         await asyncio.sleep(RETRY_S)
                     else:
@@ -115,5 +116,5 @@ class MemberRemoval:
     async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            with suppress(KafkaError, OSError):
+            with suppress(*TROUBLE):
                 await client.close()

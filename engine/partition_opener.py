@@ -15,7 +15,7 @@ from aiokafka.errors import LeaderNotAvailableError
 from engine import events
 from engine.blockers import BlockerWatch
 from engine.brokers import Brokers, describe_kafka
-from engine.fetcher import LEADERLESS_S, FetchState
+from engine.fetcher import FAILING_S, LEADERLESS_S, FetchState
 from engine.log_bounds import LogBounds, fetch_log_bounds
 from engine.offsets import StoredOffset, open_offset
 from engine.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, TOPIC_RECREATED, PartitionTable, Refusal
@@ -31,11 +31,17 @@ _SKIP = "orderflow offsets skip --partition {}"
 
 @attrs.define
 class _Refused:
-    """A partition that was refused with `stored` as its offset, and when what is on the broker is tried again."""
+    """A partition that was refused at `offset`, with `stored` in PostgreSQL, and when the broker is tried again."""
 
     stored: StoredOffset
+    offset: int
     trials: int = 0
     trial_at: float = 0.0
+
+    def still(self, stored: StoredOffset) -> bool:
+        """Whether nobody but the writer has moved the offset: what was on its way when it was refused."""
+        written = self.stored.epoch == stored.epoch and self.stored.next_offset <= stored.next_offset <= self.offset
+        return stored == self.stored or (self.trials > 0 and written)
 
 
 class PartitionOpener:
@@ -60,6 +66,7 @@ class PartitionOpener:
         self._refused: dict[int, _Refused] = {}
         self._look_at: dict[int, float] = {}
         self._leaderless_since: dict[int, float] = {}
+        self._failing_since: dict[int, float] = {}
         self._log = structlog.get_logger()
 
     def look_at_once(self) -> None:
@@ -82,6 +89,7 @@ class PartitionOpener:
                 brokers.stale = True
                 continue
             self._leaderless_since.pop(partition, None)
+            self._failing_since.pop(partition, None)
             try:
                 await self._open(brokers, partition, found)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -95,8 +103,10 @@ class PartitionOpener:
         self._look_at[partition] = now + RETRY_S
         if not isinstance(error, LeaderNotAvailableError):
             self._log.debug(events.OUTAGE_CONTINUES, of="kafka", error=describe_kafka(error), partition=partition)
+            if now - self._failing_since.setdefault(partition, now) > FAILING_S:
+                self.unserved(partition, f"its leader does not tell its offsets: {describe_kafka(error)}")
         elif now - self._leaderless_since.setdefault(partition, now) > LEADERLESS_S:
-            self.leaderless(partition)
+            self.unserved(partition, "no broker leads the partition")
 
     async def _open(self, brokers: Brokers, partition: int, bounds: LogBounds) -> None:
         async with self._link.use() as connection, self._watch.over(connection):
@@ -106,8 +116,10 @@ class PartitionOpener:
         self._stored[partition] = stored
         refused = self._refused.get(partition)
         now = asyncio.get_running_loop().time()
-        if refused is not None and refused.stored == stored and refused.trial_at > now:
-            return  # nobody has moved the offset, and the broker was asked not long ago
+        if refused is not None and refused.still(stored):
+            refused.stored = stored
+            if refused.trial_at > now:
+                return  # the broker was asked not long ago
         if stored.next_offset > bounds.end:
             # Another owner may have gone on since the end was asked for; its last transaction was waited for.
             again = (await fetch_log_bounds(brokers, self._topic, [partition]))[partition]
@@ -118,7 +130,7 @@ class PartitionOpener:
         start, recognise = stored.next_offset, None
         if stored.last_offset is not None and stored.last_offset >= bounds.begin:
             start, recognise = stored.last_offset, stored
-        on_trial = refused is not None and refused.stored == stored and refused.trials > 0
+        on_trial = refused is not None and refused.still(stored) and refused.trials > 0
         opened = self._table.open(partition, stored.next_offset, stored.epoch, on_trial=on_trial)
         if opened is None:
             return  # revoked while it was being opened
@@ -147,15 +159,15 @@ class PartitionOpener:
         detail = f"the batch at offset {offset} cannot be read: {why}"
         self._refuse(partition, Refusal(CORRUPT_BATCH, offset, detail, _SKIP.format(partition)))
 
-    def leaderless(self, partition: int) -> None:
-        """Tell that a partition has no leader. It is consumed as soon as it has one."""
-        refusal = Refusal(NO_LEADER, None, "no broker leads the partition", NO_LEADER_FIX)
+    def unserved(self, partition: int, why: str) -> None:
+        """Tell that a partition has no leader, or one that fails. It is consumed as soon as that is over."""
+        refusal = Refusal(NO_LEADER, None, why, NO_LEADER_FIX)
         before = self._table.refused.get(partition)
         if (before is None or before.reason == NO_LEADER) and self._table.trouble(partition, refusal):
             self._tell(partition, refusal)
 
-    def led(self, partitions: Iterable[int]) -> None:
-        """Take back, for these partitions, that they have no leader."""
+    def served(self, partitions: Iterable[int]) -> None:
+        """Take back, for these partitions, that they have no leader, or one that fails."""
         for partition in partitions:
             refusal = self._table.refused.get(partition)
             if refusal is not None and refusal.reason == NO_LEADER:
@@ -170,8 +182,9 @@ class PartitionOpener:
         now = asyncio.get_running_loop().time()
         stored = self._stored[partition]
         refused = self._refused.get(partition)
-        if refused is None or refused.stored != stored:
-            refused = self._refused[partition] = _Refused(stored)
+        if refused is None or not refused.still(stored):
+            refused = self._refused[partition] = _Refused(stored, refusal.offset or 0)
+        refused.offset = refusal.offset or 0
         if refusal.reason == CORRUPT_BATCH:
             # Another replica that takes over, or a segment that was restored, may be sound.
             refused.trial_at = now + min(REOPEN_S * 2**refused.trials, LONGEST_TRIAL_S)

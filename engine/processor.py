@@ -47,7 +47,7 @@ class Processor(Generic[T]):
             if self._brake.engaged:
                 return  # told to stop in the pause: all that is left here is consumed again by whoever comes next
             handled = self._handle(chunk)
-            await self._hand_on(handled, chunk.size_bytes, len(handled.entries))
+            await self._hand_on(handled, chunk.size_bytes, max(1, len(handled.entries)))
             self._count(handled.entries)
             if self._brake.engaged:
                 await self._brake_pause.hold(self._stopping)

@@ -62,7 +62,8 @@ class FetchedPartition:
 
     `aborted` are the transactions, as (producer, first offset), whose records do not count. `gaps` says that offsets
     may be missing between two batches: the topic is known to be compacted. Without it what lies behind such a gap is
-    left for another fetch: only an answer to a fetch at exactly that offset shows that nothing is there.
+    left for another fetch: only an answer to a fetch at exactly that offset shows that nothing is there. `end` is the
+    log's, where it is known: no batch goes beyond it.
     """
 
     topic: str
@@ -71,6 +72,7 @@ class FetchedPartition:
     data: Any
     aborted: tuple[tuple[int, int], ...] = ()
     gaps: bool = False
+    end: int | None = None
 
     @property
     def skips(self) -> bool:
@@ -116,11 +118,14 @@ class FetchedPartition:
                     return
                 while waiting and waiting[0][1] <= batch.base_offset:
                     aborted.add(waiting.pop(0)[0])
-                if batch.is_control_batch and ControlRecord.parse(next(iter(batch)).key) == ABORT_MARKER:
+                if batch.is_control_batch and _aborts(batch):
                     aborted.discard(batch.producer_id)
                 left_out = batch.is_control_batch or (batch.is_transactional and batch.producer_id in aborted)
             else:
                 left_out = False
+            # No checksum covers where a batch says that it begins.
+            if (self.end is not None and batch.next_offset > self.end) or batch.next_offset <= position > self.position:
+                raise CorruptBatch(position, "its offsets do not fit those around it")
             if batch.next_offset <= position:
                 continue
             yield () if left_out else self._records(batch, raw, position), batch.next_offset
@@ -158,6 +163,12 @@ def open_batch(raw: memoryview, position: int) -> Any:
     except Exception as error:
         raise CorruptBatch(position, type(error).__name__) from error
     raise CorruptBatch(position, "wrong checksum")
+
+
+def _aborts(batch: Any) -> bool:
+    """Whether a batch is the marker of an abort. Compaction leaves a producer's last batch without its record."""
+    marker = next(iter(batch), None)
+    return marker is not None and marker.key is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
 
 
 def _is_modern(raw: memoryview) -> bool:

@@ -180,10 +180,3 @@ def _left(deadline: float) -> float:
 def _place(error: BaseException) -> BaseException:
     """Return the error without its text, which may quote data; the traceback stays."""
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
-
-
-async def _first_of(waiting: Awaitable[Any], timeout_s: float) -> None:
-    try:
-        await asyncio.wait_for(waiting, timeout_s)
-    except TimeoutError:
-        return

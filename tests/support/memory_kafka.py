@@ -14,7 +14,7 @@ from tests.support.memory_connection import Client
 from tests.support.record_batches import spoilt
 
 EARLIEST, LATEST = -2, -1
-OUT_OF_RANGE = 1
+OUT_OF_RANGE, UNKNOWN_SERVER_ERROR = 1, -1
 TOPIC = "orders"
 
 
@@ -46,7 +46,8 @@ class MemoryKafka:
     """The brokers. `committed` is told of every committed offset: (partition, offset).
 
     What may befall a partition: records whose batch is `spoilt`, as (partition, offset), records before `begins` that
-    are deleted, and having no leader. `fetches` holds every position that was asked for, by partition.
+    are deleted, having no leader, and a leader that is `failing`. Of a batch that is `cut` only the
+    beginning is there. `fetches` holds every position that was asked for, by partition.
     """
 
     def __init__(self, partitions: int, committed: Callable[[int, int], None]) -> None:
@@ -56,6 +57,8 @@ class MemoryKafka:
         self.offsets: dict[int, int] = {}
         self.spoilt: set[tuple[int, int]] = set()
         self.leaderless: set[int] = set()
+        self.failing: set[int] = set()
+        self.cut: set[tuple[int, int]] = set()
         self.fetches: dict[int, list[int]] = {partition: [] for partition in self.log}
         self._committed = committed
 
@@ -127,7 +130,7 @@ class MemoryBrokers:
         return [
             (
                 partition,
-                0 if kafka.begins[partition] <= position <= kafka.ends[partition] else OUT_OF_RANGE,
+                self._code(partition, position),
                 kafka.ends[partition],
                 -1,
                 0,
@@ -138,12 +141,23 @@ class MemoryBrokers:
             for partition, position, _ in rows
         ]
 
+    def _code(self, partition: int, position: int) -> int:
+        kafka = self._member.kafka
+        if partition in kafka.failing:
+            return UNKNOWN_SERVER_ERROR
+        return 0 if kafka.begins[partition] <= position <= kafka.ends[partition] else OUT_OF_RANGE
+
     def _batches(self, partition: int, position: int) -> bytes:
         kafka = self._member.kafka
-        return b"".join(
-            spoilt(record.batch) if (partition, record.offset) in kafka.spoilt else record.batch
-            for record in kafka.between(partition, position, kafka.ends[partition])
-        )
+        if partition in kafka.failing:
+            return b""
+        batches = b""
+        for record in kafka.between(partition, position, kafka.ends[partition]):
+            place = (partition, record.offset)
+            if place in kafka.cut:
+                return batches + record.batch[:-1]
+            batches += spoilt(record.batch) if place in kafka.spoilt else record.batch
+        return batches
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,6 +1,8 @@
 """Partitions are shared out evenly, every one to exactly one member, and as few as possible move."""
 
+import pytest
 from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,5 +69,9 @@ def test_what_members_say_and_hear_comes_back_from_kafkas_format() -> None:
         assert decode_member(metadata) == Member(frozenset({TOPIC}), {})
     for garbage in (b"", b"\x00", b"\x00\x00\x7f\xff\xff\xff", b"\xff" * 40):
         assert decode_member(garbage) == Member(frozenset(), {})
+        with pytest.raises(KafkaError):
+            decode_assignment(garbage or b"\x00", TOPIC)
+    odd = ConsumerProtocol.METADATA(0, [TOPIC, None], b'{"\xff": [1]}').encode()
+    assert decode_member(odd) == Member(frozenset({TOPIC}), {})
     assert decode_assignment(encode_assignment({TOPIC: [2, 0], "other": [1]}), TOPIC) == {0, 2}
     assert decode_assignment(b"", TOPIC) == set()

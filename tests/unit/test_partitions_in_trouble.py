@@ -95,11 +95,13 @@ def test_a_broken_batch_is_fetched_three_times_more_and_then_stops_its_partition
     assert set(world.refused(process)) == {BAD}
 
 
-def test_a_batch_that_is_sound_again_is_consumed_unaided(world: World) -> None:
+@pytest.mark.parametrize("broken", [0, 3])
+def test_a_batch_that_is_sound_again_is_consumed_unaided(world: World, broken: int) -> None:
     """Another replica may lead. Until then it is tried again now and then, and stays refused all the time."""
     world.append(BAD, 5)
-    world.kafka.spoilt.add((BAD, 0))
+    world.kafka.spoilt.add((BAD, broken))
     process = world.start()
+    world.loop.pass_time(2)
     for _ in range(100):
         world.loop.pass_time(1)
         assert set(world.refused(process)) == {BAD}
@@ -167,6 +169,37 @@ def test_a_partition_that_loses_its_leader_goes_on_from_where_it_was(world: Worl
     world.append(BAD, 2)
     world.loop.pass_time(1)
     assert world.offsets(BAD) == list(range(5))
+
+
+def test_a_partition_whose_leader_fails_is_told_and_goes_on_by_itself(world: World) -> None:
+    """A broker may answer well for one partition, and with an error of its own for another, for ever."""
+    process = world.start()
+    world.kafka.failing.add(BAD)
+    world.append(BAD, 3)
+    world.append(SOUND, 3)
+    world.loop.pass_time(5)
+    assert (world.offsets(SOUND), world.refused(process)) == ([0, 1, 2], {})
+    world.loop.pass_time(WHILE_S)
+    [(partition, refusal)] = world.refused(process).items()
+    assert (partition, refusal.reason) == (BAD, NO_LEADER)
+    assert "UnknownError" in refusal.detail
+    world.kafka.failing.clear()
+    world.loop.pass_time(2)
+    assert (world.offsets(BAD), world.refused(process)) == ([0, 1, 2], {})
+
+
+def test_a_batch_of_which_only_the_beginning_is_there_stops_its_partition(world: World) -> None:
+    """It is asked for alone first: a batch larger than an answer comes whole then."""
+    world.append(BAD, 5)
+    world.kafka.cut.add((BAD, 3))
+    process = world.start()
+    world.append(SOUND, 5)
+    world.loop.pass_time(WHILE_S)
+    assert (world.offsets(BAD), world.offsets(SOUND)) == ([0, 1, 2], list(range(5)))
+    assert world.refused(process)[BAD].reason == CORRUPT_BATCH
+    world.kafka.cut.clear()
+    world.loop.pass_time(LONGEST_TRIAL_S + WHILE_S)
+    assert (world.offsets(BAD), world.refused(process)) == (list(range(5)), {})
 
 
 def test_offsets_that_compaction_took_away_are_passed_after_a_fetch_at_exactly_there(world: World) -> None:

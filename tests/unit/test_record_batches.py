@@ -91,6 +91,23 @@ def test_an_answer_of_nothing_but_an_aborted_transaction_moves_the_position() ->
     assert read(fetched(0, *batches, aborted=[(PRODUCER, 0)])) == [([], 3)]
 
 
+def test_a_marker_of_which_compaction_has_left_nothing_is_passed() -> None:
+    """The last batch of a producer stays, without a record."""
+    raw = bytearray(marker(0, PRODUCER))
+    emptied = raw[:61]
+    emptied[8:12] = (len(emptied) - 12).to_bytes(4, "big")
+    emptied[57:61] = bytes(4)
+    assert read(fetched(0, with_checksum(bytes(emptied)), batch(1, b"a"))) == [([1], 2)]
+
+
+@pytest.mark.parametrize("says", [2**20, 1])
+def test_a_batch_whose_offset_was_spoilt_is_broken(says: int) -> None:
+    """No checksum covers it: it would lead past records that nobody has seen, or hide its own."""
+    wrong = says.to_bytes(8, "big") + batch(2, b"c")[8:]
+    answer = FetchedPartition("orders", 0, 0, batch(0, b"a", b"b") + wrong + batch(3, b"d"), end=4, gaps=True)
+    assert read_until_broken(answer) == ([([0, 1], 2)], 2)
+
+
 def test_what_compaction_took_from_a_batch_is_passed() -> None:
     """A batch keeps its last offset."""
     assert read(fetched(0, batch(0, b"a", b"d", deltas=(0, 3)), batch(4, b"e"))) == [([0, 3, 4], 5)]
