@@ -87,7 +87,7 @@ class KafkaSource:
         try:
             if membership is not None:
                 membership.cancel()
-                await asyncio.wait({membership})
+                await asyncio.gather(membership, return_exceptions=True)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LAST_COMMIT_S):
                         await self._commit()
