@@ -37,7 +37,10 @@ LAST_COMMIT_S = 1.0
 
 
 class KafkaSource:
-    """Consumes one topic in a group. `emit` takes the chunks and waits when there is no room."""
+    """Consumes one topic in a group. `emit` takes the chunks and waits when there is no room.
+
+    `joined` is set once the group has given this worker its share, be it nothing.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class KafkaSource:
         self._membership: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._assigned = asyncio.Event()
+        self.joined = asyncio.Event()
         self._committed: dict[int, int] = {}
         self._log = structlog.get_logger()
 
@@ -149,6 +153,7 @@ class KafkaSource:
             self._committed.pop(partition, None)
         self._opener.look_at_once()
         self._status.started = True
+        self.joined.set()
         self._assigned.set()
         if lost:
             self._log.info(events.PARTITIONS_REVOKED, topic=self._topic, partitions=sorted(lost))

@@ -71,7 +71,6 @@ class Worker(Generic[T]):
         sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe, self._status.news)
         heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
         try:
-            self._log.info(events.WORKER_STARTED)
             clean = await self._work()
             return 0 if clean else 1
         finally:
@@ -93,6 +92,7 @@ class Worker(Generic[T]):
         self._stages.processor.start()
         source = asyncio.create_task(self._stages.source.run(), name="source")
         others = [
+            asyncio.create_task(self._tell_start(), name="start"),
             asyncio.create_task(self._stages.publisher.run(), name="dead-letters"),
             asyncio.create_task(self._stages.writer.wait(), name="writer-watch"),
             asyncio.create_task(self._stages.processor.wait(), name="processor-watch"),
@@ -107,6 +107,11 @@ class Worker(Generic[T]):
         await asyncio.gather(*others, stop, return_exceptions=True)
         await self._stages.publisher.close()
         return clean and not failed
+
+    async def _tell_start(self) -> None:
+        """Say that the worker has begun, once it is a member of the group."""
+        await self._stages.source.joined.wait()
+        self._log.info(events.WORKER_STARTED)
 
     async def _until_stop_or_failure(self, stop: "asyncio.Task[Any]", tasks: list["asyncio.Task[Any]"]) -> bool:
         """Wait for the stop signal. Returns True if a task failed first; a background task may simply end."""
