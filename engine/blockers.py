@@ -18,9 +18,13 @@ PATIENCE_S = 3.0
 """How long a compare-and-set may wait for its row before whoever holds it is cut off."""
 # Only one that waits for its client, looked at in the same statement. Ending one that waits for a standby would make a
 # commit visible that is not replicated; one that is at work comes to an end by itself.
+# Somebody else may wait before us for the same lock: whoever holds it is behind him.
 _TERMINATE = f"""
+WITH RECURSIVE blocking (pid) AS (
+    SELECT unnest(pg_blocking_pids($1)) UNION SELECT unnest(pg_blocking_pids(blocking.pid)) FROM blocking
+)
 SELECT pid, pg_terminate_backend(pid) AS done FROM pg_stat_activity
-WHERE pid = ANY(pg_blocking_pids($1)) AND usename = current_user AND application_name LIKE '{OURS}%'
+WHERE pid IN (SELECT blocking.pid FROM blocking) AND usename = current_user AND application_name LIKE '{OURS}%'
   AND wait_event = 'ClientRead'
 """
 

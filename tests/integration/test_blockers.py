@@ -68,7 +68,7 @@ async def test_a_session_of_ours_whose_client_is_silent_is_ended(connect: Connec
     zombie, heir = await connect(), await connect()
     await lock(zombie)
     assert await wait_for_lock(watch, heir)
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         await zombie.execute("COMMIT")
 
 

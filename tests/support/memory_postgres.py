@@ -155,8 +155,8 @@ class MemoryPostgres:
                 return f"INSERT 0 {len(args[1])}"
             case ["SELECT", "partition,", "kafka_offset,", *_]:
                 return []  # the outbox: somebody else publishes it
-            case ["SELECT", "pid,", "pg_terminate_backend(pid)", *_]:
-                silent = [one for one in self.blockers(args[0]) if one.waits_for is None]
+            case ["WITH", "RECURSIVE", "blocking", *_]:
+                silent = [one for one in self.all_blockers(args[0]) if one.waits_for is None]
                 return [{"pid": one.pid, "done": self.end(one) is None} for one in silent]
         raise AssertionError(f"a statement that this stand-in does not know: {' '.join(words)}")
 
@@ -225,6 +225,17 @@ class MemoryPostgres:
         lock = self._locks[backend.waits_for]
         first = lock.queue[0][0]
         return [lock.holder if first is backend else first]
+
+    def all_blockers(self, pid: int) -> list[Backend]:
+        """Return who must go before a backend has its lock, and who must go before these."""
+        found: list[Backend] = []
+        waiting = [pid]
+        while waiting:
+            for blocker in self.blockers(waiting.pop()):
+                if blocker not in found:
+                    found.append(blocker)
+                    waiting.append(blocker.pid)
+        return found
 
     def _release(self, backend: Backend) -> None:
         backend.transaction = None
