@@ -22,8 +22,8 @@ from aiokafka.protocol.fetch import FetchRequest
 from engine.brokers import ANSWER_S, TROUBLE, Brokers, describe_kafka
 from engine.offsets import StoredOffset
 from engine.record_batches import FetchedPartition
+from engine.topic_offsets import READ_COMMITTED
 
-READ_COMMITTED = 1
 _WITH_REPLICA = 11
 """The version of the answer from which on a replica is named before the records."""
 FETCH_BYTES = 2 * 1024 * 1024

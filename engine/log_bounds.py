@@ -9,9 +9,7 @@ from aiokafka.errors import LeaderNotAvailableError, for_code
 from aiokafka.protocol.offset import OffsetRequest
 
 from engine.brokers import TROUBLE, Brokers
-
-_CONSUMER, _READ_UNCOMMITTED = -1, 0
-_LATEST, _EARLIEST = -1, -2
+from engine.topic_offsets import CONSUMER, EARLIEST, LATEST, READ_UNCOMMITTED
 
 
 @attrs.frozen
@@ -44,8 +42,8 @@ async def _ask(
 ) -> dict[int, LogBounds | BaseException]:
     try:
         # The beginning first: a log that grows between the two answers has bounds that fit each other.
-        begins = await _offsets(brokers, topic, leader, partitions, _EARLIEST)
-        ends = await _offsets(brokers, topic, leader, partitions, _LATEST)
+        begins = await _offsets(brokers, topic, leader, partitions, EARLIEST)
+        ends = await _offsets(brokers, topic, leader, partitions, LATEST)
     except TROUBLE as error:
         return dict.fromkeys(partitions, error)
     bounds: dict[int, LogBounds | BaseException] = {}
@@ -61,7 +59,7 @@ async def _ask(
 async def _offsets(
     brokers: Brokers, topic: str, leader: int, partitions: list[int], which: int
 ) -> dict[int, int | BaseException]:
-    request = OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, [(topic, [(one, which) for one in partitions])])
+    request = OffsetRequest(CONSUMER, READ_UNCOMMITTED, [(topic, [(one, which) for one in partitions])])
     answer = await brokers.send(leader, request, "offsets")
     return {
         partition: for_code(code)(partition) if code else offset

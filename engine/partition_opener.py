@@ -34,7 +34,7 @@ class _Refused:
     """A partition that was refused at `offset`, with `stored` in PostgreSQL, and when the broker is tried again."""
 
     stored: StoredOffset
-    offset: int
+    offset: int = 0
     trials: int = 0
     trial_at: float = 0.0
 
@@ -183,7 +183,7 @@ class PartitionOpener:
         stored = self._stored[partition]
         refused = self._refused.get(partition)
         if refused is None or not refused.still(stored):
-            refused = self._refused[partition] = _Refused(stored, refusal.offset or 0)
+            refused = self._refused[partition] = _Refused(stored)
         refused.offset = refusal.offset or 0
         if refusal.reason == CORRUPT_BATCH:
             # Another replica that takes over, or a segment that was restored, may be sound.

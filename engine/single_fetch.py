@@ -8,8 +8,8 @@ from aiokafka.protocol.fetch import FetchRequest
 from engine.brokers import ANSWER_S, Brokers
 from engine.fetcher import FETCH_BYTES
 from engine.record_batches import FetchedPartition
+from engine.topic_offsets import READ_UNCOMMITTED
 
-_READ_UNCOMMITTED = 0
 _WAIT_MS = 500
 
 
@@ -22,7 +22,7 @@ async def fetch_at(brokers: Brokers, topic: str, partition: int, offset: int) ->
     if leader is None:
         raise LeaderNotAvailableError(f"partition {partition} has no leader")
     rows = [(topic, [(partition, offset, FETCH_BYTES)])]
-    request = FetchRequest(_WAIT_MS, 1, FETCH_BYTES, _READ_UNCOMMITTED, rows)
+    request = FetchRequest(_WAIT_MS, 1, FETCH_BYTES, READ_UNCOMMITTED, rows)
     answer: Any = await brokers.send(leader, request, "fetch", _WAIT_MS / 1000 + ANSWER_S)
     [(_, [(_, code, *_, data)])] = answer.topics
     if code:

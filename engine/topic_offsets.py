@@ -21,7 +21,7 @@ from engine.topic_client import TopicClient, View
 
 LATEST, EARLIEST = -1, -2
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
-_CONSUMER = -1
+CONSUMER = -1
 _LOG_APPEND_TIME = 1
 _OFFSET_NOT_AVAILABLE = 78
 _LED_ELSEWHERE = tuple(
@@ -58,7 +58,7 @@ class TopicOffsets:
         """
 
         def question(partitions: list[int]) -> OffsetRequest:
-            return OffsetRequest(_CONSUMER, isolation, [(self._topic, [(each, which) for each in partitions])])
+            return OffsetRequest(CONSUMER, isolation, [(self._topic, [(each, which) for each in partitions])])
 
         offsets: dict[int, int | None] = dict.fromkeys(await self._client.partitions())
         for answer in await self._client.ask(question):
