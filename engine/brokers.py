@@ -36,8 +36,8 @@ _CONNECTION_OPTIONS = frozenset(
     }
 )
 
-TROUBLE = (KafkaError, OSError, AssertionError)
-"""What a request may raise: an error of Kafka's, of the network (a time-out is one), or of aiokafka's handshake."""
+TROUBLE = (KafkaError, OSError)
+"""What a request may raise: an error of Kafka's, or of the network (a time-out is one)."""
 
 
 def describe_kafka(error: BaseException) -> str:
@@ -53,14 +53,14 @@ def describe_kafka(error: BaseException) -> str:
 
 
 class Brokers:
-    """The brokers of a cluster, for one topic. `options` are keyword arguments of aiokafka's clients.
+    """The brokers of a cluster, for one topic or none. `options` are keyword arguments of aiokafka's clients.
 
     Each connection is named by its broker and a purpose: a broker answers the requests of one connection in turn, and
     one that waits (a fetch, a join) must not hold up others. `topics` are those that `refresh` asks for, `stale` says
     that it is time to ask again, and `heard_s` is when a broker last answered, on the loop's clock.
     """
 
-    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+    def __init__(self, options: Mapping[str, Any], topic: str | None = None) -> None:
         self._hosts = options.get("bootstrap_servers", "localhost")
         self._options = {name: value for name, value in options.items() if name in _CONNECTION_OPTIONS}
         self._client_id = options.get("client_id", "orderflow")
@@ -68,10 +68,14 @@ class Brokers:
         self._cluster = ClusterMetadata()
         self._connections: dict[tuple[Any, str], AIOKafkaConnection] = {}
         self._connecting: defaultdict[tuple[Any, str], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.topics = {topic}
+        self.topics = set() if topic is None else {topic}
         self.stale = False
         self.heard_s = 0.0
         self.last_error: BaseException | None = None
+
+    def nodes(self) -> list[int]:
+        """Return the ids of the brokers as last heard, sorted."""
+        return sorted(broker.nodeId for broker in self._cluster.brokers())
 
     def partitions(self, topic: str | None = None) -> list[int]:
         """Return the partitions of a topic (by default of this one's) as last heard, sorted."""
@@ -81,6 +85,14 @@ class Brokers:
         """Return the broker that leads a partition, or None when there is none, or none is known."""
         node = self._cluster.leader_for_partition(TopicPartition(self._topic, partition))
         return None if node is None or node == -1 else node
+
+    def by_leader(self, partitions: Iterable[int]) -> dict[int, list[int]]:
+        """Return partitions by the broker that leads them. Those that nobody leads are missing."""
+        led: defaultdict[int, list[int]] = defaultdict(list)
+        for partition in partitions:
+            if (leader := self.leader(partition)) is not None:
+                led[leader].append(partition)
+        return dict(led)
 
     async def refresh(self) -> None:
         """Ask for the brokers and the partitions' leaders, of `topics`. Never creates a topic.
@@ -105,11 +117,11 @@ class Brokers:
         for code, name, *_ in answer.topics:
             if name == self._topic and code:
                 raise self._failed(for_code(code)(name))
-        if not self.partitions():
+        if self._topic is not None and not self.partitions():
             raise self._failed(UnknownTopicOrPartitionError(self._topic))
 
     def _known_nodes(self) -> Iterable[int]:
-        known = [broker.nodeId for broker in self._cluster.brokers()]
+        known = self.nodes()
         connected = {node for (node, _), connection in self._connections.items() if connection.connected()}
         # Not always the same one first: it may be cut off from the others, and tell of leaders that were.
         return sorted(random.sample(known, len(known)), key=lambda node: node not in connected)
@@ -169,6 +181,10 @@ class Brokers:
         self._heard()
         return answer
 
+    async def connect(self, node: int, purpose: str) -> None:
+        """Be connected before there is something to send. Raises as `send` does."""
+        await self._connection(node, purpose)
+
     async def _connection(self, node: int, purpose: str) -> AIOKafkaConnection:
         name = (node, purpose)
         async with self._connecting[name]:
@@ -183,15 +199,18 @@ class Brokers:
             return self._connections[name]
 
     async def _connect(self, host: str, port: int) -> AIOKafkaConnection:
-        return await create_conn(
-            host,
-            port,
-            client_id=self._client_id,
-            # The longest that any request waits: each has a deadline of its own.
-            request_timeout_ms=120_000,
-            max_idle_ms=_IDLE_MS,
-            **self._options,
-        )
+        try:
+            return await create_conn(
+                host,
+                port,
+                client_id=self._client_id,
+                # The longest that any request waits: each has a deadline of its own.
+                request_timeout_ms=120_000,
+                max_idle_ms=_IDLE_MS,
+                **self._options,
+            )
+        except AssertionError as error:  # aiokafka's word for a handshake that makes no sense
+            raise KafkaConnectionError("the handshake makes no sense") from error
 
     def _heard(self) -> None:
         self.heard_s = asyncio.get_running_loop().time()

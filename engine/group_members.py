@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import attrs
-from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import MemberAssignment
 
+from engine.brokers import TROUBLE, Brokers
 from engine.group_description import ConsumerGroupDescribeRequest
 
 _DEAD = "Dead"
@@ -28,15 +27,14 @@ class Member:
 
 
 class GroupMembers:
-    """Asks again and again, through one client that is kept. After a failure the next one is new."""
+    """Asks again and again, through a connection that is kept."""
 
     def __init__(self, options: Mapping[str, Any], group: str, topic: str, deadline_s: float) -> None:
-        self._options = options
+        self._brokers = Brokers({**options, "client_id": "orderflow-group"})
         self._group = group
         self._topic = topic
         self._deadline_s = deadline_s
-        self._client: AIOKafkaClient | None = None
-        self._coordinator: Any = None
+        self._coordinator: int | None = None
 
     async def fetch(self) -> list[Member]:
         """Return the members. While the group rebalances they own nothing.
@@ -45,17 +43,20 @@ class GroupMembers:
         """
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._ask(await self._connected())
-        except BaseException:
-            await self.close()
+                if self._coordinator is None:
+                    await self._brokers.refresh()
+                    self._coordinator = await self._brokers.coordinator(self._group)
+                return await self._ask(self._coordinator)
+        except TROUBLE:
+            self._coordinator = None
             raise
 
-    async def _ask(self, client: AIOKafkaClient) -> list[Member]:
-        answer = await client.send(self._coordinator, DescribeGroupsRequest([self._group]))
+    async def _ask(self, coordinator: int) -> list[Member]:
+        answer = await self._brokers.send(coordinator, DescribeGroupsRequest([self._group]), "group")
         code, _, state, _, _, members, *_ = answer.groups[0]
         if code == _GROUP_ID_NOT_FOUND or (code == 0 and state == _DEAD):
             # So a group is described, too, that has a member of the protocol that Kafka 3.7 began: it has another word.
-            return await self._ask_otherwise(client)
+            return await self._ask_otherwise(coordinator)
         if code:
             error: KafkaError = for_code(code)()
             raise error
@@ -64,9 +65,9 @@ class GroupMembers:
             for member_id, client_id, host, _, assignment, *_ in members
         ]
 
-    async def _ask_otherwise(self, client: AIOKafkaClient) -> list[Member]:
+    async def _ask_otherwise(self, coordinator: int) -> list[Member]:
         try:
-            answer = await client.send(self._coordinator, ConsumerGroupDescribeRequest(self._group))
+            answer = await self._brokers.send(coordinator, ConsumerGroupDescribeRequest(self._group), "group")
         except IncompatibleBrokerVersion:
             return []  # a broker that does not know the other protocol has no such members
         code, _, _, _, _, _, _, members, *_ = answer.groups[0]
@@ -80,25 +81,9 @@ class GroupMembers:
             for member_id, _, _, _, client_id, host, _, _, assignment, *_ in members
         ]
 
-    async def _connected(self) -> AIOKafkaClient:
-        if self._client is None:
-            client = AIOKafkaClient(
-                **self._options,
-                client_id="orderflow-group",
-                # The longer one, so that the deadline is what ends a slow answer.
-                request_timeout_ms=int(self._deadline_s * 2000),
-            )
-            self._client = client
-            await client.bootstrap()
-            self._coordinator = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
-        return self._client
-
     async def close(self) -> None:
-        """Close the client. Closing twice is fine."""
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(KafkaError, OSError):
-                await client.close()
+        """Close the connections. Closing twice is fine."""
+        await self._brokers.close()
 
 
 def _assigned(assignment: bytes | None, topic: str) -> frozenset[int]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
@@ -16,11 +15,14 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
+from engine.brokers import Brokers
+
 READ, WRITE, DESCRIBE = "READ", "WRITE", "DESCRIBE"
 _BITS: Mapping[str, int] = {READ: 3, WRITE: 4, DESCRIBE: 8}
 _NOT_TOLD = -(2**31)
 _METADATA = 3
 _TRIES, _PAUSE_S = 10, 0.3
+_PURPOSE = "rights"
 _NOBODY = "orderflow-asks-for-its-rights"
 
 
@@ -84,13 +86,13 @@ class _MetadataRequest(Request[_MetadataStruct]):  # type: ignore[misc]  # aioka
         return request_struct_class(self._topics, False, False, True)
 
 
-async def topic_rights(client: AIOKafkaClient, topics: Sequence[str]) -> dict[str, frozenset[str] | None]:
+async def topic_rights(brokers: Brokers, topics: Sequence[str]) -> dict[str, frozenset[str] | None]:
     """Return what may be done to each topic; None where the broker does not tell, and nothing where it is hidden.
 
-    A topic that is missing is missing. `client` has been bootstrapped. Raises `KafkaError` or `OSError`.
+    A topic that is missing is missing. `brokers` have been refreshed. Raises `KafkaError` or `OSError`.
     """
     try:
-        answer: Any = await client.send(client.get_random_node(), _MetadataRequest(topics))
+        answer: Any = await brokers.send(brokers.nodes()[0], _MetadataRequest(topics), _PURPOSE)
     except (IncompatibleBrokerVersion, NotImplementedError):
         return dict.fromkeys(topics)
     rights: dict[str, frozenset[str] | None] = {}
@@ -103,22 +105,22 @@ async def topic_rights(client: AIOKafkaClient, topics: Sequence[str]) -> dict[st
     return rights
 
 
-async def may_join(client: AIOKafkaClient, group: str) -> bool:
+async def may_join(brokers: Brokers, group: str) -> bool:
     """Return whether a client may be a member of the group (the right READ): a heartbeat of nobody's asks for it.
 
-    `client` has been bootstrapped. Raises `KafkaError` or `OSError`.
+    `brokers` have been refreshed. Raises `KafkaError` or `OSError`.
     """
     try:
-        coordinator = await _coordinator(client, group)
+        coordinator = await _coordinator(brokers, group)
     except GroupAuthorizationFailedError:
         return False
-    answer: Any = await client.send(coordinator, HeartbeatRequest(group, 0, _NOBODY))
+    answer: Any = await brokers.send(coordinator, HeartbeatRequest(group, 0, _NOBODY), _PURPOSE)
     return bool(answer.error_code != GroupAuthorizationFailedError.errno)
 
 
-async def _coordinator(client: AIOKafkaClient, group: str) -> Any:
+async def _coordinator(brokers: Brokers, group: str) -> int:
     for _ in range(_TRIES - 1):
         with suppress(GroupCoordinatorNotAvailableError):
-            return await client.coordinator_lookup(CoordinationType.GROUP, group)
+            return await brokers.coordinator(group)
         await asyncio.sleep(_PAUSE_S)  # the first group of a new cluster has to wait until there is a place for it
-    return await client.coordinator_lookup(CoordinationType.GROUP, group)
+    return await brokers.coordinator(group)

@@ -1,7 +1,6 @@
 """Where the logs of a topic's partitions begin and end, each by itself: one without a leader spoils no other."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Iterable
 
 import attrs
@@ -24,14 +23,8 @@ async def fetch_log_bounds(
     brokers: Brokers, topic: str, partitions: Iterable[int]
 ) -> dict[int, LogBounds | BaseException]:
     """Return each partition's bounds, or why they cannot be told just now: an error of Kafka's or of the network."""
-    found: dict[int, LogBounds | BaseException] = {}
-    by_leader: defaultdict[int, list[int]] = defaultdict(list)
-    for partition in partitions:
-        leader = brokers.leader(partition)
-        if leader is None:
-            found[partition] = LeaderNotAvailableError(partition)
-        else:
-            by_leader[leader].append(partition)
+    found: dict[int, LogBounds | BaseException] = {each: LeaderNotAvailableError(each) for each in partitions}
+    by_leader = brokers.by_leader(found)
     for answers in await asyncio.gather(*(_ask(brokers, topic, *led) for led in by_leader.items())):
         found |= answers
     return found

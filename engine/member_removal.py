@@ -9,30 +9,29 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import UnknownMemberIdError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from engine import events
-from engine.brokers import TROUBLE
+from engine.brokers import TROUBLE, Brokers
 
 DEADLINE_S = 3.0
 """After this long the session timeout does it."""
 RETRY_S = 0.1
 CLOSE_S = 1.0
+_PURPOSE = "leave"
 
 
 class MemberRemoval:
-    """Sends LeaveGroup for dead members of one group, through a client that is connected ahead.
+    """Sends LeaveGroup for dead members of one group, through a connection that is made ahead.
 
     `kafka_options` are keyword arguments of every aiokafka client. Needs the right READ on the group, as members do.
     """
 
     def __init__(self, kafka_options: dict[str, Any], group: str) -> None:
-        self._options = kafka_options
+        self._brokers = Brokers({**kafka_options, "client_id": "orderflow-supervisor"})
         self._group = group
-        self._client: AIOKafkaClient | None = None
-        self._coordinator: Any = None
+        self._coordinator: int | None = None
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
@@ -46,13 +45,13 @@ class MemberRemoval:
         self._start(self._remove(member_id, worker), f"member-removal-{worker}")
 
     async def close(self) -> None:
-        """Wait a moment for removals that are under way, and close the client."""
+        """Wait a moment for removals that are under way, and close the connections."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=CLOSE_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self._disconnect()
+        await self._brokers.close()
 
     def _start(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -62,7 +61,7 @@ class MemberRemoval:
     async def _connect_ahead(self) -> None:
         with suppress(*TROUBLE):
             async with asyncio.timeout(DEADLINE_S), self._one_at_a_time:
-                await self._connected()
+                await self._find_coordinator()
 
     async def _remove(self, member_id: str, worker: str) -> None:
         begun_s = time.monotonic()
@@ -84,37 +83,21 @@ class MemberRemoval:
         self._log.warning(events.MEMBER_NOT_REMOVED, worker=worker, member_id=member_id, error=failure, tries=tries)
 
     async def _send(self, member_id: str) -> None:
-        """Send LeaveGroup. A member that the group does not know has left already. After a failure all begins anew."""
+        """Send LeaveGroup. A member that the group does not know has left already. Raises as `Brokers.send` does."""
+        coordinator = self._coordinator if self._coordinator is not None else await self._find_coordinator()
         try:
-            client = await self._connected()
-            answer = await client.send(self._coordinator, LeaveGroupRequest(self._group, member_id))
+            answer = await self._brokers.send(coordinator, LeaveGroupRequest(self._group, member_id), _PURPOSE)
             error = for_code(answer.error_code)
             if answer.error_code and error is not UnknownMemberIdError:
                 raise error()
         except BaseException:
-            await self._disconnect()
+            self._coordinator = None
             raise
 
-    async def _connected(self) -> AIOKafkaClient:
-        """Return a client that has found the group's coordinator, and is connected to it."""
-        if self._client is None:
-            self._client = AIOKafkaClient(
-                **self._options,
-                client_id="orderflow-supervisor",
-                # The longer one, so that our own deadline is what ends a slow answer.
-                request_timeout_ms=int(DEADLINE_S * 2000),
-            )
-            try:
-                await self._client.bootstrap()
-                self._coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, self._group)
-                await self._client.ready(self._coordinator)
-            except BaseException:
-                await self._disconnect()
-                raise
-        return self._client
-
-    async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(*TROUBLE):
-                await client.close()
+    async def _find_coordinator(self) -> int:
+        """Return the group's coordinator, and be connected to it."""
+        await self._brokers.refresh()
+        found = await self._brokers.coordinator(self._group)
+        await self._brokers.connect(found, _PURPOSE)
+        self._coordinator = found
+        return found

@@ -7,7 +7,6 @@ from typing import Any
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from engine.open_transactions import HANGING_S, OpenTransactions
-from engine.topic_client import NO_LEADER
 from engine.topic_offsets import TopicOffsets
 from lookup.health import Unwell
 
@@ -42,7 +41,7 @@ class BrokerCheck:
             "held": {str(partition): one.messages for partition, one in sorted(held.items())},
             "held_s": {str(partition): one.seconds and round(one.seconds) for partition, one in sorted(held.items())},
         }
-        leaderless = [partition for partition, leader in view.leaders.items() if leader == NO_LEADER]
+        leaderless = [partition for partition, leader in view.leaders.items() if leader is None]
         if leaderless:
             raise Unwell("partitions have no leader: start their brokers", **found, no_leader=leaderless)
         if any(one.hangs for one in held.values()):

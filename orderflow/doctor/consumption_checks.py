@@ -12,7 +12,6 @@ from lookup.workers import fetch_workers
 
 from engine.group_members import GroupMembers
 from engine.open_transactions import HANGING_S, Held, OpenTransactions
-from engine.topic_client import NO_LEADER
 from engine.topic_offsets import TopicOffsets
 from orderflow.connections import kafka_options, postgres_options
 from orderflow.doctor.finding import CHECK_TIMEOUT_S, Finding, failed, ok, skipped
@@ -38,7 +37,7 @@ async def examine_consumption(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _leaders(offsets: TopicOffsets) -> Finding:
     leaders = (await offsets.look()).leaders
-    missing = [str(partition) for partition, leader in leaders.items() if leader == NO_LEADER]
+    missing = [str(partition) for partition, leader in leaders.items() if leader is None]
     if missing:
         problem = f"no broker leads partition {', '.join(missing)}, which cannot be read or written"
         return failed(LEADERS, problem, "start the brokers that have their replicas (`kafka-topics --describe`)")

@@ -1,8 +1,10 @@
 """Checks of what Kafka lets the engine do: consume in its group, read orders, write dead letters."""
 
-import attrs
-from aiokafka.client import AIOKafkaClient
+import asyncio
 
+import attrs
+
+from engine.brokers import Brokers
 from engine.kafka_rights import DESCRIBE, READ, WRITE, may_join, topic_rights
 from orderflow.connections import kafka_options
 from orderflow.doctor.finding import Finding, failed, ok, skipped
@@ -26,15 +28,14 @@ class Rights:
 
 async def find_rights(settings: Settings) -> Rights:
     """Ask a broker and the group's coordinator. Raises `KafkaError` or `OSError`."""
-    client = AIOKafkaClient(
-        **kafka_options(settings), client_id="orderflow-doctor", request_timeout_ms=int(_ASK_S * 1000)
-    )
+    brokers = Brokers({**kafka_options(settings), "client_id": "orderflow-doctor"})
     try:
-        await client.bootstrap()
-        topics = await topic_rights(client, [settings.kafka_topic, settings.kafka_dlq_topic])
-        return Rights(topics, await may_join(client, settings.kafka_group_id))
+        async with asyncio.timeout(_ASK_S):
+            await brokers.refresh()
+            topics = await topic_rights(brokers, [settings.kafka_topic, settings.kafka_dlq_topic])
+            return Rights(topics, await may_join(brokers, settings.kafka_group_id))
     finally:
-        await client.close()
+        await brokers.close()
 
 
 def check_rights(settings: Settings, rights: Rights) -> list[Finding]:

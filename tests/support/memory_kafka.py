@@ -1,7 +1,7 @@
 """A stand-in for Kafka, for tests without I/O: a topic's log, a consumer group, and its members."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -101,6 +101,11 @@ class MemoryBrokers:
     def leader(self, partition: int) -> int | None:
         """Return the broker that leads a partition, if one does."""
         return None if partition in self._member.kafka.leaderless else 0
+
+    def by_leader(self, partitions: Iterable[int]) -> dict[int, list[int]]:
+        """Return partitions by the broker that leads them."""
+        led = [partition for partition in partitions if self.leader(partition) is not None]
+        return {0: led} if led else {}
 
     async def refresh(self) -> None:
         """Ask for the partitions."""
