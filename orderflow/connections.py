@@ -1,16 +1,15 @@
 """How to reach PostgreSQL, Redis and Kafka, from the settings."""
 
 import ssl
-from typing import Any
-
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from typing import TYPE_CHECKING, Any
 
 from engine.postgres import KEEPALIVES, OURS
 from orderflow.exits import CannotStart
 from orderflow.settings import Settings
 from orderflow.tls import FollowingContext
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 
 def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
@@ -43,8 +42,13 @@ def postgres_options(settings: Settings, application: str = OURS) -> dict[str, A
     }
 
 
-def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> Redis:
+def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> "Redis":
     """Return a Redis client that fails within `timeout_s` instead of retrying: the callers have their own policy."""
+    # Most commands never ask Redis, and to import this is a sixth of their start.
+    from redis.asyncio import Redis  # noqa: PLC0415
+    from redis.asyncio.retry import Retry  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+
     return Redis(
         host=settings.redis_address.host or "127.0.0.1",
         port=settings.redis_address.port,
