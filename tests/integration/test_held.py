@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -57,7 +58,15 @@ async def told(orderflow: Programs) -> dict[str, Any]:
 
 
 async def gauge(server: LookupServer, name: str) -> float | None:
-    """Return a metric of partition 0, None when there is no sample."""
+    """Return a metric of partition 0 as it is from now on, None when there is no sample."""
+    asked = datetime.now(UTC)
+
+    async def taken() -> datetime:
+        async with server.client.get("/operations/snapshot") as answer:
+            return datetime.fromisoformat((await answer.json())["at"])
+
+    # What is told is up to a second old.
+    await eventually(taken, lambda at: at > asked)
     async with server.client.get("/metrics") as answer:
         families = text_string_to_metric_families(await answer.text())
     return {
