@@ -60,7 +60,12 @@ lint: setup ## style, types and the import rules
 
 .PHONY: test
 test: lint ## everything that checks the code, then the whole test suite (PYTEST_ARGS: for pytest)
+ifneq ($(PYTEST_ARGS),)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+else
+	@$(BIN)/python -m pytest -m 'not fault' --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest -m fault
+endif
 
 .PHONY: audit
 audit: setup ## known vulnerabilities of all packages, and the hashes of the locks

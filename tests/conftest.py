@@ -1,5 +1,6 @@
 """Fixtures for all tests: real services, and data of each test's own in them."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -14,12 +15,13 @@ from redis.asyncio import Redis
 from orderflow.connections import redis_client
 from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.migrations import migrations_directory
-from orderflow.services import ServiceSet, free_ports
+from orderflow.services import ServiceSet, free_ports, ports
 from orderflow.services.service import silent
 from orderflow.settings import Settings, parse_settings, variables
 from tests.support import endpoints as services_of_run
 from tests.support.isolation import connect, own_database, own_redis_db, own_topics, unique
 from tests.support.programs import Programs, marked
+from tests.support.side_by_side import share
 from tests.support.unretrieved import unretrieved
 
 pytest_plugins = ["tests.chaos.plugin"]
@@ -37,6 +39,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _RUN = unique("run")
+ports.share = share()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,9 +73,11 @@ async def template(endpoints: services_of_run.Endpoints) -> AsyncIterator[str]:
 async def environment(endpoints: services_of_run.Endpoints, template: str) -> AsyncIterator[dict[str, str]]:
     """Provide settings, as environment variables, with a database, topics, a group and a Redis db of the test's own."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(own_database(endpoints.environment, template))
-        topics = await stack.enter_async_context(own_topics(endpoints.environment))
-        redis_db = await stack.enter_async_context(own_redis_db(endpoints.environment))
+        database, topics, redis_db = await asyncio.gather(
+            stack.enter_async_context(own_database(endpoints.environment, template)),
+            stack.enter_async_context(own_topics(endpoints.environment)),
+            stack.enter_async_context(own_redis_db(endpoints.environment)),
+        )
         yield {
             **endpoints.environment,
             **topics,

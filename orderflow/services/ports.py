@@ -8,6 +8,9 @@ LOOPBACK = "127.0.0.1"
 _LOWEST = 20_000
 _USUAL_EPHEMERAL = 32_768
 
+share = (0, 1)
+"""Which of how many shares of the ports `free_ports` gives: whoever takes ports side by side wants different ones."""
+
 
 def held(port: int, host: str = LOOPBACK) -> bool:
     """Return whether no server can listen on `port` of `host` (every interface when `host` is empty).
@@ -43,7 +46,8 @@ def free_ports(count: int) -> list[int]:
     They lie below the range that the kernel takes the local ends of connections from. In that range a client that tries
     to reach a server which is down may be given the server's own port, and then holds it.
     """
-    ports = range(_LOWEST, _first_ephemeral())
+    number, shares = share
+    ports = range(_LOWEST + number, _first_ephemeral(), shares)
     found: list[int] = []
     for port in random.sample(ports, len(ports)):
         if len(found) == count:

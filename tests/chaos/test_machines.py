@@ -17,7 +17,7 @@ async def tells(url: str, by_host: dict[str, int]) -> None:
     await eventually(lambda: told(url), lambda found: found.by_host() == by_host)
 
 
-@pytest.mark.fault("8", "of two machines one is stopped, and the other one lost", short=True)
+@pytest.mark.fault("8", "of two machines one is stopped, and the other one lost")
 async def test_a_machine_takes_over_from_one_that_is_stopped_and_one_that_is_lost(
     orderflow: Programs, fault_run: FaultRun, database: asyncpg.Connection
 ) -> None:

@@ -150,7 +150,7 @@ async def test_a_paused_machine_goes_on_with_the_workers_it_had(
     await drain(heir)
 
 
-@pytest.mark.fault("3", "a worker frozen while it holds an offset's lock, then thawed", short=True)
+@pytest.mark.fault("3", "a worker frozen while it holds an offset's lock, then thawed")
 async def test_a_zombie_that_holds_a_lock_blocks_nobody_for_long_and_writes_nothing(
     orderflow: Programs, fault_run: FaultRun, tmp_path: Path, database: asyncpg.Connection
 ) -> None:

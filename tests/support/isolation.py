@@ -11,10 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from orderflow.commands.topics import create_topics
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.settings import Settings, parse_settings
+from tests.support.side_by_side import share
 
 PARTITIONS = 4
 _TOPIC_TIMEOUT_S = 20
-_FIRST_REDIS_DB, _LAST_REDIS_DB = 1, 15
+_REDIS_DBS = range(1, 16)[share()[0] :: share()[1]]
 _redis_dbs_in_use: set[tuple[str, int]] = set()
 
 
@@ -97,7 +98,7 @@ async def delete_topics(settings: Settings, names: list[str]) -> None:
 async def own_redis_db(environment: Mapping[str, str]) -> AsyncIterator[str]:
     """Provide the number of a Redis database that is empty, and empty it afterwards."""
     address = environment["REDIS_ADDR"]
-    for number in range(_FIRST_REDIS_DB, _LAST_REDIS_DB + 1):
+    for number in _REDIS_DBS:
         if (address, number) in _redis_dbs_in_use:
             continue
         settings = parse_settings({**environment, "REDIS_DB": str(number)})
@@ -112,4 +113,4 @@ async def own_redis_db(environment: Mapping[str, str]) -> AsyncIterator[str]:
                 await client.flushdb()
             _redis_dbs_in_use.discard((address, number))
         return
-    raise AssertionError("no Redis database from 1 to 15 is empty: empty one, or unset TEST_REDIS_URL")
+    raise AssertionError(f"no Redis database among {[*_REDIS_DBS]} is empty: empty one, or unset TEST_REDIS_URL")

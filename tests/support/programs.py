@@ -14,6 +14,8 @@ import psutil
 
 from orderflow.services.process import family, gone, signal_all
 
+AS_INSTALLED = Path(__file__).with_name("as_installed")
+"""Hides what only development installs, and libraries import wherever it is: programs run as they do for users."""
 RUN_MARK = "ORDERFLOW_TEST_RUN"
 """In the environment of every process that a test starts, and of its descendants, however far they have strayed."""
 _LINE_LIMIT = 64 * 1024 * 1024
@@ -208,7 +210,7 @@ class Programs:
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **self.environment, **extra, RUN_MARK: self.mark},
+            env={**os.environ, "PYTHONPATH": str(AS_INSTALLED), **self.environment, **extra, RUN_MARK: self.mark},
             cwd=self.folder,
             limit=_LINE_LIMIT,
             start_new_session=True,
