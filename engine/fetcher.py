@@ -21,7 +21,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from engine.brokers import ANSWER_S, TROUBLE, Brokers, describe_kafka
 from engine.offsets import StoredOffset
-from engine.record_batches import FetchedPartition
+from engine.record_batches import CorruptBatch, FetchedPartition
 from engine.topic_offsets import READ_COMMITTED
 
 _WITH_REPLICA = 11
@@ -37,6 +37,8 @@ AHEAD_S = 0.02
 REST_S = 0.3
 FAILING_S = 15.0
 """How long a leader may fail, as it does while it starts, before that is told."""
+WITHHELD_S = 3.0
+"""How long a broker may give nothing of what it says it has: it fills an answer with other partitions first."""
 LEADERLESS_S = 3.0
 """How long a partition may be without a leader, as in an election, before that is told."""
 
@@ -46,8 +48,10 @@ class FetchState:
     """Where an open partition is read: the opening that this belongs to, and the next offset to fetch.
 
     Records before `floor` were consumed earlier; `recognise` tells of the last of them, which is read again. `gaps`
-    says that the topic is known to be compacted, `broken` how often in a row the batch at `position` could not be read,
-    and `alone` that it is to be fetched by itself: of a batch that is larger than an answer only the beginning came.
+    says that the topic is known to be compacted, `whole` that a batch is known to end at `position`, `broken` how often
+    in a row the batch at `position` could not be read, and `alone` that it is to be fetched by itself: of a batch that
+    is larger than an answer only the beginning came, or nothing came at all. `withheld_since_s` is since when the
+    broker says that it has records, and gives none.
     """
 
     opening: int
@@ -56,8 +60,10 @@ class FetchState:
     floor: int
     recognise: StoredOffset | None = None
     gaps: bool = False
+    whole: bool = False
     broken: int = 0
     alone: bool = False
+    withheld_since_s: float | None = None
     busy_since_s: float | None = None
     rests_until_s: float = 0.0
     led_s: float = 0.0
@@ -196,14 +202,25 @@ class Fetcher:
                 if self._states.get(partition) is state and state.position == asked[partition] and not waits:
                     aborted = rest[2] if answer.API_VERSION >= _WITH_REPLICA else rest[-2]
                     found = FetchedPartition(
-                        self._topic, partition, state.position, rest[-1], tuple(aborted or ()), state.gaps, end
+                        self._topic,
+                        partition,
+                        state.position,
+                        rest[-1],
+                        tuple(aborted or ()),
+                        state.gaps,
+                        end,
+                        state.whole,
                     )
-                    self._take(partition, state, code, found)
+                    withheld = not found.data and rest[0] > found.position
+                    self._take(partition, state, code, found, withheld=withheld, alone=len(asked) == 1)
 
-    def _take(self, partition: int, state: FetchState, code: int, answer: FetchedPartition) -> None:
-        error_type = for_code(code)
+    def _take(
+        self, partition: int, state: FetchState, code: int, answer: FetchedPartition, *, withheld: bool, alone: bool
+    ) -> None:
+        error_type, now_s = for_code(code), asyncio.get_running_loop().time()
         if error_type is TopicAuthorizationFailedError:
             self.refused = error_type.__name__
+            state.answered_s = now_s
             self.rest(state)
         elif error_type in (OffsetOutOfRangeError, CorruptRecordException, UnknownTopicOrPartitionError):
             self._hand_over(Fetched(partition, state, answer, error_type(partition)))
@@ -213,7 +230,19 @@ class Fetcher:
             self.rest(state)
         else:
             self.refused = None
-            state.answered_s = asyncio.get_running_loop().time()
+            state.answered_s = now_s
+            if not withheld:
+                state.withheld_since_s = None
+            elif state.withheld_since_s is None:
+                state.withheld_since_s = now_s
+            elif now_s - state.withheld_since_s > WITHHELD_S:
+                # A broker that cannot find its way behind a broken batch answers so, without an error, for ever.
+                state.alone = True
+                if alone:
+                    nothing = CorruptBatch(
+                        answer.position, "the broker gives nothing from there on, and says it has more"
+                    )
+                    self._hand_over(Fetched(partition, state, answer, nothing))
             if answer.data:
                 self._hand_over(Fetched(partition, state, answer))
 

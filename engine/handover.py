@@ -66,10 +66,11 @@ class Handover:
                 if not self._is_present(fetched) or not await self._hand_on_piece(fetched, piece, consumed_at):
                     return
         except CorruptBatch as error:
+            state.whole = not error.inside if state.position > begin else state.whole
             self._broken(fetched, error)
             return
         if state.position > begin:
-            state.alone = False
+            state.alone, state.whole = False, True
         elif state.alone:
             self._broken(fetched, CorruptBatch(begin, "it is longer than what the broker has of it"))
         else:
@@ -85,6 +86,8 @@ class Handover:
                 self.reopen(partition)
             case CorruptRecordException():
                 self._broken(fetched, CorruptBatch(position, "the broker says that it is corrupt"))
+            case CorruptBatch():
+                self._broken(fetched, error)
 
     async def _hand_on_piece(self, fetched: Fetched, piece: Piece, consumed_at: datetime) -> bool:
         """Emit what of a piece has not been consumed yet. Returns False when the topic is not the one that was."""

@@ -138,7 +138,8 @@ class PartitionOpener:
             self._refused.pop(partition, None)
         self._look_at.pop(partition, None)
         self._follow(partition, FetchState(opened.opening, opened.epoch, start, stored.next_offset, recognise))
-        self._log.info(events.PARTITION_OPENED, topic=self._topic, partition=partition, offset=stored.next_offset)
+        if not on_trial:
+            self._log_opened(partition)
 
     def _out_of_range(self, partition: int, offset: int, bounds: LogBounds) -> None:
         detail = f"stored offset {offset} is outside the broker's {bounds.begin} to {bounds.end}"
@@ -151,7 +152,10 @@ class PartitionOpener:
 
     def recreated(self, partition: int, offset: int) -> None:
         """Refuse a partition whose record at `offset` is not the one that was consumed there."""
-        detail = "the topic is not the one that was consumed before: it was deleted and created anew"
+        detail = (
+            "the topic is not the one that was consumed before: "
+            "it was deleted and created anew, or its log was cut off and filled again"
+        )
         self._refuse(partition, Refusal(TOPIC_RECREATED, offset, detail, _RESET.format(partition)))
 
     def corrupt(self, partition: int, offset: int, why: str) -> None:
@@ -176,7 +180,13 @@ class PartitionOpener:
     def well(self, partition: int) -> None:
         """Note that a partition is read on, whatever was wrong before."""
         self._table.well(partition)
-        self._refused.pop(partition, None)
+        refused = self._refused.pop(partition, None)
+        if refused is not None and refused.trials:
+            self._log_opened(partition)
+
+    def _log_opened(self, partition: int) -> None:
+        offset = self._stored[partition].next_offset
+        self._log.info(events.PARTITION_OPENED, topic=self._topic, partition=partition, offset=offset)
 
     def _refuse(self, partition: int, refusal: Refusal) -> None:
         now = asyncio.get_running_loop().time()

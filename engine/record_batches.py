@@ -19,16 +19,21 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 from engine.records import weigh
 
 _OFFSET_AND_LENGTH = Struct(">qi")
+_OFFSET_AND_LAST = Struct(">q15xi")  # the first offset, and how far the last one is from it
 _MAGIC_AT, _MODERN = 16, 2
 _SMALLEST = 14  # an empty message of the oldest format, behind offset and length
 
 
 class CorruptBatch(Exception):
-    """The batch at `offset` cannot be read: its checksum is wrong, or its content is no batch."""
+    """The batch at `offset` cannot be read: its checksum is wrong, or its content is no batch.
 
-    def __init__(self, offset: int, why: str) -> None:
+    `inside` says that the offset may be in the middle of it: some of its records were read.
+    """
+
+    def __init__(self, offset: int, why: str, *, inside: bool = False) -> None:
         super().__init__(why)
         self.offset = offset
+        self.inside = inside
 
 
 class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +68,8 @@ class FetchedPartition:
     `aborted` are the transactions, as (producer, first offset), whose records do not count. `gaps` says that offsets
     may be missing between two batches: the topic is known to be compacted. Without it what lies behind such a gap is
     left for another fetch: only an answer to a fetch at exactly that offset shows that nothing is there. `end` is the
-    log's, where it is known: no batch goes beyond it.
+    log's, where it is known: no batch goes beyond it. `whole` says that a batch is known to end at `position`: none
+    goes across it.
     """
 
     topic: str
@@ -73,6 +79,7 @@ class FetchedPartition:
     aborted: tuple[tuple[int, int], ...] = ()
     gaps: bool = False
     end: int | None = None
+    whole: bool = False
 
     @property
     def skips(self) -> bool:
@@ -101,7 +108,7 @@ class FetchedPartition:
         except CorruptBatch as error:
             broken = error
         except Exception as error:  # whatever a decoder makes of bytes that are no batch
-            broken = CorruptBatch(position, type(error).__name__)
+            broken = CorruptBatch(position, type(error).__name__, inside=True)
         if records or position > self.position:
             yield Piece(records, size_bytes, position)
         if broken is not None:
@@ -111,8 +118,15 @@ class FetchedPartition:
         """Yield each batch's records that count, and the offset behind the batch."""
         position = self.position
         waiting, aborted = sorted(self.aborted, key=lambda one: one[1]), set()
-        for raw in split_batches(self.data):
+        raws = list(split_batches(self.data))
+        for number, raw in enumerate(raws, 1):
             batch = open_batch(raw, position)
+            # No checksum covers where a batch says that it begins.
+            too_far = self.end is not None and batch.next_offset > self.end
+            if too_far and position == self.position and any(_holds(one, position) for one in raws[number:]):
+                continue  # the position lies behind it, whatever it says: it was consumed, or left out, before
+            if too_far or self._overlaps(batch, raw, position):
+                raise CorruptBatch(position, "its offsets do not fit those around it")
             if _is_modern(raw):
                 if batch.base_offset > position and position != self.position and not self.gaps:
                     return
@@ -123,13 +137,17 @@ class FetchedPartition:
                 left_out = batch.is_control_batch or (batch.is_transactional and batch.producer_id in aborted)
             else:
                 left_out = False
-            # No checksum covers where a batch says that it begins.
-            if (self.end is not None and batch.next_offset > self.end) or batch.next_offset <= position > self.position:
-                raise CorruptBatch(position, "its offsets do not fit those around it")
             if batch.next_offset <= position:
                 continue
             yield () if left_out else self._records(batch, raw, position), batch.next_offset
             position = batch.next_offset
+
+    def _overlaps(self, batch: Any, raw: memoryview, position: int) -> bool:
+        """Whether a batch says that it has offsets of another one: of the one before it, which ends at `position`."""
+        if position == self.position and not self.whole:
+            return False  # a fetch may begin in the middle of a batch
+        begin = batch.base_offset if _is_modern(raw) else batch.next_offset - 1
+        return bool(begin < position and (position > self.position or batch.next_offset > position))
 
     def _records(self, batch: Any, raw: Any, position: int) -> Iterator[Any]:
         topic, partition = self.topic, self.partition
@@ -173,6 +191,22 @@ def _aborts(batch: Any) -> bool:
 
 def _is_modern(raw: memoryview) -> bool:
     return len(raw) > _MAGIC_AT and raw[_MAGIC_AT] >= _MODERN
+
+
+def claimed_offsets(raw: memoryview) -> tuple[int, int] | None:
+    """Return the first offset that a batch says it has, and the one behind its last; None of an older format.
+
+    No checksum covers the first one.
+    """
+    if not _is_modern(raw) or len(raw) < _OFFSET_AND_LAST.size:
+        return None
+    first, distance = _OFFSET_AND_LAST.unpack_from(raw)
+    return first, first + distance + 1
+
+
+def _holds(raw: memoryview, offset: int) -> bool:
+    claimed = claimed_offsets(raw)
+    return claimed is not None and claimed[0] <= offset < claimed[1]
 
 
 def _base_offset(raw: memoryview) -> int:

@@ -5,26 +5,25 @@ from typing import Any
 from aiokafka.errors import LeaderNotAvailableError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 
-from engine.brokers import ANSWER_S, Brokers
+from engine.brokers import Brokers
 from engine.fetcher import FETCH_BYTES
 from engine.record_batches import FetchedPartition
 from engine.topic_offsets import READ_UNCOMMITTED
-
-_WAIT_MS = 500
 
 
 async def fetch_at(brokers: Brokers, topic: str, partition: int, offset: int) -> FetchedPartition:
     """Return the batches from `offset` on, as many as one answer holds; transactions that are open count as well.
 
-    Raises Kafka's errors (`OffsetOutOfRangeError` among them) and the network's.
+    The broker does not wait for records: it has some there, or none. Raises Kafka's errors (`OffsetOutOfRangeError`
+    among them) and the network's.
     """
     leader = brokers.leader(partition)
     if leader is None:
         raise LeaderNotAvailableError(f"partition {partition} has no leader")
     rows = [(topic, [(partition, offset, FETCH_BYTES)])]
-    request = FetchRequest(_WAIT_MS, 1, FETCH_BYTES, READ_UNCOMMITTED, rows)
-    answer: Any = await brokers.send(leader, request, "fetch", _WAIT_MS / 1000 + ANSWER_S)
-    [(_, [(_, code, *_, data)])] = answer.topics
+    request = FetchRequest(0, 0, FETCH_BYTES, READ_UNCOMMITTED, rows)
+    answer: Any = await brokers.send(leader, request, "fetch")
+    [(_, [(_, code, end, *_, data)])] = answer.topics
     if code:
         raise for_code(code)(partition)
-    return FetchedPartition(topic, partition, offset, data)
+    return FetchedPartition(topic, partition, offset, data, end=end)

@@ -58,7 +58,7 @@ async def plan_resets(
     async with connected(settings) as brokers:
         bounds = await _bounds(brokers, settings, partition)
         targets = {one: _target(one, target, log) for one, log in bounds.items()}
-        changed = {one: await _topic_changed(brokers, settings, rows.get(one), log) for one, log in bounds.items()}
+        changed = {one: await topic_changed(brokers, settings, rows.get(one), log) for one, log in bounds.items()}
     resets = []
     for one, offset in targets.items():
         log, row = bounds[one], rows.get(one)
@@ -115,7 +115,7 @@ def _target(partition: int, target: str | int, log: LogBounds) -> int:
     return offset
 
 
-async def _topic_changed(brokers: Brokers, settings: Settings, row: Any, log: LogBounds) -> bool:
+async def topic_changed(brokers: Brokers, settings: Settings, row: Any, log: LogBounds) -> bool:
     """Whether the last record that was consumed is another one now. What cannot be read is not known to be another."""
     if row is None or row["last_offset"] is None or row["last_offset"] < log.begin:
         return False

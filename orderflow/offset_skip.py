@@ -1,6 +1,5 @@
 """Moves a partition past a batch that nobody can read: finds where it ends, and says so only if that is certain."""
 
-from struct import Struct
 from typing import Any
 
 import attrs
@@ -9,16 +8,15 @@ from asyncpg import Connection
 
 from engine.brokers import Brokers, describe_kafka
 from engine.log_bounds import LogBounds, fetch_log_bounds
-from engine.record_batches import CorruptBatch, FetchedPartition, open_batch, split_batches
+from engine.record_batches import CorruptBatch, FetchedPartition, claimed_offsets, open_batch, split_batches
 from engine.single_fetch import fetch_at
 from orderflow.exits import Failed
-from orderflow.offset_reset import connected, stored_offsets
+from orderflow.offset_reset import connected, stored_offsets, topic_changed
 from orderflow.settings import Settings
 
 _MAX_RECORDS, _MAX_BYTES = 1000, 1 << 20
-# Kafka's protocol guide, "Record Batch": the first offset, and behind length, epoch, magic, checksum and attributes how
-# far the last offset is from it.
-_FIRST_AND_LAST = Struct(">q15xi")
+_LOOK_AHEAD = 10_000
+"""So many offsets are asked for, one after the other, behind one that the broker does not find."""
 _SKIP = """
 UPDATE consumed_offsets
 SET next_offset = $5, last_offset = NULL, last_timestamp = NULL, last_checksum = NULL, updated_at = now()
@@ -28,11 +26,23 @@ WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 
 @attrs.frozen
 class Skip:
-    """What is left out for ever: the offsets from `begin` to just before `end`, which is consumed next."""
+    """What is left out for ever: the offsets from `begin` to just before `end`, which is consumed next.
+
+    Nothing, where the two are the same: what cannot be read was consumed before, and is not compared any more.
+    """
 
     partition: int
     begin: int
     end: int
+
+
+@attrs.frozen
+class _Seen:
+    """What a broker gives from an offset on, None for nothing: sound up to `sound_to`, and maybe `broken` there."""
+
+    answer: FetchedPartition | None
+    sound_to: int
+    broken: bool
 
 
 async def plan_skip(connection: Connection, settings: Settings, partition: int, target: int | None) -> Skip:
@@ -43,21 +53,16 @@ async def plan_skip(connection: Connection, settings: Settings, partition: int, 
     rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
     if partition not in rows:
         raise Failed(f"the group {settings.kafka_group_id!r} has no offset in partition {partition}: nothing to skip")
-    begin = rows[partition]["next_offset"]
+    row = rows[partition]
+    begin = row["next_offset"]
     async with connected(settings) as brokers:
         log = (await fetch_log_bounds(brokers, settings.kafka_topic, [partition]))[partition]
         if not isinstance(log, LogBounds):
             raise Failed(f"partition {partition} cannot be asked for its offsets now: {describe_kafka(log)}")
-        fetched = await _broken_at(brokers, settings.kafka_topic, partition, begin, log)
-        end = target if target is not None else await _end_of_first(brokers, fetched, log)
-    if end is None:
-        raise Failed(
-            f"where the broken batch at offset {begin} of partition {partition} ends cannot be told for certain: "
-            "say which offset is consumed next with --to OFFSET"
-        )
-    if not begin < end <= log.end:
-        raise Failed(f"--to must be an offset from {begin + 1} to {log.end} in partition {partition}")
-    return Skip(partition, begin, end)
+        search = _Search(brokers, settings.kafka_topic, partition, begin, log)
+        if await topic_changed(brokers, settings, row, log):
+            raise await search.another_record()
+        return Skip(partition, begin, await search.end(row["last_offset"], target))
 
 
 async def apply_skip(connection: Connection, settings: Settings, skip: Skip) -> None:
@@ -67,57 +72,139 @@ async def apply_skip(connection: Connection, settings: Settings, skip: Skip) -> 
         raise Failed(f"the offset of partition {skip.partition} has moved meanwhile: nothing was changed")
 
 
-async def _broken_at(
-    brokers: Brokers, topic: str, partition: int, offset: int, log: LogBounds
-) -> FetchedPartition | None:
-    """Return what was fetched where the first batch is broken; None where the broker itself cannot read it."""
-    other = Failed(
-        f"no broken batch stops partition {partition} at its next offset, {offset}: nothing was changed. "
-        f"`orderflow offsets reset --partition {partition} --to OFFSET` moves it anywhere"
-    )
-    if not log.begin <= offset < log.end:
-        raise other
-    try:
-        fetched = await fetch_at(brokers, topic, partition, offset)
-        first = next(fetched.pieces(_MAX_RECORDS, _MAX_BYTES), None)
-    except CorruptRecordException:
-        return None
-    except CorruptBatch:
-        return fetched
-    except OffsetOutOfRangeError:
-        raise other from None
-    if first is None or _is_sound(fetched):
-        raise other
-    raise Failed(
-        f"offsets {offset} to {first.next_offset - 1} of partition {partition} are sound and not consumed yet, and a "
-        "broken batch follows: start the engine, and skip once it has stored them"
-    )
+@attrs.frozen
+class _Search:
+    """Looks for the end of what is broken at `begin`, the partition's next offset."""
+
+    brokers: Brokers
+    topic: str
+    partition: int
+    begin: int
+    log: LogBounds
+
+    async def end(self, last: int | None, target: int | None) -> int:
+        """Return the offset that is consumed next; `last` is the one that was consumed last, if that is known.
+
+        Raises `Failed` as `plan_skip` does.
+        """
+        if not self.log.begin <= self.begin <= self.log.end:
+            raise self._nothing_broken()
+        found = None
+        if last is not None and self.log.begin <= last < self.begin:
+            # As the engine does: a batch that is sound by itself may not fit the one before it.
+            found = await self._see(last)
+        consumed_is_broken = found is not None and found.broken and found.sound_to < self.begin
+        if found is None or consumed_is_broken or not found.broken:
+            found = await self._see(self.begin)
+        if not found.broken and not consumed_is_broken:
+            raise self._nothing_broken()
+        if not found.broken and target is None:
+            return self.begin
+        if found.broken and found.sound_to > self.begin:
+            raise Failed(
+                f"offsets {self.begin} to {found.sound_to - 1} of partition {self.partition} are sound and not "
+                "consumed yet, and a broken batch follows: start the engine, and skip once it has stored them"
+            )
+        if target is not None and not self.begin < target <= self.log.end:
+            raise Failed(
+                f"--to must be an offset from {self.begin + 1} to {self.log.end} in partition {self.partition}"
+            )
+        return target if target is not None else await self._certain_end()
+
+    async def another_record(self) -> Failed:
+        """Return what to say where the record that was consumed last is another one now."""
+        found = await self._see(self.begin)
+        raw = next(split_batches(found.answer.data), None) if found.answer is not None else None
+        claimed = claimed_offsets(raw) if raw is not None else None
+        if claimed is not None and claimed[0] < self.begin < claimed[1]:
+            return self._claimed_twice(*claimed)
+        return self._nothing_broken()
+
+    def _claimed_twice(self, first: int, behind: int) -> Failed:
+        return Failed(
+            f"the batch at offset {self.begin} of partition {self.partition} says that it has offsets {first} to "
+            f"{behind - 1}, of which the one before it has some: "
+            f"`orderflow offsets reset --partition {self.partition} --to {first}` consumes it from its beginning, "
+            f"and --to {behind} leaves it out"
+        )
+
+    def _nothing_broken(self) -> Failed:
+        return Failed(
+            f"no broken batch stops partition {self.partition} at its next offset, {self.begin}: nothing was changed. "
+            f"`orderflow offsets reset --partition {self.partition} --to OFFSET` moves it anywhere"
+        )
+
+    async def _see(self, offset: int) -> _Seen:
+        try:
+            answer = await fetch_at(self.brokers, self.topic, self.partition, offset)
+        except CorruptRecordException:
+            return _Seen(None, offset, broken=True)
+        except OffsetOutOfRangeError:
+            raise self._nothing_broken() from None
+        if not answer.data:
+            return _Seen(None, offset, broken=offset < self.log.end)
+        sound_to = offset
+        try:
+            for piece in answer.pieces(_MAX_RECORDS, _MAX_BYTES):
+                sound_to = piece.next_offset
+        except CorruptBatch as error:
+            return _Seen(answer, error.offset, broken=True)
+        return _Seen(answer, sound_to, broken=False)
+
+    async def _certain_end(self) -> int:
+        """Return the offset behind the batch at `begin`. Raises `Failed` unless what follows confirms what it says."""
+        found = await self._see(self.begin)
+        if found.answer is None:
+            return await self._first_that_is_found()
+        raws = list(split_batches(found.answer.data))
+        if found.sound_to > self.begin:
+            raise self._claimed_twice(*claimed_offsets(raws[0]) or (self.begin, found.sound_to))
+        end = await self._confirmed(raws)
+        if end is None:
+            raise Failed(
+                f"where the broken batch at offset {self.begin} of partition {self.partition} ends cannot be told for "
+                "certain: say which offset is consumed next with --to OFFSET"
+            )
+        return end
+
+    async def _confirmed(self, raws: list[memoryview]) -> int | None:
+        claimed = claimed_offsets(raws[0]) if raws else None
+        if claimed is None:
+            return None
+        first, behind = claimed
+        if behind > self.log.end and len(raws) > 1:
+            # Only where it begins is spoilt: it reaches to where the next one begins, if its size says the same.
+            following = claimed_offsets(raws[1])
+            reaches = self.begin + behind - first
+            return reaches if following is not None and following[0] == reaches and _sound(raws[1]) else None
+        if not first <= self.begin < behind <= self.log.end:
+            return None
+        if behind == self.log.end:
+            return behind
+        try:
+            follows = await fetch_at(self.brokers, self.topic, self.partition, behind)
+        except CorruptRecordException:
+            return None
+        raw: Any = next(split_batches(follows.data), None)
+        confirmed = raw is not None and _sound(raw) and (claimed_offsets(raw) or (None,))[0] == behind
+        return behind if confirmed else None
+
+    async def _first_that_is_found(self) -> int:
+        """Return the next offset at which the broker gives records: at `begin` it does not find any."""
+        for offset in range(self.begin + 1, min(self.log.end, self.begin + _LOOK_AHEAD)):
+            if (await self._see(offset)).answer is not None:
+                return offset
+        if self.log.end - self.begin <= _LOOK_AHEAD:
+            return self.log.end
+        raise Failed(
+            f"the broker finds none of the {_LOOK_AHEAD} offsets behind {self.begin} of partition {self.partition}: "
+            "say which offset is consumed next with --to OFFSET"
+        )
 
 
-def _is_sound(fetched: FetchedPartition) -> bool:
+def _sound(raw: memoryview) -> bool:
     try:
-        list(fetched.pieces(_MAX_RECORDS, _MAX_BYTES))
+        open_batch(raw, 0)
     except CorruptBatch:
         return False
     return True
-
-
-async def _end_of_first(brokers: Brokers, fetched: FetchedPartition | None, log: LogBounds) -> int | None:
-    """Return the offset behind the first batch, which is broken; None unless what follows confirms what it says."""
-    if fetched is None:
-        return None
-    first: Any = next(split_batches(fetched.data), None)
-    if first is None or len(first) < _FIRST_AND_LAST.size:
-        return None
-    base, delta = _FIRST_AND_LAST.unpack_from(first)
-    end: int = base + delta + 1
-    if delta < 0 or not base <= fetched.position < end <= log.end:
-        return None
-    if end == log.end:
-        return end
-    try:
-        follows = await fetch_at(brokers, fetched.topic, fetched.partition, end)
-        following = open_batch(next(split_batches(follows.data)), end)
-    except (CorruptBatch, CorruptRecordException, StopIteration):
-        return None
-    return end if getattr(following, "base_offset", None) == end else None

@@ -141,6 +141,13 @@ def skip(partition: int, target: int | None, yes: bool) -> None:
         await wait_for_topic(settings, settings.kafka_topic)
         plan = await plan_skip(connection, settings, partition, target)
         lost = f"offsets {plan.begin} to {plan.end - 1} of partition {partition}"
+        if plan.begin == plan.end:
+            await apply_skip(connection, settings, plan)
+            click.echo(
+                f"partition {partition}  next offset {plan.end}: nothing is lost. "
+                "What cannot be read was consumed before, and is not compared with the topic any more"
+            )
+            return
         if not yes:
             _confirm(f"this loses {lost}, {plan.end - plan.begin} messages at most", "--yes does it")
         await apply_skip(connection, settings, plan)

@@ -1,7 +1,7 @@
 """A batch that is broken on the broker's disk: it stops its own partition, and an operator decides about it."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -24,7 +24,7 @@ from tests.chaos.partitions import (
     until_stored,
 )
 from tests.support.brokers.broker import Broker, own_broker
-from tests.support.brokers.segments import Batch, spoil_end, spoil_last_byte
+from tests.support.brokers.segments import Batch, spoil_end, spoil_last_byte, spoil_length, spoil_offset
 from tests.support.brokers.surroundings import surroundings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import PARTITIONS
@@ -54,12 +54,26 @@ async def environment(endpoints: Endpoints, template: str, broker: Broker) -> As
         yield found
 
 
-async def damage(broker: Broker, settings: Settings, spoil: Spoil, behind: Sequence[dict[str, Any]] = ()) -> Batch:
-    """Put ten orders as one batch into `BROKEN`, others behind it, and spoil it while the broker is down."""
-    messages = [(order["order_uid"].encode(), json.encode(order)) for order in made_orders(71, 10)]
+async def send_batch(settings: Settings, orders: Sequence[dict[str, Any]]) -> None:
+    """Put orders as one batch into `BROKEN`."""
+    messages = [(order["order_uid"].encode(), json.encode(order)) for order in orders]
     await send_as_batch(settings, *messages, partition=BROKEN)
+
+
+async def damage(
+    broker: Broker,
+    settings: Settings,
+    spoil: Spoil,
+    behind: Sequence[dict[str, Any]] = (),
+    wait: Callable[[Sequence[dict[str, Any]]], Awaitable[None]] | None = None,
+) -> Batch:
+    """Put ten orders as one batch into `BROKEN`, others behind it, `wait` for them; spoil it with the broker down."""
+    orders = made_orders(71, 10)
+    await send_batch(settings, orders)
     if behind:
         await send_orders(settings, behind, BROKEN)
+    if wait is not None:
+        await wait(orders)
     await broker.stop()
     batch = spoil(broker, settings.kafka_topic, BROKEN)
     await broker.start()
@@ -126,6 +140,103 @@ async def test_a_batch_without_a_certain_end_is_skipped_only_to_an_offset_that_i
     await until_at_end(database, settings)
     await until_stored(database, behind)
     assert await engine.stop(timeout_s=30) == 0
+
+
+@pytest.mark.fault("27", "the length of a consumed batch is spoilt: the broker finds nothing behind it")
+async def test_a_broker_that_does_not_find_its_way_is_told_and_passed(
+    orderflow: Programs, broker: Broker, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """It answers without an error and without records. The skip finds where there are some again."""
+    consumed, unfound, behind = (made_orders(seed, 10) for seed in (76, 77, 78))
+    engine = await started(orderflow, 1)
+    await send_batch(settings, consumed)
+    await until_stored(database, consumed)
+    batch = spoil_length(broker, settings.kafka_topic, BROKEN)
+    await send_batch(settings, unfound)
+    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
+    assert (refused["offset"], refused["fix"]) == (batch.last + 1, FIX)
+    assert await engine.stop(timeout_s=30) == 0
+
+    engine = await orderflow.start("engine", "--workers", "1")
+    await until_refused(engine, database, BROKEN, "corrupt_batch")
+    skipped = await skip(orderflow)
+    end = (await stored_offsets(database, settings))[BROKEN]
+    assert_told(skipped, batch.last + 1, end - 1)
+    await send_batch(settings, behind)
+    await until_at_end(database, settings)
+    assert len(await stored_uids(database)) == 30 - (end - batch.last - 1)
+    await none_refused(database)
+    await drain(engine)
+
+
+@pytest.mark.fault("27", "a batch says that it begins far behind the log's end")
+async def test_a_batch_that_claims_to_be_far_ahead_is_skipped_and_stays_passed(
+    orderflow: Programs, broker: Broker, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """The broker sends it again before all that follows: what is behind it is consumed all the same."""
+    lost, behind, later = (made_orders(seed, 10) for seed in (81, 82, 83))
+    await send_batch(settings, lost)
+    batch = spoil_offset(broker, settings.kafka_topic, BROKEN, 1_000_000)
+    await send_batch(settings, behind)
+    engine = await orderflow.start("engine", "--workers", "1")
+    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
+    assert refused["offset"] == batch.first
+
+    assert_told(await skip(orderflow), batch.first, batch.last)
+    await until_stored(database, behind)
+    await send_batch(settings, later)
+    await until_stored(database, later)
+    await until_at_end(database, settings)
+    await none_refused(database)
+    assert await stored_uids(database) == uids([*behind, *later])
+    await drain(engine)
+
+
+@pytest.mark.fault("27", "a batch says that it has offsets of the next one")
+async def test_offsets_that_two_batches_claim_lose_nobody_in_silence(
+    orderflow: Programs, broker: Broker, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """The partition stops in front of the second one. What the skip advises consumes that from its beginning."""
+    first, second, third = (made_orders(seed, 10) for seed in (84, 85, 86))
+    await send_batch(settings, first)
+    await send_batch(settings, second)
+    batch = spoil_offset(broker, settings.kafka_topic, BROKEN, 3)
+    await send_batch(settings, third)
+    engine = await orderflow.start("engine", "--workers", "1")
+    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
+    assert refused["offset"] == batch.last + 1 + 3
+    await until_stored(database, [*first, *second])
+
+    advised = await skip(orderflow)
+    assert advised.returncode == 1
+    command = f"orderflow offsets reset --partition {BROKEN} --to {batch.last + 1}"
+    assert command in advised.stderr
+    assert (await orderflow.run(*command.split()[1:], "--yes")).returncode == 0
+    await until_stored(database, third)
+    await none_refused(database)
+    await drain(engine)
+
+
+@pytest.mark.fault("27", "the last batch that was consumed is spoilt, and the engine starts again")
+async def test_a_spoilt_batch_that_was_consumed_stops_its_partition_until_it_is_forgotten(
+    orderflow: Programs, broker: Broker, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """Whether the topic is still the same cannot be seen: an operator says so, and nothing is lost."""
+    engine = await started(orderflow, 1)
+    batch = await damage(broker, settings, spoil_last_byte, wait=lambda orders: until_stored(database, orders))
+    assert await engine.stop(timeout_s=30) == 0
+
+    engine = await orderflow.start("engine", "--workers", "1")
+    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
+    assert (refused["offset"], refused["fix"]) == (batch.last + 1, FIX)
+    behind = made_orders(87, 5)
+    await send_orders(settings, behind, BROKEN)
+    skipped = await skip(orderflow)
+    assert skipped.returncode == 0, skipped.stderr
+    assert "nothing is lost" in skipped.stdout
+    await until_stored(database, behind)
+    await none_refused(database)
+    await drain(engine)
 
 
 @pytest.mark.fault("27", "a batch is spoilt on disk, one worker")

@@ -46,8 +46,9 @@ class MemoryKafka:
     """The brokers. `committed` is told of every committed offset: (partition, offset).
 
     What may befall a partition: records whose batch is `spoilt`, as (partition, offset), records before `begins` that
-    are deleted, having no leader, and a leader that is `failing`. Of a batch that is `cut` only the
-    beginning is there. `fetches` holds every position that was asked for, by partition.
+    are deleted, having no leader, and a leader that is `failing`. Of a batch that is `cut` only the beginning is there.
+    Asked for an offset that is `withheld`, the broker gives nothing. `fetches` holds every position that was asked for,
+    by partition.
     """
 
     def __init__(self, partitions: int, committed: Callable[[int, int], None]) -> None:
@@ -59,6 +60,7 @@ class MemoryKafka:
         self.leaderless: set[int] = set()
         self.failing: set[int] = set()
         self.cut: set[tuple[int, int]] = set()
+        self.withheld: set[tuple[int, int]] = set()
         self.fetches: dict[int, list[int]] = {partition: [] for partition in self.log}
         self._committed = committed
 
@@ -137,7 +139,7 @@ class MemoryBrokers:
                 partition,
                 self._code(partition, position),
                 kafka.ends[partition],
-                -1,
+                kafka.ends[partition],
                 0,
                 [],
                 -1,
@@ -154,7 +156,7 @@ class MemoryBrokers:
 
     def _batches(self, partition: int, position: int) -> bytes:
         kafka = self._member.kafka
-        if partition in kafka.failing:
+        if partition in kafka.failing or (partition, position) in kafka.withheld:
             return b""
         batches = b""
         for record in kafka.between(partition, position, kafka.ends[partition]):

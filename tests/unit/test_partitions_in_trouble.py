@@ -202,6 +202,24 @@ def test_a_batch_of_which_only_the_beginning_is_there_stops_its_partition(world:
     assert (world.offsets(BAD), world.refused(process)) == (list(range(5)), {})
 
 
+def test_a_broker_that_gives_nothing_of_what_it_has_stops_its_partition(world: World) -> None:
+    """So a broker answers, without an error, that does not find its way behind a broken batch."""
+    world.append(BAD, 5)
+    world.kafka.withheld |= {(BAD, 4), (BAD, 5)}
+    process = world.start()
+    world.loop.pass_time(WHILE_S)
+    assert world.refused(process) == {}, "there is nothing to give"
+    world.append(BAD, 3)
+    world.append(SOUND, 5)
+    world.loop.pass_time(WHILE_S)
+    assert (world.offsets(BAD), world.offsets(SOUND)) == (list(range(5)), list(range(5)))
+    refusal = world.refused(process)[BAD]
+    assert (refusal.reason, refusal.offset, set(world.refused(process))) == (CORRUPT_BATCH, 5, {BAD})
+    world.kafka.withheld.clear()
+    world.loop.pass_time(LONGEST_TRIAL_S + WHILE_S)
+    assert (world.offsets(BAD), world.refused(process)) == (list(range(8)), {})
+
+
 def test_offsets_that_compaction_took_away_are_passed_after_a_fetch_at_exactly_there(world: World) -> None:
     """Everything that is left is stored, and the position was asked for before it was passed."""
     world.append(BAD, 2)

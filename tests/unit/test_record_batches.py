@@ -4,6 +4,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +107,30 @@ def test_a_batch_whose_offset_was_spoilt_is_broken(says: int) -> None:
     wrong = says.to_bytes(8, "big") + batch(2, b"c")[8:]
     answer = FetchedPartition("orders", 0, 0, batch(0, b"a", b"b") + wrong + batch(3, b"d"), end=4, gaps=True)
     assert read_until_broken(answer) == ([([0, 1], 2)], 2)
+
+
+def elsewhere(raw: bytes, says: int) -> bytes:
+    """Return a batch that says that it begins at another offset."""
+    return says.to_bytes(8, "big") + raw[8:]
+
+
+def test_a_spoilt_batch_before_the_position_is_passed() -> None:
+    """A broker that believes it to be far ahead sends it with every answer; what was asked for is behind it."""
+    stale = elsewhere(batch(0, b"a", b"b"), 2**20)
+    answer = FetchedPartition("orders", 0, 2, stale + batch(2, b"c", b"d"), end=4)
+    assert read(answer) == [([2, 3], 4)]
+    inside = FetchedPartition("orders", 0, 3, stale + batch(2, b"c", b"d"), end=4)
+    assert read(inside) == [([3], 4)]
+    assert read_until_broken(FetchedPartition("orders", 0, 2, stale, end=4)) == ([], 2)
+
+
+def test_a_batch_that_says_it_has_offsets_of_the_one_before_it_is_broken() -> None:
+    """One of the two is mistaken: to leave out what both say they have would lose records that were never seen."""
+    answer = fetched(3, batch(3, b"d", b"e", b"f"), batch(4, b"x", b"y", b"z"))
+    assert read_until_broken(answer) == ([([3, 4, 5], 6)], 6)
+    across = FetchedPartition("orders", 0, 5, batch(4, b"x", b"y", b"z"), whole=True)
+    assert read_until_broken(across) == ([], 5)
+    assert read(attrs.evolve(across, whole=False)) == [([5, 6], 7)]
 
 
 def test_what_compaction_took_from_a_batch_is_passed() -> None:

@@ -65,6 +65,23 @@ def spoil_end(broker: Broker, topic: str, partition: int) -> Batch:
     return newest
 
 
+def spoil_length(broker: Broker, topic: str, partition: int) -> Batch:
+    """Let the newest batch of several records say that it is longer than it is, while the broker runs.
+
+    From there on the broker does not find its way: asked for what is behind the batch, it has nothing to give.
+    """
+    segment, newest = _newest_batch(broker, topic, partition)
+    _write(segment, newest.start, _HEAD.pack(newest.first, newest.end - newest.start - _HEAD.size + 1000))
+    return newest
+
+
+def spoil_offset(broker: Broker, topic: str, partition: int, by: int) -> Batch:
+    """Let the newest batch of several records say that it begins `by` offsets further, while the broker runs."""
+    segment, newest = _newest_batch(broker, topic, partition)
+    _write(segment, newest.start, _HEAD.pack(newest.first + by, newest.end - newest.start - _HEAD.size))
+    return newest
+
+
 def _newest_batch(broker: Broker, topic: str, partition: int) -> tuple[Path, Batch]:
     segment = newest_segment(broker, topic, partition)
     *_, newest = (batch for batch in batches(segment) if batch.last > batch.first)
@@ -73,8 +90,13 @@ def _newest_batch(broker: Broker, topic: str, partition: int) -> tuple[Path, Bat
 
 def _change(broker: Broker, segment: Path, place: int, change: Callable[[int], int]) -> None:
     assert broker.pid is None, "a broker that runs has its records in memory too"
-    with segment.open("r+b") as file:
+    with segment.open("rb") as file:
         file.seek(place)
         [byte] = file.read(1)
+    _write(segment, place, bytes([change(byte)]))
+
+
+def _write(segment: Path, place: int, data: bytes) -> None:
+    with segment.open("r+b") as file:
         file.seek(place)
-        file.write(bytes([change(byte)]))
+        file.write(data)
