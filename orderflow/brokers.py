@@ -17,6 +17,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from engine.brokers import TROUBLE, Brokers
 from orderflow.connections import kafka_options
 from orderflow.exits import CannotStart
 from orderflow.patience import wait_for_answer
@@ -79,8 +80,25 @@ async def wait_for_topic(settings: Settings, topic: str) -> None:
 
     Raises `Failed` when Kafka does not answer until then, `CannotStart` when it has no such topic or refuses the login.
     """
-    if topic not in await wait_for_broker(settings):
-        raise CannotStart(f"Kafka has no topic {topic!r}: run `orderflow topics create`")
+    if topic in await wait_for_broker(settings):
+        return
+    if await _is_hidden(settings, topic):
+        raise CannotStart(f"Kafka hides the topic {topic!r} from this login: `orderflow doctor` says what it lacks")
+    raise CannotStart(f"Kafka has no topic {topic!r}: run `orderflow topics create`")
+
+
+async def _is_hidden(settings: Settings, topic: str) -> bool:
+    brokers = Brokers(kafka_options(settings), topic)
+    try:
+        async with asyncio.timeout(TRY_TIMEOUT_S):
+            await brokers.refresh()
+    except TopicAuthorizationFailedError:
+        return True
+    except TROUBLE:
+        return False
+    finally:
+        await brokers.close()
+    return False
 
 
 async def wait_for_broker(settings: Settings) -> set[str]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from engine.open_transactions import HANGING_S, OpenTransactions
 from engine.topic_offsets import TopicOffsets
@@ -34,6 +34,8 @@ class BrokerCheck:
             held = await self._transactions.look(time.time())
         except UnknownTopicOrPartitionError:
             raise Unwell(f"topic {self._topic} is missing") from None
+        except TopicAuthorizationFailedError:
+            raise Unwell(f"topic {self._topic} is hidden from this login: see `orderflow doctor`") from None
         except (KafkaError, OSError):
             raise Unwell("no broker answers") from None
         found = {

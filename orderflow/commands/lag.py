@@ -83,8 +83,7 @@ def _print(topic: str, lags: list[Lag], owners: Mapping[int, str | None], *, as_
             f"owner {_owner(owners.get(one.partition))}{_held(one)}"
         )
     messages = [one.messages for one in lags if one.messages is not None]
-    seconds = [one.seconds for one in lags if one.seconds is not None]
-    click.echo(f"in all  {sum(messages):,} messages  {_seconds(max(seconds, default=None))}")
+    click.echo(f"in all  {sum(messages):,} messages  {_seconds(_longest(lags))}")
 
 
 def _as_told(topic: str, one: Lag, owners: Mapping[int, str | None]) -> dict[str, str | int | float | None]:
@@ -98,6 +97,13 @@ def _as_told(topic: str, one: Lag, owners: Mapping[int, str | None]) -> dict[str
         "held_by_transaction": one.held,
         "owner": owners.get(one.partition),
     }
+
+
+def _longest(lags: list[Lag]) -> float | None:
+    """Return the longest wait; None while that of a partition is not known."""
+    seconds = [one.seconds for one in lags]
+    known = [one for one in seconds if one is not None]
+    return max(known, default=None) if len(known) == len(seconds) else None
 
 
 def _owner(name: str | None) -> str:

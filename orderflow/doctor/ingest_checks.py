@@ -42,9 +42,16 @@ async def check_partitions_accepted(connection: Connection, settings: Settings) 
     refused = refusals_of(rows)
     if refused:
         told = "; ".join(f"partition {partition} is refused{_why(refusal)}" for partition, refusal in refused.items())
-        fixes = dict.fromkeys(refusal["fix"] or "see the engine's log" for refusal in refused.values())
-        return failed("Partitions' offsets", told, f"see `orderflow offsets show`; {'; '.join(fixes)}")
+        fixes = dict.fromkeys(_fix(refusal["fix"]) for refusal in refused.values())
+        return failed("Partitions' offsets", told, "; ".join(fixes))
     return ok("Partitions' offsets", "no worker refuses one")
+
+
+def _fix(fix: str | None) -> str:
+    """Return what a worker says that mends it, a command as one to run."""
+    if fix is None:
+        return "see the engine's log"
+    return f"run `{fix}`" if fix.startswith("orderflow ") else fix
 
 
 def _why(refusal: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -12,9 +13,13 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from lookup.broker_check import BrokerCheck
+from lookup.health import Unwell
 from msgspec import json
 
+from orderflow.connections import kafka_options
 from orderflow.doctor.rights_checks import CHECKS
+from orderflow.settings import parse_settings
 from tests.support.brokers.rights import USER, GuardedBroker, guarded_broker
 from tests.support.brokers.surroundings import surroundings
 from tests.support.endpoints import Endpoints
@@ -80,5 +85,11 @@ async def test_each_right_that_is_missing_is_named_with_the_command_that_gives_i
             found = await failures(orderflow)
             assert f"'{topic}' is hidden from this login" in found["Topic of orders"]
             assert "topics create" not in found["Topic of orders"]
+            asked = await orderflow.run("lag")
+            assert (asked.returncode, "hides the topic" in asked.stderr) == (3, True), asked.stderr
+            check = BrokerCheck(kafka_options(parse_settings(environment)), topic, 5)
+            with pytest.raises(Unwell, match="hidden from this login"):
+                await check()
+            await check.close()
         finally:
             await orderflow.close()
