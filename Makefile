@@ -63,7 +63,7 @@ test: lint ## everything that checks the code, then the whole test suite (PYTEST
 ifneq ($(PYTEST_ARGS),)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@$(BIN)/python -m pytest -m 'not fault' --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest -m 'not fault' --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/python -m pytest -m fault
 endif
 

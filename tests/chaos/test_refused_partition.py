@@ -31,7 +31,7 @@ WATCHED_S = 4.0
 IDLE_SHARE = 0.05
 
 
-@pytest.mark.fault("29", "records deleted past one partition's offset, the group unknown to Kafka", short=True)
+@pytest.mark.fault("29", "records deleted past one partition's offset, the group unknown to Kafka")
 async def test_a_partition_out_of_range_neither_starves_its_neighbours_nor_keeps_the_worker_busy(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection
 ) -> None:
