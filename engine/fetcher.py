@@ -37,8 +37,9 @@ AHEAD_S = 0.02
 REST_S = 0.3
 FAILING_S = 15.0
 """How long a leader may fail, as it does while it starts, before that is told."""
-WITHHELD_S = 3.0
-"""How long a broker may give nothing of what it says it has: it fills an answer with other partitions first."""
+WITHHELD_S = 10.0
+"""How long a broker may give nothing of what it says it has: it fills an answer with other partitions first, and a store
+far away may be slow."""
 LEADERLESS_S = 3.0
 """How long a partition may be without a leader, as in an election, before that is told."""
 
