@@ -38,8 +38,10 @@ REST_S = 0.3
 FAILING_S = 15.0
 """How long a leader may fail, as it does while it starts, before that is told."""
 WITHHELD_S = 10.0
-"""How long a broker may give nothing of what it says it has: it fills an answer with other partitions first, and a store
-far away may be slow."""
+"""How long a broker may give nothing of what it says it has.
+
+It fills an answer with other partitions first, and waits for a store that is far away.
+"""
 LEADERLESS_S = 3.0
 """How long a partition may be without a leader, as in an election, before that is told."""
 
