@@ -95,7 +95,8 @@ class BrakePause:
                 elif not await self._stands(brake_id):
                     return "operator"
                 try:
-                    await asyncio.wait_for(stop.wait(), min(LOOK_S, left))
+                    async with asyncio.timeout(min(LOOK_S, left)):
+                        await stop.wait()
                 except TimeoutError:
                     continue
                 return "stop"

@@ -101,14 +101,9 @@ class Brokers:
         none answers, and `UnknownTopicOrPartitionError` where the topic is missing.
         """
         request = MetadataRequest(sorted(self.topics), allow_auto_topic_creation=False)
-        answer = None
-        for node in self._known_nodes():
-            try:
-                answer = await self.send(node, request, "metadata")
-                break
-            except TROUBLE:
-                continue
-        if answer is None:
+        try:
+            answer = await self.ask_any(request)
+        except TROUBLE:
             answer = await self._ask_list(request)
         if not answer.brokers:
             raise self._failed(KafkaConnectionError("the answer names no broker"))
@@ -146,19 +141,21 @@ class Brokers:
 
     async def coordinator(self, group: str) -> int:
         """Return the broker that coordinates a group. Raises Kafka's errors, or the network's."""
-        request = FindCoordinatorRequest(group, CoordinationType.GROUP)
+        answer = await self.ask_any(FindCoordinatorRequest(group, CoordinationType.GROUP))
+        if answer.error_code:
+            raise self._failed(for_code(answer.error_code)(group))
+        if self._cluster.broker_metadata(answer.coordinator_id) is None:
+            await self.refresh()
+        return int(answer.coordinator_id)
+
+    async def ask_any(self, request: Any) -> Any:
+        """Return the answer of the first known broker that gives one. Raises the last one's error, as `send` does."""
         error: BaseException = KafkaConnectionError("no broker is known")
         for node in self._known_nodes():
             try:
-                answer = await self.send(node, request, "metadata")
+                return await self.send(node, request, "metadata")
             except TROUBLE as failure:
                 error = failure
-                continue
-            if answer.error_code:
-                raise self._failed(for_code(answer.error_code)(group))
-            if self._cluster.broker_metadata(answer.coordinator_id) is None:
-                await self.refresh()
-            return int(answer.coordinator_id)
         raise error
 
     async def send(self, node: int, request: Any, purpose: str, answer_s: float = ANSWER_S) -> Any:

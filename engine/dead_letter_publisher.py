@@ -88,7 +88,8 @@ class DeadLetterPublisher:
             if self._status.recovered("dlq"):
                 self._log.info(events.OUTAGE_ENDED, of="dlq")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
             self._wake.clear()
 
     async def _wait_out(self, error: Exception, attempt: int) -> None:

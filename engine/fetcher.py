@@ -29,6 +29,8 @@ _WITH_REPLICA = 11
 FETCH_BYTES = 2 * 1024 * 1024
 """How much of one partition a request asks for; a larger record comes alone."""
 ANSWER_BYTES = 8 * 1024 * 1024
+LEAST_BYTES = 64 * 1024
+"""How little of it is asked for where more does not come in time."""
 WAIT_MS = 250
 """How long a broker may wait for records."""
 SHORT_WAIT_MS = 20
@@ -96,6 +98,7 @@ class Fetcher:
         self._states: dict[int, FetchState] = {}
         self._in_flight: dict[int, asyncio.Task[None]] = {}
         self._bytes = 0
+        self._most_bytes: dict[int, int] = {}
         self._wake = asyncio.Event()
         self.fetched: asyncio.Queue[Fetched] = asyncio.Queue()
         self.refused: str | None = None
@@ -113,6 +116,8 @@ class Fetcher:
     def forget(self, partition: int) -> None:
         """Fetch a partition no more."""
         self._states.pop(partition, None)
+        if not self._states:
+            self.refused = None  # nobody asks any more, and so nobody hears that it is over
 
     def unserved(self) -> dict[int, str]:
         """Return why nothing is fetched of the partitions that nobody has led, or whose leader has failed, for a while.
@@ -184,6 +189,7 @@ class Fetcher:
 
     async def _request(self, node: int, states: dict[int, FetchState], wait_ms: int, answer_bytes: int) -> None:
         asked = {partition: state.position for partition, state in states.items()}
+        answer_bytes = min(answer_bytes, self._most_bytes.get(node, ANSWER_BYTES))
         each = min(FETCH_BYTES, answer_bytes)
         rows = [(partition, position, each) for partition, position in asked.items()]
         # A batch that is larger than what a request may bring comes whole only in the first place.
@@ -193,10 +199,17 @@ class Fetcher:
             answer = await self._brokers.send(node, request, "fetch", wait_ms / 1000 + ANSWER_S)
         except TROUBLE as error:
             self._brokers.stale = True
+            if isinstance(error, TimeoutError):
+                # So much does not come in time where the network is slow.
+                self._most_bytes[node] = max(LEAST_BYTES, answer_bytes // 2)
             for state in states.values():
                 state.fails_with = describe_kafka(error)
                 self.rest(state)
             return
+        self._most_bytes[node] = min(ANSWER_BYTES, self._most_bytes.get(node, ANSWER_BYTES) * 2)
+        if not answer.topics:
+            for state in states.values():
+                state.answered_s = asyncio.get_running_loop().time()  # a quota holds the answer back
         for _, partitions in answer.topics:
             for partition, code, end, *rest in partitions:
                 state = states[partition]
@@ -236,6 +249,7 @@ class Fetcher:
             state.answered_s = now_s
             if not withheld:
                 state.withheld_since_s = None
+                state.alone = state.alone and bool(answer.data)
             elif state.withheld_since_s is None:
                 state.withheld_since_s = now_s
             elif now_s - state.withheld_since_s > WITHHELD_S:

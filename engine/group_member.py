@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from aiokafka.errors import (
     IllegalGenerationError,
+    KafkaError,
     MemberIdRequired,
     RebalanceInProgressError,
     UnknownMemberIdError,
@@ -72,6 +73,7 @@ class GroupMember:
         self._coordinator: int | None = None
         self._shared_out: dict[str, list[int]] | None = None
         self._joined = False
+        self._unreadable: str | None = None
         self._beaten_s = 0.0
         self._log = structlog.get_logger()
 
@@ -84,7 +86,7 @@ class GroupMember:
                     await self._join()
                 await self._beat()
                 failed = 0
-                self._failing(None)
+                self._failing(self._unreadable)
                 await asyncio.sleep(HEARTBEAT_S)
             except TROUBLE as error:
                 failed += 1
@@ -123,7 +125,14 @@ class GroupMember:
         )
         self._joined = True
         self._beaten_s = asyncio.get_running_loop().time()
-        self._hear(decode_assignment(synced.member_assignment, self._topic))
+        try:
+            mine = decode_assignment(synced.member_assignment, self._topic)
+        except KafkaError as error:
+            # To join again would only have everybody share out anew: the next assignment may be a better one.
+            mine, self._unreadable = set(), str(error)
+        else:
+            self._unreadable = None
+        self._hear(mine)
 
     async def _ask_to_join(self) -> Any:
         while True:

@@ -7,9 +7,9 @@ from typing import Any
 import attrs
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest
-from aiokafka.protocol.group import MemberAssignment
 
 from engine.brokers import TROUBLE, Brokers
+from engine.group_assignment import decode_assignment
 from engine.group_description import ConsumerGroupDescribeRequest
 
 _DEAD = "Dead"
@@ -88,13 +88,10 @@ class GroupMembers:
 
 def _assigned(assignment: bytes | None, topic: str) -> frozenset[int]:
     """Return the partitions of `topic` in an assignment, whose bytes are a matter between members: they may be any."""
-    if not assignment:
-        return frozenset()
     try:
-        topics = MemberAssignment.decode(assignment).assignment
-    except (ValueError, UnicodeDecodeError):
+        return frozenset(decode_assignment(assignment or b"", topic))
+    except KafkaError:
         return frozenset()
-    return frozenset(partition for name, partitions in topics if name == topic for partition in partitions)
 
 
 def _named(assignment: Any, topic: str) -> frozenset[int]:

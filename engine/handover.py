@@ -50,14 +50,21 @@ class Handover:
                 self._fetcher.handed_on(fetched)
 
     async def _hand_on_one(self, fetched: Fetched) -> None:
-        partition, state, answer = fetched.partition, fetched.state, fetched.answer
+        partition, state = fetched.partition, fetched.state
         if not self._is_present(fetched):
             if self._fetcher.state(partition) is state:
                 self._fetcher.forget(partition)  # fenced: it is followed anew once it is opened again
             return
         if fetched.error is not None:
             self._refused(fetched, fetched.error)
-            return
+        elif state.broken and fetched.answer.skips:
+            # What could not be read a moment ago is not found any more: that is no gap.
+            self._broken(fetched, CorruptBatch(state.position, "the broker does not find it any more"))
+        else:
+            await self._hand_on_answer(fetched)
+
+    async def _hand_on_answer(self, fetched: Fetched) -> None:
+        state, answer = fetched.state, fetched.answer
         state.gaps = state.gaps or answer.skips
         consumed_at = datetime.now(UTC)
         begin = state.position
@@ -71,6 +78,8 @@ class Handover:
             return
         if state.position > begin:
             state.alone, state.whole = False, True
+            if answer.end is not None and state.position >= answer.end:
+                self._opener.well(fetched.partition)  # nothing waits that might still be broken
         elif state.alone:
             self._broken(fetched, CorruptBatch(begin, "it is longer than what the broker has of it"))
         else:
@@ -125,7 +134,7 @@ class Handover:
         if state.broken > BROKEN_TRIES:
             self._fetcher.forget(fetched.partition)
             self._opener.corrupt(fetched.partition, max(error.offset, state.floor), str(error))
-        else:
+        elif state.broken > 1:
             self._fetcher.rest(state)
 
     def _is_present(self, fetched: Fetched) -> bool:

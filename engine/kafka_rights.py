@@ -92,7 +92,7 @@ async def topic_rights(brokers: Brokers, topics: Sequence[str]) -> dict[str, fro
     A topic that is missing is missing. `brokers` have been refreshed. Raises `KafkaError` or `OSError`.
     """
     try:
-        answer: Any = await brokers.send(brokers.nodes()[0], _MetadataRequest(topics), _PURPOSE)
+        answer: Any = await brokers.ask_any(_MetadataRequest(topics))
     except (IncompatibleBrokerVersion, NotImplementedError):
         return dict.fromkeys(topics)
     rights: dict[str, frozenset[str] | None] = {}

@@ -114,6 +114,7 @@ class KafkaSource:
                     self._handover.run(),
                     self._open(),
                     self._keep(),
+                    self._commit_now_and_then(),
                     self._watch(),
                 )
         finally:
@@ -151,7 +152,7 @@ class KafkaSource:
         for partition in lost:
             self._fetcher.forget(partition)
             self._committed.pop(partition, None)
-        self._opener.look_at_once()
+        self._opener.look_at_once(lost | gained)
         self._status.started = True
         self.joined.set()
         self._assigned.set()
@@ -163,7 +164,8 @@ class KafkaSource:
         """Open what is assigned, as soon as that is possible."""
         while True:
             self._assigned.clear()
-            await self._opener.open_wanted(self._brokers)
+            if self._outage.hidden is None:
+                await self._opener.open_wanted(self._brokers)
             # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(TURN_S):
@@ -173,16 +175,17 @@ class KafkaSource:
         """Tell of outages, and of partitions of which nothing is fetched."""
         while True:
             await asyncio.sleep(TURN_S)
-            unserved = self._fetcher.unserved()
+            # A topic that is hidden has no partitions at all: that is told as what it is.
+            unserved = self._fetcher.unserved() if self._outage.hidden is None else {}
             for partition, why in unserved.items():
                 self._opener.unserved(partition, why)
             self._opener.served(self._table.positions().keys() - unserved.keys())
             self._outage.watch()
 
     async def _keep(self) -> None:
-        """Keep what is known of the brokers fresh, and commit for the tools."""
+        """Keep what is known of the brokers fresh."""
         loop = asyncio.get_running_loop()
-        refreshed_at = committed_at = loop.time()
+        refreshed_at = loop.time()
         while True:
             await asyncio.sleep(TURN_S)
             age_s = loop.time() - refreshed_at
@@ -190,9 +193,12 @@ class KafkaSource:
             if age_s > due_s or (self._brokers.stale and age_s > STALE_REFRESH_S):
                 await self._refresh()
                 refreshed_at = loop.time()
-            if loop.time() - committed_at > COMMIT_EVERY_S:
-                await self._commit()
-                committed_at = loop.time()
+
+    async def _commit_now_and_then(self) -> None:
+        """Commit for the tools. A coordinator that does not answer holds up nothing else."""
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            await self._commit()
 
     async def _refresh(self) -> None:
         try:

@@ -41,7 +41,8 @@ class _Refused:
     def still(self, stored: StoredOffset) -> bool:
         """Whether nobody but the writer has moved the offset: what was on its way when it was refused."""
         written = self.stored.epoch == stored.epoch and self.stored.next_offset <= stored.next_offset <= self.offset
-        return stored == self.stored or (self.trials > 0 and written)
+        by_writer = written and stored.last_offset is not None  # whoever skips or resets leaves none
+        return stored == self.stored or (self.trials > 0 and by_writer)
 
 
 class PartitionOpener:
@@ -69,9 +70,10 @@ class PartitionOpener:
         self._failing_since: dict[int, float] = {}
         self._log = structlog.get_logger()
 
-    def look_at_once(self) -> None:
-        """Look at every wanted partition anew, and at once."""
-        self._refused.clear()
+    def look_at_once(self, moved: Iterable[int]) -> None:
+        """Look at every wanted partition at once, and forget what was wrong with those that came or went."""
+        for partition in moved:
+            self._refused.pop(partition, None)
         self._look_at.clear()
 
     async def open_wanted(self, brokers: Brokers) -> None:

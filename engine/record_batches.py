@@ -105,6 +105,8 @@ class FetchedPartition:
                     size_bytes += weight
                     position = record.offset + 1
                 position = next_offset
+        except MemoryError:
+            raise  # says nothing of the batch
         except CorruptBatch as error:
             broken = error
         except Exception as error:  # whatever a decoder makes of bytes that are no batch
@@ -123,9 +125,13 @@ class FetchedPartition:
             batch = open_batch(raw, position)
             # No checksum covers where a batch says that it begins.
             too_far = self.end is not None and batch.next_offset > self.end
-            if too_far and position == self.position and any(_holds(one, position) for one in raws[number:]):
+            behind = too_far or (_is_modern(raw) and batch.base_offset > position)
+            if behind and position == self.position and any(_holds(one, position) for one in raws[number:]):
                 continue  # the position lies behind it, whatever it says: it was consumed, or left out, before
-            if too_far or self._overlaps(batch, raw, position):
+            if too_far and number == len(raws) and position > self.position:
+                return  # the end was told before the batch was there: the next answer decides
+            crosses_next = behind and number < len(raws) and _begins_before(raws[number], batch.next_offset)
+            if too_far or crosses_next or self._overlaps(batch, raw, position):
                 raise CorruptBatch(position, "its offsets do not fit those around it")
             if _is_modern(raw):
                 if batch.base_offset > position and position != self.position and not self.gaps:
@@ -207,6 +213,11 @@ def claimed_offsets(raw: memoryview) -> tuple[int, int] | None:
 def _holds(raw: memoryview, offset: int) -> bool:
     claimed = claimed_offsets(raw)
     return claimed is not None and claimed[0] <= offset < claimed[1]
+
+
+def _begins_before(raw: memoryview, offset: int) -> bool:
+    claimed = claimed_offsets(raw)
+    return claimed is not None and claimed[0] < offset
 
 
 def _base_offset(raw: memoryview) -> int:

@@ -158,7 +158,8 @@ class Tracing:
         # A daemon: the SDK's own patience is longer than a drain.
         Thread(target=stop, name="spans-stop", daemon=True).start()
         with suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await done.wait()
 
 
 def _kafka(topic: str, operation: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Asks the brokers that lead a topic's partitions, again and again, within a deadline."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -71,11 +72,11 @@ class TopicClient:
         return [(leader, those) for leader, those in found if leader is not None]
 
     async def _ask_all(self, asked: list[tuple[int, Any]]) -> list[Any]:
-        room = asyncio.Semaphore(_ASKED_AT_ONCE)
+        rooms: defaultdict[int, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_ASKED_AT_ONCE))
 
         async def ask(leader: int, request: Any) -> Any:
-            # A broker that is silent must leave the others time to be heard.
-            async with asyncio.timeout(self._deadline_s * _BROKER_SHARE), room:
+            # A broker that is silent must leave the others room, and time to be heard.
+            async with asyncio.timeout(self._deadline_s * _BROKER_SHARE), rooms[leader]:
                 return await self._brokers.send(leader, request, "offsets")
 
         answers = await asyncio.gather(*(ask(*one) for one in asked), return_exceptions=True)

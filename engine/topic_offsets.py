@@ -1,17 +1,10 @@
 """Where a topic's partitions begin and end, and when the record at an offset was produced, asked of their leaders."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from aiokafka.errors import (
-    KafkaError,
-    LeaderNotAvailableError,
-    NotLeaderForPartitionError,
-    OffsetOutOfRangeError,
-    ReplicaNotAvailableError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record import MemoryRecords
@@ -23,20 +16,10 @@ LATEST, EARLIEST = -1, -2
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 CONSUMER = -1
 _LOG_APPEND_TIME = 1
-_OFFSET_NOT_AVAILABLE = 78
-_LED_ELSEWHERE = tuple(
-    error.errno
-    for error in (
-        LeaderNotAvailableError,
-        NotLeaderForPartitionError,
-        ReplicaNotAvailableError,
-        UnknownTopicOrPartitionError,
-    )
-)
 
 
 class TopicOffsets:
-    """Asks for the offsets of one topic. After a failure the next question begins with a new client.
+    """Asks for the offsets of one topic, through connections that are kept.
 
     What one partition's leader does not tell, because there is none or it is silent, is None; the others are told.
     """
@@ -100,18 +83,18 @@ class TopicOffsets:
         for answer in await self._client.ask(question, [[partition] for partition in offsets]):
             for _, partitions in answer.topics:
                 for partition, code, *_, records in partitions:
-                    if self._told(code, 0) is not None and (batch := _first_batch(records)) is not None:
-                        timestamps[partition] = _timestamp(batch)
+                    if self._told(code, 0) is None:
+                        continue
+                    with suppress(KafkaError):  # a batch that is broken tells nothing
+                        if (batch := _first_batch(records)) is not None:
+                            timestamps[partition] = _timestamp(batch)
         return timestamps
 
     def _told(self, code: int, value: int) -> int | None:
-        """Return the value that came with an error code, None when another broker, or another time, would tell it."""
-        if code in {*_LED_ELSEWHERE, _OFFSET_NOT_AVAILABLE, OffsetOutOfRangeError.errno}:
-            return None
-        if code:
-            error: KafkaError = for_code(code)()
-            raise error
-        return value
+        """Return the value that came with an error code: None where this partition cannot be asked just now."""
+        if code == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(self._topic)
+        return None if code else value
 
     async def close(self) -> None:
         """Close the client. Closing twice is fine."""

@@ -150,7 +150,8 @@ class Worker(Generic[T]):
 
     async def _leave(self, timeout_s: float) -> None:
         try:
-            await asyncio.wait_for(self._stages.source.close(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._stages.source.close()
         except (KafkaError, TimeoutError, OSError) as error:
             self._log.warning(events.KAFKA_COMMIT_FAILED, error=type(error).__name__)
 

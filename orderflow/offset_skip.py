@@ -172,7 +172,7 @@ class _Search:
         if claimed is None:
             return None
         first, behind = claimed
-        if behind > self.log.end and len(raws) > 1:
+        if first > self.begin and len(raws) > 1:
             # Only where it begins is spoilt: it reaches to where the next one begins, if its size says the same.
             following = claimed_offsets(raws[1])
             reaches = self.begin + behind - first

@@ -139,7 +139,8 @@ class Publisher:
     async def _stop(self) -> None:
         # An idempotent producer that cannot reach its broker would flush for ever.
         with suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(self._producer.stop(), _STOP_TIMEOUT_S)
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self._producer.stop()
 
 
 def reason_of(error: BaseException) -> str:

@@ -46,9 +46,9 @@ class MemoryKafka:
     """The brokers. `committed` is told of every committed offset: (partition, offset).
 
     What may befall a partition: records whose batch is `spoilt`, as (partition, offset), records before `begins` that
-    are deleted, having no leader, and a leader that is `failing`. Of a batch that is `cut` only the beginning is there.
-    Asked for an offset that is `withheld`, the broker gives nothing. `fetches` holds every position that was asked for,
-    by partition.
+    are deleted, having no leader, and a leader that is `failing`. Of a batch that is `cut` only the beginning is there,
+    and one that is `lost` is not found. Asked for an offset that is `withheld`, the broker gives nothing. `fetches`
+    holds every position that was asked for, by partition.
     """
 
     def __init__(self, partitions: int, committed: Callable[[int, int], None]) -> None:
@@ -60,6 +60,7 @@ class MemoryKafka:
         self.leaderless: set[int] = set()
         self.failing: set[int] = set()
         self.cut: set[tuple[int, int]] = set()
+        self.lost: set[tuple[int, int]] = set()
         self.withheld: set[tuple[int, int]] = set()
         self.fetches: dict[int, list[int]] = {partition: [] for partition in self.log}
         self._committed = committed
@@ -161,6 +162,8 @@ class MemoryBrokers:
         batches = b""
         for record in kafka.between(partition, position, kafka.ends[partition]):
             place = (partition, record.offset)
+            if place in kafka.lost:
+                continue
             if place in kafka.cut:
                 return batches + record.batch[:-1]
             batches += spoilt(record.batch) if place in kafka.spoilt else record.batch

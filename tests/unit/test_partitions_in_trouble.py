@@ -202,6 +202,40 @@ def test_a_batch_of_which_only_the_beginning_is_there_stops_its_partition(world:
     assert (world.offsets(BAD), world.refused(process)) == (list(range(5)), {})
 
 
+def test_a_broken_batch_that_is_not_found_any_more_is_no_gap(world: World) -> None:
+    """Where its offset is spoilt, a broker that is asked for exactly that one goes on behind it."""
+    process = world.start()
+    world.kafka.spoilt.add((BAD, 3))
+    world.append(BAD, 5)
+    world.loop.pass_time(0.4)
+    world.kafka.spoilt.clear()
+    world.kafka.lost.add((BAD, 3))
+    world.loop.pass_time(3)
+    assert (world.offsets(BAD), world.refused(process)[BAD].offset) == ([0, 1, 2], 3)
+
+
+def test_a_partition_is_well_once_its_last_record_can_be_read_again(world: World) -> None:
+    """Although nothing new comes."""
+    world.append(BAD, 3)
+    process = world.start()
+    world.loop.pass_time(1)
+    world.kafka.spoilt.add((BAD, 2))
+    world.loop.run(process.hear({SOUND}))
+    world.loop.run(process.hear({BAD, SOUND}))
+    world.loop.pass_time(WHILE_S)
+    assert world.refused(process)[BAD].reason == CORRUPT_BATCH
+    world.kafka.spoilt.clear()
+    world.loop.pass_time(LONGEST_TRIAL_S)
+    assert world.refused(process) == {}
+    world.kafka.spoilt.add((BAD, 2))
+    world.loop.run(process.hear({SOUND}))
+    world.loop.run(process.hear({BAD, SOUND}))
+    world.loop.pass_time(2)
+    world.reset(3)
+    world.loop.pass_time(6)
+    assert world.refused(process) == {}, "who skips it ends the comparison, and does not wait for the next trial"
+
+
 def test_a_broker_that_gives_nothing_of_what_it_has_stops_its_partition(world: World) -> None:
     """So a broker answers, without an error, that does not find its way behind a broken batch."""
     world.append(BAD, 5)

@@ -124,6 +124,24 @@ def test_a_spoilt_batch_before_the_position_is_passed() -> None:
     assert read_until_broken(FetchedPartition("orders", 0, 2, stale, end=4)) == ([], 2)
 
 
+def test_a_batch_that_says_it_begins_behind_the_next_one_is_broken() -> None:
+    """Believed, it would move the offset past all that lies between. Once it is skipped it is passed."""
+    log = elsewhere(batch(2, b"c"), 5000) + batch(3, b"d", b"e")
+    assert read_until_broken(FetchedPartition("orders", 0, 0, batch(0, b"a", b"b") + log, end=10_000)) == (
+        [([0, 1], 2)],
+        2,
+    )
+    assert read_until_broken(FetchedPartition("orders", 0, 2, log, end=10_000)) == ([], 2)
+    assert read(FetchedPartition("orders", 0, 3, log, end=10_000)) == [([3, 4], 5)]
+
+
+def test_a_batch_that_came_after_the_end_was_told_is_left_for_the_next_fetch() -> None:
+    """A leader reads its high watermark first and the records then. Told alone again, it is broken."""
+    answer = FetchedPartition("orders", 0, 0, batch(0, b"a") + batch(1, b"b"), end=1)
+    assert read(answer) == [([0], 1)]
+    assert read_until_broken(FetchedPartition("orders", 0, 1, batch(1, b"b"), end=1)) == ([], 1)
+
+
 def test_a_batch_that_says_it_has_offsets_of_the_one_before_it_is_broken() -> None:
     """One of the two is mistaken: to leave out what both say they have would lose records that were never seen."""
     answer = fetched(3, batch(3, b"d", b"e", b"f"), batch(4, b"x", b"y", b"z"))
