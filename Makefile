@@ -77,7 +77,7 @@ hooks: setup ## the checks before each commit, installed into this clone
 
 .PHONY: chaos
 chaos: setup ## every fault against real processes, with a table at the end (SEED=number: repeat a run)
-	@$(BIN)/python -m pytest tests/chaos --chaos --quiet --no-header $(if $(SEED),--chaos-seed $(SEED)) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests --chaos --quiet --no-header $(if $(SEED),--chaos-seed $(SEED)) $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: setup ## the benchmark table (BASE=revision: held against another build; BENCH_ARGS=--quick; PEER='command'; PLOTS=1)

@@ -2,6 +2,7 @@
 
 `@pytest.mark.fault("9", "the broker is killed", short=True)` names a fault and its row in the table of faults. A run of
 all tests takes the short ones only, and says so; `--chaos` (that is `make chaos`) runs them all in the table's order.
+Then come the tests with the mark `long`, which a run of all tests leaves out as well.
 """
 
 import re
@@ -60,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "fault(row, title, short=False): a fault run, and its row in the table of faults"
     )
+    config.addinivalue_line("markers", "long: a test that takes its time, left to `make chaos`")
     seed = config.getoption("--chaos-seed")
     if seed is None:
         seed = secrets.randbelow(1_000_000) if config.getoption("--chaos") else SEED_OF_ORDINARY_RUNS
@@ -73,6 +75,11 @@ def _fault(item: pytest.Item) -> Any:
     return None if mark is None else mark
 
 
+def _is_long(item: pytest.Item) -> bool:
+    fault = _fault(item)
+    return not fault.kwargs.get("short") if fault else item.get_closest_marker("long") is not None
+
+
 def _order(item: pytest.Item) -> tuple[int, str]:
     row = str(_fault(item).args[0])
     number = re.match(r"\d+", row)
@@ -81,24 +88,25 @@ def _order(item: pytest.Item) -> tuple[int, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the faults alone with `--chaos`; leave out the long ones where nobody asked for this folder."""
+    """Keep faults and long tests alone with `--chaos`; leave the long ones out where nobody named what to run."""
     if config.getoption("--chaos"):
         kept = sorted((item for item in items if _fault(item)), key=_order)
-    elif any("chaos" in argument for argument in config.invocation_params.args):
+        kept += [item for item in items if item.get_closest_marker("long")]
+    elif any(re.search(r"(^|/)tests/\w", argument) for argument in config.invocation_params.args):
         return
     else:
-        kept = [item for item in items if not _fault(item) or _fault(item).kwargs.get("short")]
+        kept = [item for item in items if not _is_long(item)]
     dropped = [item for item in items if item not in set(kept)]
-    config.stash[_DESELECTED] = sum(1 for item in dropped if _fault(item))
+    config.stash[_DESELECTED] = sum(1 for item in dropped if _is_long(item))
     config.hook.pytest_deselected(items=dropped)
     items[:] = kept
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str:
-    """Say which seed this is, and how many faults are left to `make chaos`."""
+    """Say which seed this is, and how much is left to `make chaos`."""
     chosen = sum(1 for item in items if _fault(item))
     left = config.stash[_DESELECTED]
-    rest = f"; {left} longer ones run with `make chaos`" if left else ""
+    rest = f"; {left} longer faults and tests run with `make chaos`" if left and not config.getoption("--chaos") else ""
     return f"faults: {chosen}, seed {config.stash[SEED]}{rest}"
 
 
@@ -144,6 +152,8 @@ class ProgressLines:
         """Print a fault's line when it has ended."""
         line: Line | None = getattr(report, "fault_line", None)
         if line is None:
+            if "long" in report.keywords and (report.when == "call" or report.failed):
+                self._terminal.write_line(f"long  {report.nodeid}  {report.outcome}  {report.duration:.0f} s")
             return
         figures = f"{line.report.sent:,} orders" if line.report else ""
         recovered = f"recovered in {line.recovery_s:.1f} s" if line.recovery_s is not None else ""

@@ -101,6 +101,7 @@ async def test_a_service_that_cannot_tell_fails_in_one_line(checkout: Checkout, 
     assert ended.stderr == ""
 
 
+@pytest.mark.long
 async def test_a_lock_whose_hash_was_changed_installs_nothing(tmp_path: Path) -> None:
     """The command of `make setup` itself: it installs the wheel of the lock, and none when one digit differs."""
     wheel = make_wheel(tmp_path)

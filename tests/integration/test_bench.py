@@ -67,6 +67,7 @@ async def test_a_tiny_run_measures_everything_it_is_asked_for(bench: Programs, t
     assert any("Raw COPY limit" in line and "≥ 1.1 ×" in line for line in run.stdout_lines)
 
 
+@pytest.mark.long
 async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Programs, tmp_path: Path) -> None:
     """A peer that stores nothing has lost every order: its run does not count, and the engine's does."""
     results = tmp_path / "results.json"
@@ -90,6 +91,7 @@ async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Program
     assert "peer" not in found["figures"]
 
 
+@pytest.mark.long
 async def test_two_builds_are_measured_in_turn(
     endpoints: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

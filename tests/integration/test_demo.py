@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 
 from orderflow.demo.lost import Mark, Record, end_lost_demos
 from orderflow.project import services_directory
@@ -54,6 +55,7 @@ async def test_smoke_passes_and_leaves_nothing(orderflow: Programs) -> None:
     assert set(_of_smoke()) <= processes
 
 
+@pytest.mark.long
 async def test_a_second_ctrl_c_does_not_cut_the_stopping_short(orderflow: Programs) -> None:
     """Interrupted twice in the middle, it stops all it started, and an interrupted check has not passed."""
     folders, processes = set(_folders()), set(_of_smoke())
@@ -67,6 +69,7 @@ async def test_a_second_ctrl_c_does_not_cut_the_stopping_short(orderflow: Progra
     assert set(_of_smoke()) <= processes
 
 
+@pytest.mark.long
 async def test_an_engine_that_dies_is_named(orderflow: Programs) -> None:
     """When a process of the Procfile ends, the message says which, shows its last lines, and the exit code is 1."""
     folders, processes = set(_folders()), set(_of_smoke())
@@ -83,6 +86,7 @@ async def test_an_engine_that_dies_is_named(orderflow: Programs) -> None:
     assert set(_of_smoke()) <= processes
 
 
+@pytest.mark.long
 async def test_what_a_killed_demo_left_is_ended(orderflow: Programs) -> None:
     """Engine, workers and HTTP server, by the record of their pids; the services that it had started are named."""
     folders = set(_folders())

@@ -52,6 +52,7 @@ async def deny(guarded: GuardedBroker, topic: str, operation: AclOperation) -> N
     await asyncio.to_thread(answer.result, 20)
 
 
+@pytest.mark.long
 async def test_each_right_that_is_missing_is_named_with_the_command_that_gives_it(
     endpoints: Endpoints, template: str, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import signal
 from itertools import islice
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
@@ -208,6 +209,7 @@ async def test_ctrl_c_prints_what_was_acknowledged(orderflow: Programs, settings
     assert sorted(uids) == sorted(record.key.decode() for record in await records_in(settings))
 
 
+@pytest.mark.long
 async def test_a_crash_of_the_broker_is_outlived(orderflow: Programs, settings: Settings, services: ServiceSet) -> None:
     """A broker that dies and comes back costs time, not orders, and no order arrives twice."""
     running = await orderflow.start("publish", "600", "--rate", "300")

@@ -106,6 +106,7 @@ async def test_kafka_creates_no_topic_by_accident(own: Own) -> None:
     assert "never-created" not in await list_topics(settings)
 
 
+@pytest.mark.long
 async def test_data_survives_down_and_up(own: Own) -> None:
     """After a stop nothing runs; after the next start everything that was stored is there."""
     services, environment = own
@@ -166,6 +167,7 @@ async def test_a_port_that_a_client_happens_to_use_is_waited_for(tmp_path: Path)
     assert await services.valkey.stop()
 
 
+@pytest.mark.long
 async def test_a_killed_service_is_seen_as_stopped_and_started_again(own: Own) -> None:
     """Each service can be killed and started by itself; what PostgreSQL had committed is there afterwards."""
     services, environment = own
@@ -249,6 +251,7 @@ def test_data_of_another_user_are_named_with_the_owner(tmp_path: Path) -> None:
         check_owner(tmp_path, Account(user=other, group=other))
 
 
+@pytest.mark.long
 async def test_kafka_runs_in_a_folder_of_any_name(tmp_path: Path) -> None:
     """Letters of any script, spaces and a backslash: its data is in that folder, and nowhere else."""
     services, _ = service_set(tmp_path / "Заказы é \\u0041 🛒")
