@@ -188,7 +188,7 @@ class Supervisor:
             os.close(life_read)
         child.lifeline = life_write
         if self._stopping.is_set():
-            child.process.terminate()
+            _send(child.process, signal.SIGTERM)
         beats = BeatReader(beats_read, child.hear)
         try:
             return await child.process.wait()
@@ -239,7 +239,7 @@ class Supervisor:
         self._log.info(events.DRAIN_STARTED, timeout_s=self._shutdown_timeout_s)
         running = [(child, child.process) for child in self.children if child.process is not None and child.pid]
         for _, process in running:
-            process.terminate()
+            _send(process, signal.SIGTERM)
         waits = [asyncio.create_task(process.wait()) for _, process in running]
         if waits:
             _, late = await asyncio.wait(waits, timeout=max(0.0, deadline - time.monotonic()))
@@ -255,10 +255,15 @@ class Supervisor:
 
     def _kill(self, child: Child) -> None:
         if child.pid and child.process is not None:
-            try:
-                child.process.kill()
-            except ProcessLookupError:
-                return
+            _send(child.process, signal.SIGKILL)
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    # Not `process.send_signal`: subprocess looks first whether the process has ended, and whoever looks takes the exit
+    # code away from asyncio, which then makes one up.
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

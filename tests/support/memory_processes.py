@@ -95,7 +95,8 @@ class MemoryProcesses:
     ended: Callable[[MemoryProcess], None]
     boot_s: float = 0.0
     refuse: set[str] = attrs.field(factory=set)
-    _pids: int = 0
+    _pids: int = 5_000_000  # no process of the machine has such a one
+    _running: dict[int, MemoryProcess] = attrs.field(factory=dict)
 
     async def start(self, name: str, *, pass_fds: tuple[int, int], **_: Any) -> MemoryProcess:
         """Start a process, as `asyncio.create_subprocess_exec` does."""
@@ -105,5 +106,16 @@ class MemoryProcesses:
             raise BlockingIOError
         self._pids += 1
         process = MemoryProcess(self._pids, name, os.dup(pass_fds[0]), self.boot_s, self.killed, self.ended)
+        self._running[process.pid] = process
         self.started(process)
         return process
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal to a process, as `os.kill` does."""
+        process = self._running[pid]
+        if process.returncode is not None:
+            raise ProcessLookupError(pid)
+        if number == signal.SIGKILL:
+            process.kill()
+        else:
+            process.terminate()

@@ -42,6 +42,7 @@ class SupervisorMachine(RuleBasedStateMachine):
         self.processes = MemoryProcesses(self.started, self.refused, self.killed, self.ended, boot_s)
         self.patches = [
             mock.patch.object(asyncio, "create_subprocess_exec", self.processes.start),
+            mock.patch("engine.supervisor.os.kill", self.processes.signal),
             mock.patch("engine.supervisor.time", SimpleNamespace(monotonic=self.loop.time)),
             capture_logs(),
         ]
