@@ -58,8 +58,8 @@ class Handover:
         if fetched.error is not None:
             self._refused(fetched, fetched.error)
         elif state.broken and fetched.answer.skips:
-            # What could not be read a moment ago is not found any more: that is no gap.
-            self._broken(fetched, CorruptBatch(state.position, "the broker does not find it any more"))
+            # Something could not be read there a moment ago: that nothing is there now is no gap.
+            self._broken(fetched, CorruptBatch(state.position, "the broker gives a batch that begins behind it"))
         else:
             await self._hand_on_answer(fetched)
 

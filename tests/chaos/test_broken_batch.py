@@ -193,26 +193,48 @@ async def test_a_batch_that_claims_to_be_far_ahead_is_skipped_and_stays_passed(
 
 
 @pytest.mark.fault("27", "a batch says that it has offsets of the next one")
-async def test_offsets_that_two_batches_claim_lose_nobody_in_silence(
+async def test_a_batch_that_reaches_into_the_next_one_is_skipped_alone(
     orderflow: Programs, broker: Broker, settings: Settings, database: asyncpg.Connection
 ) -> None:
-    """The partition stops in front of the second one. What the skip advises consumes that from its beginning."""
-    first, second, third = (made_orders(seed, 10) for seed in (84, 85, 86))
+    """The partition stops in front of it, and the next one is consumed whole."""
+    first, lost, third = (made_orders(seed, 10) for seed in (84, 85, 86))
     await send_batch(settings, first)
-    await send_batch(settings, second)
+    await send_batch(settings, lost)
     batch = spoil_offset(broker, settings.kafka_topic, BROKEN, 3)
     await send_batch(settings, third)
     engine = await orderflow.start("engine", "--workers", "1")
     refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
-    assert refused["offset"] == batch.last + 1 + 3
-    await until_stored(database, [*first, *second])
+    assert refused["offset"] == batch.first
+    await until_stored(database, first)
+
+    assert_told(await skip(orderflow), batch.first, batch.last)
+    await until_stored(database, third)
+    await none_refused(database)
+    assert await stored_uids(database) == uids([*first, *third])
+    await drain(engine)
+
+
+@pytest.mark.fault("27", "a batch says that it has offsets of the one before it")
+async def test_offsets_that_two_batches_claim_lose_nobody_in_silence(
+    orderflow: Programs, broker: Broker, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """The partition stops in front of the second one. What the skip advises consumes that from its beginning."""
+    first, second, third = (made_orders(seed, 10) for seed in (88, 89, 90))
+    await send_batch(settings, first)
+    await send_batch(settings, second)
+    batch = spoil_offset(broker, settings.kafka_topic, BROKEN, -3)
+    await send_batch(settings, third)
+    engine = await orderflow.start("engine", "--workers", "1")
+    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
+    assert refused["offset"] == batch.first
+    await until_stored(database, first)
 
     advised = await skip(orderflow)
     assert advised.returncode == 1
-    command = f"orderflow offsets reset --partition {BROKEN} --to {batch.last + 1}"
+    command = f"orderflow offsets reset --partition {BROKEN} --to {batch.first - 3}"
     assert command in advised.stderr
     assert (await orderflow.run(*command.split()[1:], "--yes")).returncode == 0
-    await until_stored(database, third)
+    await until_stored(database, [*second, *third])
     await none_refused(database)
     await drain(engine)
 
