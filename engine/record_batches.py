@@ -85,7 +85,8 @@ class FetchedPartition:
     def skips(self) -> bool:
         """Whether the first batch begins behind the position that was asked for."""
         found = next(split_batches(self.data), None)
-        return found is not None and _is_modern(found) and _base_offset(found) > self.position
+        claimed = None if found is None else claimed_offsets(found)
+        return claimed is not None and claimed[0] > self.position
 
     def pieces(self, max_records: int, max_bytes: int) -> Iterator[Piece]:
         """Yield the records in pieces within both limits; a larger record stands alone. Raises `CorruptBatch`.
@@ -122,21 +123,24 @@ class FetchedPartition:
         waiting, aborted = sorted(self.aborted, key=lambda one: one[1]), set()
         raws = list(split_batches(self.data))
         for number, raw in enumerate(raws, 1):
-            batch = open_batch(raw, position)
+            batch, modern, first = open_batch(raw, position), _is_modern(raw), position == self.position
             # No checksum covers where a batch says that it begins.
+            begin = batch.base_offset if modern else batch.next_offset - 1
             too_far = self.end is not None and batch.next_offset > self.end
-            behind = too_far or (_is_modern(raw) and batch.base_offset > position)
-            if behind and position == self.position and any(_holds(one, position) for one in raws[number:]):
+            ahead = too_far or (modern and begin > position)
+            if ahead and first and any(_holds(one, position) for one in raws[number:]):
                 continue  # the position lies behind it, whatever it says: it was consumed, or left out, before
-            if too_far and number == len(raws) and position > self.position:
+            if too_far and not first and number == len(raws):
                 return  # the end was told before the batch was there: the next answer decides
-            crosses_next = behind and number < len(raws) and _begins_before(raws[number], batch.next_offset)
-            if too_far or crosses_next or self._overlaps(batch, raw, position):
+            crosses_next = ahead and number < len(raws) and _begins_before(raws[number], batch.next_offset)
+            # A fetch may begin in the middle of a batch, unless one is known to end there.
+            overlaps = begin < position and (not first or (self.whole and position < batch.next_offset))
+            if too_far or crosses_next or overlaps:
                 raise CorruptBatch(position, "its offsets do not fit those around it")
-            if _is_modern(raw):
-                if batch.base_offset > position and position != self.position and not self.gaps:
+            if modern:
+                if begin > position and not first and not self.gaps:
                     return
-                while waiting and waiting[0][1] <= batch.base_offset:
+                while waiting and waiting[0][1] <= begin:
                     aborted.add(waiting.pop(0)[0])
                 if batch.is_control_batch and _aborts(batch):
                     aborted.discard(batch.producer_id)
@@ -147,13 +151,6 @@ class FetchedPartition:
                 continue
             yield () if left_out else self._records(batch, raw, position), batch.next_offset
             position = batch.next_offset
-
-    def _overlaps(self, batch: Any, raw: memoryview, position: int) -> bool:
-        """Whether a batch says that it has offsets of another one: of the one before it, which ends at `position`."""
-        if position == self.position and not self.whole:
-            return False  # a fetch may begin in the middle of a batch
-        begin = batch.base_offset if _is_modern(raw) else batch.next_offset - 1
-        return bool(begin < position and (position > self.position or batch.next_offset > position))
 
     def _records(self, batch: Any, raw: Any, position: int) -> Iterator[Any]:
         topic, partition = self.topic, self.partition
@@ -218,11 +215,6 @@ def _holds(raw: memoryview, offset: int) -> bool:
 def _begins_before(raw: memoryview, offset: int) -> bool:
     claimed = claimed_offsets(raw)
     return claimed is not None and claimed[0] < offset
-
-
-def _base_offset(raw: memoryview) -> int:
-    offset: int = _OFFSET_AND_LENGTH.unpack_from(raw)[0]
-    return offset
 
 
 def _tolerant(batch: Any, raw: memoryview) -> Iterator[Any]:

@@ -1,7 +1,5 @@
 """Moves a partition past a batch that nobody can read: finds where it ends, and says so only if that is certain."""
 
-from typing import Any
-
 import attrs
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
 from asyncpg import Connection
@@ -89,13 +87,12 @@ class _Search:
         """
         if not self.log.begin <= self.begin <= self.log.end:
             raise self._nothing_broken()
-        found = None
+        here, before = await self._see(self.begin), None
         if last is not None and self.log.begin <= last < self.begin:
             # As the engine does: a batch that is sound by itself may not fit the one before it.
-            found = await self._see(last)
-        consumed_is_broken = found is not None and found.broken and found.sound_to < self.begin
-        if found is None or consumed_is_broken or not found.broken:
-            found = await self._see(self.begin)
+            before = await self._see(last)
+        consumed_is_broken = before is not None and before.broken and before.sound_to < self.begin
+        found = here if before is None or consumed_is_broken or not before.broken else before
         if not found.broken and not consumed_is_broken:
             raise self._nothing_broken()
         if not found.broken and target is None:
@@ -109,7 +106,7 @@ class _Search:
             raise Failed(
                 f"--to must be an offset from {self.begin + 1} to {self.log.end} in partition {self.partition}"
             )
-        return target if target is not None else await self._certain_end()
+        return target if target is not None else await self._certain_end(here)
 
     async def another_record(self) -> Failed:
         """Return what to say where the record that was consumed last is another one now."""
@@ -151,14 +148,16 @@ class _Search:
             return _Seen(answer, error.offset, broken=True)
         return _Seen(answer, sound_to, broken=False)
 
-    async def _certain_end(self) -> int:
-        """Return the offset behind the batch at `begin`. Raises `Failed` unless what follows confirms what it says."""
-        found = await self._see(self.begin)
-        if found.answer is None:
+    async def _certain_end(self, here: _Seen) -> int:
+        """Return the offset behind the batch at `begin`, where the broker gives what is `here`.
+
+        Raises `Failed` unless what follows confirms what the batch says.
+        """
+        if here.answer is None:
             return await self._first_that_is_found()
-        raws = list(split_batches(found.answer.data))
-        if found.sound_to > self.begin:
-            raise self._claimed_twice(*claimed_offsets(raws[0]) or (self.begin, found.sound_to))
+        raws = list(split_batches(here.answer.data))
+        if here.sound_to > self.begin:
+            raise self._claimed_twice(*claimed_offsets(raws[0]) or (self.begin, here.sound_to))
         end = await self._confirmed(raws)
         if end is None:
             raise Failed(
@@ -174,9 +173,8 @@ class _Search:
         first, behind = claimed
         if first > self.begin and len(raws) > 1:
             # Only where it begins is spoilt: it reaches to where the next one begins, if its size says the same.
-            following = claimed_offsets(raws[1])
             reaches = self.begin + behind - first
-            return reaches if following is not None and following[0] == reaches and _sound(raws[1]) else None
+            return reaches if _begins_at(raws[1], reaches) else None
         if not first <= self.begin < behind <= self.log.end:
             return None
         if behind == self.log.end:
@@ -185,9 +183,8 @@ class _Search:
             follows = await fetch_at(self.brokers, self.topic, self.partition, behind)
         except CorruptRecordException:
             return None
-        raw: Any = next(split_batches(follows.data), None)
-        confirmed = raw is not None and _sound(raw) and (claimed_offsets(raw) or (None,))[0] == behind
-        return behind if confirmed else None
+        raw = next(split_batches(follows.data), None)
+        return behind if raw is not None and _begins_at(raw, behind) else None
 
     async def _first_that_is_found(self) -> int:
         """Return the next offset at which the broker gives records: at `begin` it does not find any."""
@@ -202,9 +199,11 @@ class _Search:
         )
 
 
-def _sound(raw: memoryview) -> bool:
+def _begins_at(raw: memoryview, offset: int) -> bool:
+    """Whether a batch can be read, and says that it begins at an offset."""
     try:
-        open_batch(raw, 0)
+        open_batch(raw, offset)
     except CorruptBatch:
         return False
-    return True
+    claimed = claimed_offsets(raw)
+    return claimed is not None and claimed[0] == offset

@@ -96,7 +96,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     else:
         kept = [item for item in items if not _is_long(item)]
-    dropped = [item for item in items if item not in set(kept)]
+    chosen = set(kept)
+    dropped = [item for item in items if item not in chosen]
     config.stash[_DESELECTED] = sum(1 for item in dropped if _is_long(item))
     config.hook.pytest_deselected(items=dropped)
     items[:] = kept
@@ -106,7 +107,7 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     """Say which seed this is, and how much is left to `make chaos`."""
     chosen = sum(1 for item in items if _fault(item))
     left = config.stash[_DESELECTED]
-    rest = f"; {left} longer faults and tests run with `make chaos`" if left and not config.getoption("--chaos") else ""
+    rest = f"; {left} longer faults and tests run with `make chaos`" if left else ""
     return f"faults: {chosen}, seed {config.stash[SEED]}{rest}"
 
 
