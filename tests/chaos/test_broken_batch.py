@@ -28,7 +28,7 @@ from tests.support.brokers.segments import Batch, spoil_end, spoil_last_byte, sp
 from tests.support.brokers.surroundings import surroundings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import PARTITIONS
-from tests.support.programs import Finished, Programs
+from tests.support.programs import Finished, Programs, Running
 from tests.support.topic import send_as_batch
 
 pytestmark = pytest.mark.usefixtures("nothing_unretrieved")
@@ -80,6 +80,28 @@ async def damage(
     await broker.operator.until_led(settings.kafka_topic, ALL)
     assert batch.last - batch.first == 9
     return batch
+
+
+async def refused_at_moved_batch(
+    orderflow: Programs,
+    broker: Broker,
+    settings: Settings,
+    database: asyncpg.Connection,
+    moved: int,
+    *batches: Sequence[dict[str, Any]],
+) -> tuple[Running, Batch]:
+    """Put batches into `BROKEN`, the last but one of which says that it begins `moved` offsets away from where it does.
+
+    The engine that is started must stop in front of it.
+    """
+    for orders in batches[:-1]:
+        await send_batch(settings, orders)
+    batch = spoil_offset(broker, settings.kafka_topic, BROKEN, moved)
+    await send_batch(settings, batches[-1])
+    engine = await orderflow.start("engine", "--workers", "1")
+    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
+    assert refused["offset"] == batch.first
+    return engine, batch
 
 
 async def skip(orderflow: Programs, *arguments: str) -> Finished:
@@ -175,12 +197,7 @@ async def test_a_batch_that_claims_to_be_far_ahead_is_skipped_and_stays_passed(
 ) -> None:
     """The broker sends it again before all that follows: what is behind it is consumed all the same."""
     lost, behind, later = (made_orders(seed, 10) for seed in (81, 82, 83))
-    await send_batch(settings, lost)
-    batch = spoil_offset(broker, settings.kafka_topic, BROKEN, 1_000_000)
-    await send_batch(settings, behind)
-    engine = await orderflow.start("engine", "--workers", "1")
-    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
-    assert refused["offset"] == batch.first
+    engine, batch = await refused_at_moved_batch(orderflow, broker, settings, database, 1_000_000, lost, behind)
 
     assert_told(await skip(orderflow), batch.first, batch.last)
     await until_stored(database, behind)
@@ -198,13 +215,7 @@ async def test_a_batch_that_reaches_into_the_next_one_is_skipped_alone(
 ) -> None:
     """The partition stops in front of it, and the next one is consumed whole."""
     first, lost, third = (made_orders(seed, 10) for seed in (84, 85, 86))
-    await send_batch(settings, first)
-    await send_batch(settings, lost)
-    batch = spoil_offset(broker, settings.kafka_topic, BROKEN, 3)
-    await send_batch(settings, third)
-    engine = await orderflow.start("engine", "--workers", "1")
-    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
-    assert refused["offset"] == batch.first
+    engine, batch = await refused_at_moved_batch(orderflow, broker, settings, database, 3, first, lost, third)
     await until_stored(database, first)
 
     assert_told(await skip(orderflow), batch.first, batch.last)
@@ -220,13 +231,7 @@ async def test_offsets_that_two_batches_claim_lose_nobody_in_silence(
 ) -> None:
     """The partition stops in front of the second one. What the skip advises consumes that from its beginning."""
     first, second, third = (made_orders(seed, 10) for seed in (88, 89, 90))
-    await send_batch(settings, first)
-    await send_batch(settings, second)
-    batch = spoil_offset(broker, settings.kafka_topic, BROKEN, -3)
-    await send_batch(settings, third)
-    engine = await orderflow.start("engine", "--workers", "1")
-    refused = await until_refused(engine, database, BROKEN, "corrupt_batch")
-    assert refused["offset"] == batch.first
+    engine, batch = await refused_at_moved_batch(orderflow, broker, settings, database, -3, first, second, third)
     await until_stored(database, first)
 
     advised = await skip(orderflow)
