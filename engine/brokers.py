@@ -15,10 +15,21 @@ from typing import Any
 from aiokafka.client import CoordinationType
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, collect_hosts, create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, StaleMetadata, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    StaleMetadata,
+    UnknownTopicOrPartitionError,
+    UnsupportedSaslMechanismError,
+    for_code,
+)
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import TopicPartition
+
+from engine.tls_errors import find_tls_error
 
 CONNECT_S = 5.0
 ANSWER_S = 5.0
@@ -38,17 +49,17 @@ _CONNECTION_OPTIONS = frozenset(
 
 TROUBLE = (KafkaError, OSError)
 """What a request may raise: an error of Kafka's, or of the network (a time-out is one)."""
+REFUSED_LOGIN = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
+"""What a connection may raise when the brokers do not let its user in."""
 
 
 def describe_kafka(error: BaseException) -> str:
     """Return a short description of an error, from its cause: a certificate that was not accepted is named as that."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, ssl.SSLCertVerificationError):
-            return f"certificate: {found.verify_message}"
-        if isinstance(found, ssl.SSLError):
-            return f"TLS: {found.reason or type(found).__name__}"
-        found = found.__cause__ or found.__context__
+    found = find_tls_error(error)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return f"certificate: {found.verify_message}"
+    if found is not None:
+        return f"TLS: {found.reason or type(found).__name__}"
     return "no answer" if isinstance(error, TimeoutError) else type(error).__name__
 
 

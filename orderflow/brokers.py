@@ -9,15 +9,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
-    AuthenticationFailedError,
     KafkaError,
-    SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
-    UnsupportedSaslMechanismError,
     for_code,
 )
 
-from engine.brokers import TROUBLE, Brokers
+from engine.brokers import REFUSED_LOGIN, TROUBLE, Brokers
 from orderflow.connections import kafka_options
 from orderflow.exits import CannotStart
 from orderflow.patience import wait_for_answer
@@ -137,7 +134,7 @@ async def _refusal(settings: Settings) -> str | None:
     address, protocol = settings.kafka_brokers[0], settings.kafka_security_protocol
     try:
         await _connect(address, kafka_options(settings))
-    except (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError):
+    except REFUSED_LOGIN:
         return (
             f"Kafka refused the login of {settings.kafka_sasl_username!r}: check KAFKA_SASL_USERNAME, "
             f"KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM ({settings.kafka_sasl_mechanism})"

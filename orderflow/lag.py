@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
-from lookup.owners import OwnerReader, read_once
+from lookup.owners import OwnerMatcher, OwnerReader, read_once
 from lookup.workers import fetch_workers
 
 from engine.group_members import GroupMembers
@@ -27,14 +27,19 @@ class EngineLag:
     def __init__(self, settings: Settings) -> None:
         self._group, self._topic = settings.kafka_group_id, settings.kafka_topic
         options = kafka_options(settings)
-        self._reader = LagReader(TopicOffsets(options, self._topic, DEADLINE_S))
+        self._offsets = TopicOffsets(options, self._topic, DEADLINE_S)
+        self._reader = LagReader(self._offsets)
         self._members = GroupMembers(options, self._group, self._topic, DEADLINE_S)
-        self._owners = OwnerReader(self._members)
+        self._owners = OwnerReader(self._members, OwnerMatcher())
 
     async def read(self, connection: Connection) -> list[Lag]:
         """Return the lag by partition. Raises `KafkaError`, `OSError` and what asyncpg raises."""
         stored = await fetch_positions(connection, self._group, self._topic)
         return await self._reader.read(stored, await fetch_time_s(connection))
+
+    async def read_leaderless(self) -> set[int]:
+        """Return the partitions that no broker leads. Raises `KafkaError` and `OSError`."""
+        return {partition for partition, leader in (await self._offsets.look()).leaders.items() if leader is None}
 
     async def read_owners(self, connection: Connection, *, again: bool) -> Mapping[int, str | None]:
         """Return the owner of each partition that has one and of which Kafka tells. Raises what asyncpg raises.

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from engine.tls_errors import find_tls_error
 from orderflow import events
 
 PROBE_TIMEOUT_S = 2.0
@@ -75,15 +76,9 @@ class FollowingContext(ssl.SSLContext):
 
 
 def certificate_refusal(error: BaseException | None) -> str | None:
-    """Return why a server's certificate was not accepted, or None if the error is another one.
-
-    Clients wrap what the handshake says in errors of their own: all that the error came from counts.
-    """
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        error = error.__cause__ or error.__context__
-    return None
+    """Return why a server's certificate was not accepted, or None if the error is another one."""
+    found = find_tls_error(error)
+    return found.verify_message if isinstance(found, ssl.SSLCertVerificationError) else None
 
 
 async def speaks_tls(host: str, port: int) -> bool:

@@ -1,5 +1,6 @@
 """Puts the application together: stores, lookups, health, routes and the page."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -28,12 +29,14 @@ from lookup.order_lookup import OrderLookup
 from lookup.order_search import OrderSearch
 from lookup.order_store import OrderStore
 from lookup.order_story import OrderStories
-from lookup.owners import OwnerReader
+from lookup.owners import OwnerMatcher, OwnerReader
 from lookup.pools import open_pool
 from lookup.request_spans import trace_requests
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
 from lookup.static import add_page_routes, read_page
 
+ENGINE = "engine"
+LOOK_EVERY_S = 5.0
 OWNERS_SHARE = 0.5
 """Of the time that a check has, what the question to Kafka may take who owns which partition."""
 
@@ -90,6 +93,7 @@ class _Stores:
             deadline_s=options.cache_deadline_s,
             probe_pause_s=options.cache_probe_pause_s,
         )
+        self._matcher = OwnerMatcher()
         self._owners = self._make_owners(options.health_deadline_s)
         self._broker, self.health = self._make_health(self._pool, self._owners, options.health_deadline_s)
         store = OrderStore(self._pool, deadline_s=options.store_deadline_s)
@@ -98,14 +102,21 @@ class _Stores:
         self.search = OrderSearch(self._search_pool, options)
         self.stories = OrderStories(self._search_pool, options)
         await self._open_operations()
+        self._looking = asyncio.create_task(self._look_at_owners(), name="owners")
         return self
+
+    async def _look_at_owners(self) -> None:
+        """Whoever asks for the first time is told of strangers that have been there for a while."""
+        while True:
+            await self.health.examine(ENGINE)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     def _make_owners(self, deadline_s: float) -> OwnerReader:
         connections = self._connections
         # Kafka may be silent: the engine's check, which asks it, has to answer all the same.
         deadline_s *= OWNERS_SHARE
         return OwnerReader(
-            GroupMembers(connections.kafka, connections.kafka_group, connections.kafka_topic, deadline_s)
+            GroupMembers(connections.kafka, connections.kafka_group, connections.kafka_topic, deadline_s), self._matcher
         )
 
     def _make_health(
@@ -118,10 +129,10 @@ class _Stores:
             POSTGRESQL: StoreCheck(pool, deadline_s),
             "redis": CacheCheck(self._redis),
             KAFKA: broker,
-            "engine": EngineCheck(pool, deadline_s, *consumer, owners),
+            ENGINE: EngineCheck(pool, deadline_s, *consumer, owners),
             "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
         }
-        return broker, Health(checks, deadline_s=deadline_s, told_by_postgresql=("engine", "dead_letters"))
+        return broker, Health(checks, deadline_s=deadline_s, told_by_postgresql=(ENGINE, "dead_letters"))
 
     async def _open_operations(self) -> None:
         """Make what watchers are told: with a connection and checks of its own, so that they delay nobody else."""
@@ -143,6 +154,8 @@ class _Stores:
         )
 
     async def __aexit__(self, *_: object) -> None:
+        self._looking.cancel()
+        await asyncio.wait([self._looking])
         await self.operations.close()
         await self._operations.close()
         await self.health.stop()

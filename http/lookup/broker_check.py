@@ -6,9 +6,10 @@ from typing import Any
 
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
+from engine.brokers import REFUSED_LOGIN
 from engine.open_transactions import HANGING_S, OpenTransactions
 from engine.topic_offsets import TopicOffsets
-from lookup.health import Unwell
+from lookup.health import LOGIN_REFUSED, Unwell, describe_tls
 
 
 class BrokerCheck:
@@ -26,8 +27,8 @@ class BrokerCheck:
         """Return the number of `brokers`, and by partition what open transactions hold back.
 
         That is how many messages (`held`), and for how many seconds (`held_s`; None: not known). Raises `Unwell` when
-        no broker answers, the topic is missing, a partition has no leader (`no_leader`), or a transaction is open for
-        longer than `HANGING_S`.
+        no broker answers or lets us in, the topic is missing, a partition has no leader (`no_leader`), or a transaction
+        is open for longer than `HANGING_S`.
         """
         try:
             view = await self._offsets.look()
@@ -36,8 +37,10 @@ class BrokerCheck:
             raise Unwell(f"topic {self._topic} is missing") from None
         except TopicAuthorizationFailedError:
             raise Unwell(f"topic {self._topic} is hidden from this login: see `orderflow doctor`") from None
-        except (KafkaError, OSError):
-            raise Unwell("no broker answers") from None
+        except REFUSED_LOGIN:
+            raise Unwell(LOGIN_REFUSED) from None
+        except (KafkaError, OSError) as error:
+            raise Unwell(describe_tls(error) or "no broker answers") from None
         found = {
             "brokers": view.brokers,
             "held": {str(partition): one.messages for partition, one in sorted(held.items())},

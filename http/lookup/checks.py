@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from asyncpg import InvalidAuthorizationSpecificationError
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from lookup.health import Unwell
+from lookup.health import LOGIN_REFUSED, Unwell, describe_tls
 
 if TYPE_CHECKING:
     from lookup.store_reader import Connection, Pool
@@ -32,8 +33,11 @@ class StoreCheck:
         self._deadline_s = deadline_s
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Run the check. Raises what asyncpg raises."""
-        await _fetch(self._pool, "SELECT 1", deadline_s=self._deadline_s)
+        """Run the check. Raises `Unwell` when PostgreSQL does not let us in, else what asyncpg raises."""
+        try:
+            await _fetch(self._pool, "SELECT 1", deadline_s=self._deadline_s)
+        except InvalidAuthorizationSpecificationError:
+            raise Unwell(LOGIN_REFUSED) from None
         return {}
 
 
@@ -70,9 +74,9 @@ class CacheCheck:
         try:
             await self._redis.ping()
         except redis_errors.AuthenticationError:
-            raise Unwell("the login was refused") from None
-        except (redis_errors.ConnectionError, redis_errors.TimeoutError):
-            raise Unwell("not reachable") from None
+            raise Unwell(LOGIN_REFUSED) from None
+        except (redis_errors.ConnectionError, redis_errors.TimeoutError) as error:
+            raise Unwell(describe_tls(error) or "not reachable") from None
         return {}
 
 

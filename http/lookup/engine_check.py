@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from engine.status import State
 from lookup.checks import connection_of
 from lookup.health import Unwell
-from lookup.owners import OwnerReader
+from lookup.owners import OwnerReader, Owners
 from lookup.refusals import refusals_of
 from lookup.workers import DEAD, FORGOTTEN_AFTER_S, fetch_workers
 
@@ -34,14 +34,14 @@ class EngineCheck:
         """Return the number of workers by state, and of living ones by host. Raises `Unwell`.
 
         `refused` tells of each partition that a worker refuses why, and what mends it; `foreign` are the partitions
-        that a stranger in the group owns, None when Kafka does not tell.
+        that a stranger in the group owns, None while that is not known.
         """
         async with connection_of(self._pool, self._deadline_s) as connection:
             rows = await fetch_workers(connection, *self._consumer)
         owners = await self._owners.read(rows)
-        told = {"refused": refusals_of(rows), "foreign": None if owners is None else owners.foreign}
+        told = {"refused": refusals_of(rows), "foreign": _foreign(owners)}
         if not rows:
-            raise Unwell(f"no worker was heard within {FORGOTTEN_AFTER_S} s", **told)
+            raise Unwell(f"no worker runs: none has said so within {FORGOTTEN_AFTER_S} s", **told)
         workers = Counter(row["state"] for row in rows)
         alive = Counter(row["host"] for row in rows if row["state"] != DEAD)
         found = {"workers": workers, "hosts": alive, **told}
@@ -53,3 +53,9 @@ class EngineCheck:
         if told["foreign"]:
             raise Unwell("a stranger in the consumer group owns partitions: see `orderflow doctor`", **found)
         return found
+
+
+def _foreign(owners: Owners | None) -> list[int] | None:
+    if owners is None or (owners.undecided and not owners.foreign):
+        return None
+    return owners.foreign

@@ -1,15 +1,19 @@
 """Whether the system is well: each part of it is asked, all at the same time and within a deadline."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import attrs
 
+from engine.tls_errors import find_tls_error
+
 POSTGRESQL = "postgresql"
 KAFKA = "kafka"
 NOT_KNOWN: Mapping[str, Any] = {"error": "not known: PostgreSQL, which would tell, does not answer"}
+LOGIN_REFUSED = "the login was refused: see `orderflow doctor`"
 Check = Callable[[], Awaitable[Mapping[str, Any]]]
 """Raises when its part is not well; what it returns is shown to the caller and must hold no secret."""
 
@@ -91,10 +95,20 @@ def render_health(parts: list[Part]) -> dict[str, Any]:
     }
 
 
+def describe_tls(error: BaseException) -> str | None:
+    """Say what is wrong with the encryption of a connection, without its address; None if that is not what failed."""
+    found = find_tls_error(error)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return "the certificate is not accepted: see `orderflow doctor`"
+    return None if found is None else "the encryption fails: see `orderflow doctor`"
+
+
 def _describe(error: Exception, deadline_s: float) -> str:
     """Say what is wrong without an address, a user or a password, which the texts of drivers may hold."""
     if isinstance(error, Unwell):
         return str(error)
+    if (refusal := describe_tls(error)) is not None:
+        return refusal
     if isinstance(error, TimeoutError):
         return f"no answer within {deadline_s:g} s"
     if isinstance(error, OSError):

@@ -42,11 +42,11 @@ class Owners:
 
 
 class OwnerReader:
-    """Asks Kafka again and again, at most every `FRESH_S` seconds, and remembers who it has seen."""
+    """Asks Kafka again and again, at most every `FRESH_S` seconds. Its `matcher` remembers who was seen."""
 
-    def __init__(self, group: GroupMembers) -> None:
+    def __init__(self, group: GroupMembers, matcher: "OwnerMatcher") -> None:
         self._group = group
-        self._matcher = OwnerMatcher()
+        self._matcher = matcher
         self._members: list[Member] | None = None
         self._asked_s = float("-inf")
         self._one_at_a_time = asyncio.Lock()

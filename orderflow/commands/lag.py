@@ -55,7 +55,10 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
         while True:
             lags = await _read(reader, connection)
             owners = await reader.read_owners(connection, again=watch)
-            _print(settings.kafka_topic, lags, owners, as_json=as_json, with_time=watch)
+            if as_json:
+                click.echo(json.encode([_as_told(settings.kafka_topic, one, owners) for one in lags]))
+            else:
+                _print(lags, owners, await _leaderless(reader, lags), with_time=watch)
             if not watch:
                 return
             await asyncio.sleep(WATCH_S)
@@ -70,10 +73,16 @@ async def _read(reader: EngineLag, connection: Connection) -> list[Lag]:
         raise Failed(f"Kafka did not tell its offsets: {type(error).__name__}") from None
 
 
-def _print(topic: str, lags: list[Lag], owners: Mapping[int, str | None], *, as_json: bool, with_time: bool) -> None:
-    if as_json:
-        click.echo(json.encode([_as_told(topic, lag, owners) for lag in lags]))
-        return
+async def _leaderless(reader: EngineLag, lags: list[Lag]) -> set[int]:
+    """Return the partitions of which nothing is known because no broker leads them."""
+    if all(one.end_offset is not None for one in lags):
+        return set()
+    with suppress(KafkaError, OSError):
+        return await reader.read_leaderless()
+    return set()
+
+
+def _print(lags: list[Lag], owners: Mapping[int, str | None], leaderless: set[int], *, with_time: bool) -> None:
     if with_time:
         click.echo(f"{datetime.now(UTC):%T} UTC")
     for one in lags:
@@ -81,9 +90,14 @@ def _print(topic: str, lags: list[Lag], owners: Mapping[int, str | None], *, as_
             f"partition {one.partition}  {_number(one.messages)} messages  {_seconds(one.seconds)}  "
             f"next offset {_number(one.next_offset)}  end {_number(one.end_offset)}  "
             f"owner {_owner(owners.get(one.partition))}{_held(one)}"
+            f"{'  no leader' if one.partition in leaderless else ''}"
         )
-    messages = [one.messages for one in lags if one.messages is not None]
-    click.echo(f"in all  {sum(messages):,} messages  {_seconds(_longest(lags))}")
+    known = [one.messages for one in lags if one.messages is not None]
+    unknown = len(lags) - len(known)
+    click.echo(
+        f"in all  {_number(sum(known) if known else None)} messages  {_seconds(_longest(lags))}"
+        f"{f'  without {unknown} of {len(lags)} partitions, of which it is not known' if unknown else ''}"
+    )
 
 
 def _as_told(topic: str, one: Lag, owners: Mapping[int, str | None]) -> dict[str, str | int | float | None]:

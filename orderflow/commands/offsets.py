@@ -149,7 +149,8 @@ def skip(partition: int, target: int | None, yes: bool) -> None:
             )
             return
         if not yes:
-            _confirm(f"this loses {lost}, {plan.end - plan.begin} messages at most", "--yes does it")
+            count = plan.end - plan.begin
+            _confirm(f"this loses {lost}, {count} {'message' if count == 1 else 'messages'} at most", "--yes does it")
         await apply_skip(connection, settings, plan)
         structlog.get_logger().warning(
             events.OFFSETS_SKIPPED,

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer
-from lookup.owners import OwnerReader
+from lookup.owners import OwnerMatcher, OwnerReader, Owners
 from msgspec import json
 
 from engine.group_members import GroupMembers, Member
@@ -104,6 +104,38 @@ async def test_the_worker_is_named_and_a_plain_reader_that_takes_half_is_a_stran
         await eventually(health, lambda found: found["foreign"] == [])
 
 
+async def test_whoever_asks_a_server_first_is_told_of_a_stranger_that_was_there_before_it(
+    settings: Settings, known_worker: AIOKafkaConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, nothing is known of it, which is not the same as nobody; and in a while it is, though nobody asks."""
+    found_out, match = asyncio.Event(), OwnerMatcher.match
+
+    def watched(matcher: OwnerMatcher, *arguments: Any) -> Owners:
+        owners = match(matcher, *arguments)
+        if owners.foreign:
+            found_out.set()
+        return owners
+
+    monkeypatch.setattr(OwnerMatcher, "match", watched)
+    async with reader_in(settings) as stranger:
+        await eventually(lambda: members(settings), lambda found: [len(one.partitions) for one in found] == [2, 2])
+        theirs = sorted(place.partition for place in stranger.assignment())
+        async with lookup_server(settings) as server, server.client.get("/healthz") as answer:
+            assert (await answer.json())["checks"]["engine"]["foreign"] in (None, theirs)
+        found_out.clear()
+        async with lookup_server(settings) as server:
+            await asyncio.wait_for(found_out.wait(), 60)
+            async with server.client.get("/healthz") as answer:
+                told = (await answer.json())["checks"]["engine"]
+                assert (answer.status, told["foreign"]) == (503, theirs)
+        found_out.clear()
+        async with lookup_server(settings) as server:
+            await asyncio.wait_for(found_out.wait(), 60)
+            async with server.client.get("/operations/snapshot") as answer:
+                owners = {one["partition"]: one["owner"] for one in (await answer.json())["partitions"]}
+                assert owners == {each: "foreign" if each in theirs else "here/worker-0" for each in range(4)}
+
+
 async def test_an_engine_on_another_database_is_a_stranger(
     orderflow: Programs, settings: Settings, environment: dict[str, str], template: str
 ) -> None:
@@ -153,4 +185,4 @@ async def test_without_an_answer_the_owners_are_unknown(settings: Settings) -> N
     group = GroupMembers({"bootstrap_servers": f"127.0.0.1:{free_ports(1)[0]}"}, "group", settings.kafka_topic, 2)
     with pytest.raises((KafkaError, OSError)):
         await group.fetch()
-    assert await OwnerReader(group).read([]) is None
+    assert await OwnerReader(group, OwnerMatcher()).read([]) is None

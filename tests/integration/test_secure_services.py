@@ -26,6 +26,7 @@ from tests.support.certificates import make_certificates
 from tests.support.endpoints import Endpoints
 from tests.support.eventually import eventually
 from tests.support.isolation import connect, unique
+from tests.support.lookup_server import lookup_server
 from tests.support.programs import Finished, Programs, Running
 from tests.support.secure_services import PASSWORDS, USER, SecureServices, secure_services
 
@@ -275,6 +276,31 @@ async def test_what_kafka_does_not_take_is_refused(
     """Neither waited for nor tried without TLS."""
     changes, told = KAFKA[what]
     await refused(orderflow, command, changes(secured), told)
+
+
+async def told_by_health(environment: dict[str, str]) -> dict[str, Any]:
+    """Return the error that health has of each service, None for one that is well."""
+    async with (
+        lookup_server(parse_settings({**environment, "POSTGRES_DATABASE": "migrated"})) as server,
+        server.client.get("/healthz") as answer,
+    ):
+        checks = (await answer.json())["checks"]
+        return {name: checks[name].get("error") for name in ("postgresql", "redis", "kafka")}
+
+
+async def test_health_names_a_certificate_or_a_login_that_is_not_accepted(
+    orderflow: Programs, environment: dict[str, str], secured: SecureServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is not a server that is away, and somebody else mends it."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(secured.certificates.authority))
+    await succeed(orderflow, "topics", "create")
+    assert await told_by_health(environment) == {"postgresql": None, "redis": None, "kafka": None}
+    told = await told_by_health(environment | dict.fromkeys(PASSWORDS, WRONG))
+    assert told == dict.fromkeys(told, "the login was refused: see `orderflow doctor`")
+    stranger = str(secured.certificates.stranger)
+    monkeypatch.setenv("SSL_CERT_FILE", stranger)
+    told = await told_by_health(environment | {"POSTGRES_SSL_ROOT_CERT": stranger, "KAFKA_SSL_CAFILE": stranger})
+    assert told == dict.fromkeys(told, "the certificate is not accepted: see `orderflow doctor`")
 
 
 async def test_a_login_that_is_missing_is_told_of_after_the_wait(orderflow: Programs, secured: SecureServices) -> None:
