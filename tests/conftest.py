@@ -20,6 +20,7 @@ from orderflow.services.service import silent
 from orderflow.settings import Settings, parse_settings, variables
 from tests.support import endpoints as services_of_run
 from tests.support.isolation import connect, own_database, own_redis_db, own_topics, unique
+from tests.support.lifeline import lifeline
 from tests.support.programs import Programs, marked
 from tests.support.side_by_side import share
 from tests.support.unretrieved import unretrieved
@@ -43,9 +44,10 @@ ports.share = share()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_process_is_left() -> Iterator[None]:
-    """Fail the run when a process that a test started outlives it."""
-    yield
+def _no_process_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the run when a process that a test started outlives it. None does when the run is killed."""
+    with lifeline(tmp_path_factory.getbasetemp(), _RUN):
+        yield
     left = [f"{process.pid}: {' '.join(process.cmdline())}" for process in marked(_RUN)]
     assert not left, f"processes were left running: {'; '.join(left)}"
 

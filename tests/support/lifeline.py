@@ -1,0 +1,38 @@
+"""Ends what a test run started when the run itself was ended before it could: killed, or interrupted twice.
+
+Services are processes in sessions of their own, so that nobody's Ctrl-C reaches them.
+"""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orderflow.services.process import DetachedProcess, family, signal_all
+from tests.support.programs import marked
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def lifeline(directory: Path, mark: str) -> Iterator[None]:
+    """Have services whose pid files are under `directory`, and processes with `mark`, end when this process does."""
+    command = [sys.executable, "-m", __name__, str(directory), mark]
+    with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, start_new_session=True) as watcher:
+        yield
+        watcher.communicate(timeout=60)
+
+
+def main(directory: Path, mark: str) -> None:
+    """Wait until whoever holds the other end of standard input has gone, and end what it left."""
+    sys.stdin.buffer.read()
+    for pid_file in directory.rglob("run/*.pid"):
+        if (pid := DetachedProcess(pid_file.stem, pid_file, pid_file.with_suffix(".log")).pid) is not None:
+            signal_all(family(pid), signal.SIGKILL)
+    signal_all(marked(mark), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
