@@ -20,8 +20,8 @@ from aiokafka.errors import (
 from aiokafka.protocol.fetch import FetchRequest
 
 from engine.brokers import ANSWER_S, TROUBLE, Brokers, describe_kafka
-from engine.offsets import StoredOffset
 from engine.record_batches import CorruptBatch, FetchedPartition
+from engine.stored_offset import StoredOffset
 from engine.topic_offsets import READ_COMMITTED
 
 _WITH_REPLICA = 11

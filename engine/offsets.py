@@ -8,6 +8,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from engine.lag import Position
 from engine.records import Record
+from engine.stored_offset import StoredOffset
 
 _OPEN_INSERT = """
 INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
@@ -40,17 +41,6 @@ class Fenced(Exception):
     def __init__(self, partition: int) -> None:
         super().__init__(f"partition {partition} has another owner")
         self.partition = partition
-
-
-@attrs.frozen
-class StoredOffset:
-    """Where to go on in a partition, and the last record before that, by which the topic is recognised."""
-
-    next_offset: int
-    last_offset: int | None
-    last_timestamp: int | None
-    last_checksum: int | None
-    epoch: int
 
 
 @attrs.frozen

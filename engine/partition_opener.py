@@ -17,9 +17,10 @@ from engine.blockers import BlockerWatch
 from engine.brokers import Brokers, describe_kafka
 from engine.fetcher import FAILING_S, LEADERLESS_S, FetchState
 from engine.log_bounds import LogBounds, fetch_log_bounds
-from engine.offsets import StoredOffset, open_offset
+from engine.offsets import open_offset
 from engine.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, TOPIC_RECREATED, PartitionTable, Refusal
 from engine.postgres import Link, describe, is_outage
+from engine.stored_offset import StoredOffset
 
 REOPEN_S = 5.0
 RETRY_S = 1.0

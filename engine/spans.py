@@ -1,4 +1,4 @@
-"""Spans for a collector, through OpenTelemetry's SDK. `engine.tracing` imports this only where spans are wanted.
+"""Spans for a collector, through OpenTelemetry's SDK. Imported only where spans are wanted.
 
 The SDK reads its environment variables itself. A thread of its own sends the spans, from a queue of bounded length:
 what does not fit, or what a collector does not take, is dropped, and nobody waits for it.
@@ -41,7 +41,6 @@ from engine.trace_context import (
     trace_id_of,
     traceparent_of,
 )
-from engine.tracing import FLUSH_S
 from engine.verdict import Rejected
 
 T = TypeVar("T")
@@ -146,7 +145,7 @@ class Tracing:
         """Return the trace id of a span: 32 hexadecimal digits."""
         return format_trace_id(span.get_span_context().trace_id)
 
-    async def close(self, timeout_s: float = FLUSH_S) -> None:
+    async def close(self, timeout_s: float) -> None:
         """Send the last spans, and wait for that, at most `timeout_s` seconds."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 

@@ -11,6 +11,7 @@ import attrs
 import click
 from aiokafka.errors import KafkaError
 
+from engine.tracing import FLUSH_S
 from orderflow.brokers import wait_for_topic
 from orderflow.connections import kafka_options
 from orderflow.exits import INTERRUPTED, Failed
@@ -83,7 +84,7 @@ async def publish_all(
         feed.stop()
         click.echo(f"--- {tally} ---")
         if tracing is not None:
-            await tracing.close()
+            await tracing.close(FLUSH_S)
     if tally.invalid:
         noun = "message" if tally.invalid == 1 else "messages"
         click.echo(f"orderflow: {tally.invalid} invalid {noun} published, whose uids are not printed", err=True)

@@ -24,6 +24,7 @@ from engine.postgres import OURS, finding_by_key
 from engine.restart import RestartPolicy
 from engine.status import State
 from engine.supervisor import ChildSpec, Supervisor
+from engine.tracing import FLUSH_S
 from orderflow.connections import kafka_options, postgres_options, redis_client
 from orderflow.exits import CannotStart
 from orderflow.help import Command
@@ -141,7 +142,7 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
         raise _address_refused(settings, str(error)) from None
     finally:
         if tracing is not None:
-            await tracing.close()
+            await tracing.close(FLUSH_S)
 
 
 def _stop_signal(settings: Settings) -> asyncio.Event:

@@ -17,7 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engine.offsets import Advance, Fenced, StoredOffset, advance_offsets, open_offset
+from engine.offsets import Advance, Fenced, advance_offsets, open_offset
+from engine.stored_offset import StoredOffset
 from orderflow.connections import postgres_options
 from orderflow.offset_reset import _RESET
 from orderflow.settings import Settings
