@@ -1,7 +1,7 @@
 // Buttons that put a text on the clipboard.
 
 import { element, icon } from "./elements.js";
-import { words } from "./words.js";
+import { sharedWords } from "./shared-words.js";
 
 const CONFIRMED_MS = 1600;
 
@@ -16,7 +16,7 @@ export function copyButton(label, text, { iconOnly = false } = {}) {
   const button = element("button", { type: "button", class: "copy", title: label }, icon("copy"), caption);
   button.addEventListener("click", async () => {
     if (!(await copy(text()))) return;
-    caption.textContent = words.copied;
+    caption.textContent = sharedWords.copied;
     button.classList.add("copied");
     button.querySelector(".icon").replaceWith(icon("check"));
     setTimeout(() => {

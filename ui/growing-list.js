@@ -46,3 +46,9 @@ export function growingList(page, line, more, words, grown = () => {}) {
   showRest(page.next);
   return { lines, foot };
 }
+
+/** The outline of a list that is on its way. */
+export function listSkeleton() {
+  const bones = Array.from({ length: 6 }, () => element("span", { class: "bone row" }));
+  return element("div", { class: "list skeleton", "aria-hidden": "true" }, element("span", { class: "bone short" }), ...bones);
+}

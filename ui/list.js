@@ -38,12 +38,6 @@ function asItems({ orders, next }) {
   return { items: orders, next };
 }
 
-/** The outline of a list that is on its way. */
-export function listSkeleton() {
-  const bones = Array.from({ length: 6 }, () => element("span", { class: "bone row" }));
-  return element("div", { class: "list skeleton", "aria-hidden": "true" }, element("span", { class: "bone short" }), ...bones);
-}
-
 function line(order) {
   return element(
     "li",
