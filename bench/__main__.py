@@ -26,8 +26,8 @@ from bench.run import Run
 from bench.table import render
 from bench.targets import GOALS
 from orderflow.demo.signals import until_signalled
-from orderflow.project import services_directory
-from orderflow.settings import variables
+from orderflow.start.project import services_directory
+from orderflow.start.settings import variables
 
 _INTERRUPTED = 130
 

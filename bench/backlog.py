@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaProducer
 from msgspec import json
 
 from bench.orders import encoded_orders
-from orderflow.connections import kafka_options
-from orderflow.settings import parse_settings
-from orderflow.spoiling import spoil
+from orderflow.publishing.spoiling import spoil
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import parse_settings
 from tests.support.isolation import PARTITIONS, own_topics
 
 _REQUEST_BYTES = 16 << 20

@@ -15,8 +15,8 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 
 from bench.reference_tables import TABLES, rows_of
-from orderflow.connections import kafka_options, postgres_options, redis_client
-from orderflow.settings import Settings, load_settings
+from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.settings import Settings, load_settings
 
 BEGUN = "consuming"
 _INSERTS = {

@@ -14,7 +14,7 @@ import attrs
 
 from bench.builds import Build
 from bench.programs import program
-from orderflow.project import project_root
+from orderflow.start.project import project_root
 
 _CLONE_TIMEOUT_S = 300.0
 _SETUP_TIMEOUT_S = 1800.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import attrs
 
-from orderflow.project import project_root
+from orderflow.start.project import project_root
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ from bench.programs import Program, program
 from bench.stored_orders import StoredOrders, Template
 from bench.testbed import Testbed, connection, per_order_us, processor_s, redis_of, settle
 from bench.verification import verify_engine
-from engine.events import PARTITION_OPENED
+from engine.telemetry.events import PARTITION_OPENED
 from tests.support.isolation import PARTITIONS, unique
 
 WORKERS = 2

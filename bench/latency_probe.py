@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaProducer
 
 from bench.orders import encoded_orders
 from bench.visibility import error_of_visibility, visibility
-from orderflow.connections import kafka_options, redis_client
-from orderflow.settings import Settings, load_settings
+from orderflow.start.connections import kafka_options, redis_client
+from orderflow.start.settings import Settings, load_settings
 
 _CALIBRATIONS = 200
 _LAST_TIMEOUT_S = 30.0

@@ -11,8 +11,8 @@ import psutil
 from redis.asyncio import Redis
 
 from bench.testbed import Testbed, connection, redis_of
-from orderflow.project import project_root
 from orderflow.services.kafka_distribution import VERSION as KAFKA_VERSION
+from orderflow.start.project import project_root
 
 _LIBRARIES = ("aiohttp", "aiokafka", "asyncpg", "attrs", "cramjam", "msgspec", "redis", "structlog", "uvloop")
 _POSTGRESQL = (

@@ -13,7 +13,7 @@ from bench.backlog import Backlog
 from bench.programs import helper, program
 from bench.testbed import Testbed, connection, per_order_us, redis_of, redis_url, settle
 from bench.verification import verify_cached, verify_reference
-from orderflow.settings import parse_settings
+from orderflow.start.settings import parse_settings
 from tests.support.programs import RUN_MARK
 
 BATCH = 1000

@@ -14,8 +14,8 @@ import asyncpg
 import uvloop
 from aiohttp import web
 
-from orderflow.connections import postgres_options, redis_client
-from orderflow.settings import Settings, load_settings
+from orderflow.start.connections import postgres_options, redis_client
+from orderflow.start.settings import Settings, load_settings
 
 LISTENING = "http_listening"
 _CONNECTIONS = 10

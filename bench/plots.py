@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
 
-from orderflow.project import project_root
+from orderflow.start.project import project_root
 
 IMAGES = project_root() / "docs" / "images"
 _BY_BATCH_SIZE = ("batch_size_", "Orders in a batch, at most (BATCH_MAX_ORDERS)", True)

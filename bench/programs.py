@@ -12,8 +12,8 @@ from pathlib import Path
 import attrs
 import psutil
 
-from orderflow.project import project_root
 from orderflow.services.process import family, gone, signal_all
+from orderflow.start.project import project_root
 
 _STOP_TIMEOUT_S = 30.0
 _KILL_TIMEOUT_S = 10.0

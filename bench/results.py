@@ -14,7 +14,7 @@ from bench.goals import Goal, Verdict, judge
 from bench.measurements import Measurements
 from bench.plan import Plan
 from bench.summary import Summary, summarise
-from orderflow.project import project_root
+from orderflow.start.project import project_root
 
 LATEST = project_root() / "bench" / "results" / "latest.json"
 

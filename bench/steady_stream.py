@@ -9,8 +9,8 @@ import attrs
 from aiokafka import AIOKafkaProducer
 
 from bench.orders import encoded_orders
-from orderflow.connections import kafka_options
-from orderflow.settings import parse_settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import parse_settings
 from tests.support.isolation import PARTITIONS
 
 

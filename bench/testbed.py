@@ -15,11 +15,11 @@ from redis.asyncio import Redis
 from bench.builds import Build, this_build
 from bench.programs import program
 from bench.reference_tables import SCHEMA
-from orderflow.connections import redis_client
-from orderflow.dbmate import find_dbmate
+from orderflow.operating.dbmate import find_dbmate
 from orderflow.services.process import family
 from orderflow.services.service import silent
-from orderflow.settings import Settings, parse_settings
+from orderflow.start.connections import redis_client
+from orderflow.start.settings import Settings, parse_settings
 from tests.support.endpoints import Endpoints, endpoints
 from tests.support.isolation import connect, own_database, own_redis_db, unique
 from tests.support.programs import RUN_MARK

@@ -11,7 +11,7 @@ from time import monotonic
 
 from redis.asyncio import Redis
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 
 _EVENTS = "notify-keyspace-events"
 _SETS_OF_STRINGS = "E$"

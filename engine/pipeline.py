@@ -10,17 +10,17 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from engine.backoff import Backoff
-from engine.brake import BrakeLimits
+from engine.actors.backoff import Backoff
+from engine.actors.identity import Identity
 from engine.handler import Handler
-from engine.identity import Identity
-from engine.logs import configure_logging
-from engine.processes import run_worker, supervise
-from engine.restart import CANNOT_START
-from engine.supervisor import ChildSpec
-from engine.tracing import TracingRefused, check_tracing, start_tracing
-from engine.worker import Worker
-from engine.worker_options import WorkerOptions
+from engine.processes.restart import CANNOT_START
+from engine.processes.run import run_worker, supervise
+from engine.processes.supervisor import ChildSpec
+from engine.processes.worker import Worker
+from engine.stages.brake import BrakeLimits
+from engine.stages.options import WorkerOptions
+from engine.telemetry.logs import configure_logging
+from engine.telemetry.tracing import TracingRefused, check_tracing, start_tracing
 
 T = TypeVar("T")
 WRONG_USAGE = 2

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import json
 
-from engine.trace_context import Traceparent
+from engine.telemetry.trace_context import Traceparent
 from handlers.model import Order, UtcTime
 
 VERSION_WIDTH = len('2026-01-01T00:00:00.000000Z"}')

@@ -12,7 +12,7 @@ from importlib.resources import files
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from engine.trace_context import Traceparent, parse_traceparent
+from engine.telemetry.trace_context import Traceparent, parse_traceparent
 from handlers.body import BEFORE_VERSION, VERSION_WIDTH, Bodies, body_belongs_to
 
 KEY_PREFIX = b"order:"

@@ -11,7 +11,7 @@ import structlog
 from asyncpg import Connection
 from redis.exceptions import ResponseError
 
-from engine.postgres import Link
+from engine.postgres.link import Link
 from handlers.body import version_of
 from handlers.cache import OrderCache
 from handlers.events import CACHE_RECOVERED, CACHE_SERVER_HIDDEN

@@ -12,11 +12,12 @@ import attrs
 import structlog
 from redis.exceptions import RedisError
 
-from engine import events, failpoints
-from engine.actor import BatchActor
-from engine.mailbox import MailboxClosed
-from engine.postgres import Link, describe
-from engine.status import Status
+from engine.actors import failpoints
+from engine.actors.actor import BatchActor
+from engine.actors.mailbox import MailboxClosed
+from engine.actors.status import Status
+from engine.postgres.link import Link, describe
+from engine.telemetry import events
 from handlers.cache import OrderCache
 from handlers.events import CACHE_FULL
 

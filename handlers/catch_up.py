@@ -11,7 +11,7 @@ import structlog
 from asyncpg import Connection
 from redis.exceptions import RedisError
 
-from engine.postgres import Link, describe, is_outage
+from engine.postgres.link import Link, describe, is_outage
 from handlers.cache import OrderCache, versioned_traces
 from handlers.cache_recovery import CacheRecovery
 from handlers.cache_writer import MARK_CACHED

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from engine.records import Batch, Entry, Record, Written
-from engine.trace_context import trace_id_of, traceparent_of
+from engine.telemetry.trace_context import trace_id_of, traceparent_of
 from engine.verdict import Rejected
 from handlers.events import BATCH_COMMITTED, ORDER_REJECTED, ORDERS_COMMITTED
 from handlers.prepared import PreparedOrder

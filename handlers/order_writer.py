@@ -14,7 +14,7 @@ from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
 from engine.records import Batch, Record, bounded_ms, ms_of, time_of
-from engine.trace_context import traceparent_of
+from engine.telemetry.trace_context import traceparent_of
 from handlers.copy_format import copy_data, microseconds, microseconds_of_ms, text_field
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
 from handlers.versions import UNKNOWN_TOPIC, Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes

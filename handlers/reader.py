@@ -7,7 +7,7 @@ by character, and what would cost the reader some forty values an order is one.
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, get_type_hints
 
-from engine.trace_context import parse_traceparent
+from engine.telemetry.trace_context import parse_traceparent
 from handlers.body import Bodies, finish_body, render_time
 from handlers.model import Delivery, Item, Order, Payment, UtcTime
 

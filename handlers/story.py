@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from engine.records import known_time
-from engine.trace_context import parse_traceparent, trace_id_of
+from engine.telemetry.trace_context import parse_traceparent, trace_id_of
 from handlers.reader import Fetcher
 
 MAX_LETTERS = 100

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from engine.trace_context import Traceparent
+from engine.telemetry.trace_context import Traceparent
 
 T = TypeVar("T")
 _TICK = timedelta(microseconds=1)

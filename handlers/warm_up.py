@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
-from engine.postgres import Link, describe
+from engine.postgres.link import Link, describe
 from handlers.cache import OrderCache, versioned_traces
 from handlers.events import CACHE_WARMED, CACHE_WARMING_STOPPED
 from handlers.reader import fetch_newest

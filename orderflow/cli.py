@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 import structlog
 
-from engine.tracing import leave_out
+from engine.telemetry.tracing import leave_out
 from orderflow.exits import CANNOT_START, FAILED, INTERRUPTED, OrderflowError
 from orderflow.help import Group
-from orderflow.settings import SettingError
 from orderflow.standard_output import OutputClosed, guard_standard_output
+from orderflow.start.settings import SettingError
 
 SECTIONS = {
     "Set up": {

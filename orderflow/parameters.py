@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from engine.dead_letter_list import parse_place
+from engine.dead_letters.list import parse_place
 from engine.records import Place
 from handlers.moments import parse_moment
 from handlers.reasons import REASONS

@@ -12,12 +12,12 @@ import hypothesis
 import pytest
 from redis.asyncio import Redis
 
-from orderflow.connections import redis_client
-from orderflow.dbmate import find_dbmate, run_dbmate
-from orderflow.migrations import migrations_directory
+from orderflow.operating.dbmate import find_dbmate, run_dbmate
 from orderflow.services import ServiceSet, free_ports, ports
 from orderflow.services.service import silent
-from orderflow.settings import Settings, parse_settings, variables
+from orderflow.start.connections import redis_client
+from orderflow.start.migrations import migrations_directory
+from orderflow.start.settings import Settings, parse_settings, variables
 from tests.support import endpoints as services_of_run
 from tests.support.isolation import connect, own_database, own_redis_db, own_topics, unique
 from tests.support.lifeline import lifeline

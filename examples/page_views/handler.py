@@ -8,8 +8,8 @@ from uuid import UUID
 from asyncpg import Connection, UniqueViolationError
 from msgspec import Meta, Struct, ValidationError, convert, json, structs
 
-from engine.copying import copy_records
 from engine.handler import Handler, RewriteBatch
+from engine.postgres.copying import copy_records
 from engine.records import Batch, Record, Written
 from engine.verdict import FieldError, Rejected
 

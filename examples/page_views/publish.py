@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from msgspec import json
 
-from engine.kafka_producer import KafkaProducer
+from engine.kafka.producer import KafkaProducer
 
 from .handler import PageView
 from .names import TOPIC

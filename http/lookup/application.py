@@ -6,34 +6,34 @@ from collections.abc import AsyncIterator
 import asyncpg
 from aiohttp import web
 
-from engine.group_members import GroupMembers
-from engine.lag_reader import LagReader
-from engine.topic_offsets import TopicOffsets
+from engine.kafka.group_members import GroupMembers
+from engine.kafka.lag_reader import LagReader
+from engine.kafka.topic_offsets import TopicOffsets
 from handlers.cache import OrderCache
-from lookup.admission import admit
-from lookup.broadcast import Broadcast
-from lookup.broker_check import BrokerCheck
-from lookup.checks import CacheCheck, DeadLetterCheck, StoreCheck
-from lookup.description import add_description
-from lookup.engine_check import EngineCheck
-from lookup.guarded_cache import GuardedCache
-from lookup.health import KAFKA, POSTGRESQL, Check, Health
-from lookup.letter_routes import add_dead_letters
-from lookup.metrics import Metrics
-from lookup.middleware import METRICS, add_headers, answer_errors
-from lookup.operations import Operations
-from lookup.operations_routes import OPERATIONS, add_operations_routes
-from lookup.operations_store import OperationsStore
-from lookup.options import Connections, LookupOptions
-from lookup.order_lookup import OrderLookup
-from lookup.order_search import OrderSearch
-from lookup.order_store import OrderStore
-from lookup.order_story import OrderStories
-from lookup.owners import OwnerMatcher, OwnerReader
-from lookup.pools import open_pool
-from lookup.request_spans import trace_requests
+from lookup.letters.routes import add_dead_letters
+from lookup.operations.broadcast import Broadcast
+from lookup.operations.broker_check import BrokerCheck
+from lookup.operations.checks import CacheCheck, DeadLetterCheck, StoreCheck
+from lookup.operations.engine_check import EngineCheck
+from lookup.operations.health import KAFKA, POSTGRESQL, Check, Health
+from lookup.operations.owners import OwnerMatcher, OwnerReader
+from lookup.operations.routes import OPERATIONS, add_operations_routes
+from lookup.operations.snapshot import Operations
+from lookup.operations.store import OperationsStore
+from lookup.orders.guarded_cache import GuardedCache
+from lookup.orders.lookup import OrderLookup
+from lookup.orders.search import OrderSearch
+from lookup.orders.store import OrderStore
+from lookup.orders.story import OrderStories
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
-from lookup.static import add_page_routes, read_page
+from lookup.serving.admission import admit
+from lookup.serving.description import add_description
+from lookup.serving.metrics import Metrics
+from lookup.serving.middleware import METRICS, add_headers, answer_errors
+from lookup.serving.options import Connections, LookupOptions
+from lookup.serving.pools import open_pool
+from lookup.serving.request_spans import trace_requests
+from lookup.serving.static import add_page_routes, read_page
 
 ENGINE = "engine"
 LOOK_EVERY_S = 5.0

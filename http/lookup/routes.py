@@ -4,16 +4,16 @@ import time
 
 from aiohttp import web
 
-from lookup.answers import error_answer, json_answer
-from lookup.cursor import render_cursor
-from lookup.health import Health, render_health
-from lookup.middleware import ORDER_TRACE, ORDER_UID
-from lookup.order_lookup import OrderLookup
-from lookup.order_search import OrderSearch
-from lookup.order_story import OrderStories
-from lookup.order_uid import parse_order_uid
-from lookup.query_parameters import KEY_RULE
-from lookup.search_query import parse_search
+from lookup.operations.health import Health, render_health
+from lookup.orders.lookup import OrderLookup
+from lookup.orders.search import OrderSearch
+from lookup.orders.search_query import parse_search
+from lookup.orders.story import OrderStories
+from lookup.orders.uid import parse_order_uid
+from lookup.serving.answers import error_answer, json_answer
+from lookup.serving.cursor import render_cursor
+from lookup.serving.middleware import ORDER_TRACE, ORDER_UID
+from lookup.serving.query_parameters import KEY_RULE
 
 LOOKUP = web.AppKey("lookup", OrderLookup)
 SEARCH = web.AppKey("search", OrderSearch)

@@ -6,10 +6,10 @@ from typing import Any
 import click
 from msgspec import json
 
-from engine.brake_pause import engaged_brakes, release_brakes
-from orderflow.database import with_postgres
+from engine.stages.brake_pause import engaged_brakes, release_brakes
 from orderflow.help import Group
-from orderflow.settings import Settings, load_settings
+from orderflow.start.database import with_postgres
+from orderflow.start.settings import Settings, load_settings
 
 
 @click.group(

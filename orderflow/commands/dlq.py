@@ -10,7 +10,7 @@ import click
 from asyncpg import Connection
 from msgspec import json
 
-from engine.dead_letter_list import (
+from engine.dead_letters.list import (
     Selection,
     count_letters,
     describe_letter,
@@ -20,19 +20,19 @@ from engine.dead_letter_list import (
     stored_reasons,
     summarise,
 )
-from engine.dead_letter_store import Owner
+from engine.dead_letters.store import Owner
 from engine.records import Place
 from handlers.model import SUBJECT_NAME
 from handlers.reasons import REASONS
-from orderflow.database import with_postgres
 from orderflow.exits import Failed
 from orderflow.help import Group
-from orderflow.letter_publishing import publish_letters
-from orderflow.letters_of_groups import check_group, groups_that_are_gone, owner_of
-from orderflow.logs import configure_logging, quieten_libraries
+from orderflow.operating.letter_publishing import publish_letters
+from orderflow.operating.letters_of_groups import check_group, groups_that_are_gone, owner_of
+from orderflow.operating.replay import describe_counts, replay_letters
 from orderflow.parameters import Moment, PlaceType, Reason, WholeNumber, Word
-from orderflow.replay import describe_counts, replay_letters
-from orderflow.settings import load_settings
+from orderflow.start.database import with_postgres
+from orderflow.start.logs import configure_logging, quieten_libraries
+from orderflow.start.settings import load_settings
 from orderflow.terminal import printable
 
 DEFAULT_MAXIMUM = 100

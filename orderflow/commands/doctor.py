@@ -15,8 +15,8 @@ from orderflow.doctor.postgres_checks import examine_postgres
 from orderflow.doctor.redis_checks import examine_redis
 from orderflow.exits import FAILED
 from orderflow.help import Command
-from orderflow.logs import quieten_libraries
-from orderflow.settings import SettingError, Settings, load_settings
+from orderflow.start.logs import quieten_libraries
+from orderflow.start.settings import SettingError, Settings, load_settings
 
 _MARKS = {
     Outcome.OK: "ok     ",

@@ -7,16 +7,16 @@ import sys
 import attrs
 import click
 
-from engine.processes import supervise
-from engine.restart import RestartPolicy
-from engine.supervisor import ChildSpec
-from orderflow.connections import kafka_options, postgres_options
+from engine.processes.restart import RestartPolicy
+from engine.processes.run import supervise
+from engine.processes.supervisor import ChildSpec
 from orderflow.help import Command
-from orderflow.logs import configure_logging
 from orderflow.parameters import WholeNumber
-from orderflow.preflight import ready_before
-from orderflow.settings import Settings, load_settings
-from orderflow.tracing import check_tracing
+from orderflow.start.connections import kafka_options, postgres_options
+from orderflow.start.logs import configure_logging
+from orderflow.start.preflight import ready_before
+from orderflow.start.settings import Settings, load_settings
+from orderflow.start.tracing import check_tracing
 
 
 @click.command(

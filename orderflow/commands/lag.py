@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 import click
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
-from lookup.owners import FOREIGN
+from lookup.operations.owners import FOREIGN
 from msgspec import json
 
-from engine.lag import Lag
-from orderflow.brokers import wait_for_topic
-from orderflow.database import with_postgres
+from engine.kafka.lag import Lag
 from orderflow.exits import Failed
 from orderflow.help import Command
-from orderflow.lag import EngineLag
-from orderflow.logs import quieten_libraries
-from orderflow.settings import Settings, load_settings
+from orderflow.operating.lag import EngineLag
+from orderflow.start.brokers import wait_for_topic
+from orderflow.start.database import with_postgres
+from orderflow.start.logs import quieten_libraries
+from orderflow.start.settings import Settings, load_settings
 
 WATCH_S = 1.0
 

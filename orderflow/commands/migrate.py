@@ -6,14 +6,14 @@ import time
 import asyncpg
 import click
 
-from orderflow.connections import postgres_options
-from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
-from orderflow.migrations import latest_version, migrations_directory
-from orderflow.preflight import refusal_of_postgres
+from orderflow.operating.dbmate import find_dbmate, run_dbmate
 from orderflow.progress import say, tell_waiting
-from orderflow.settings import Settings, load_settings
+from orderflow.start.connections import postgres_options
+from orderflow.start.migrations import latest_version, migrations_directory
+from orderflow.start.preflight import refusal_of_postgres
+from orderflow.start.settings import Settings, load_settings
 
 _RETRY_S = 0.5
 

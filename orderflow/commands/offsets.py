@@ -11,15 +11,15 @@ from click.shell_completion import CompletionItem
 from msgspec import json
 
 from orderflow import events
-from orderflow.brokers import wait_for_topic
-from orderflow.database import with_postgres
 from orderflow.exits import Failed
 from orderflow.help import Group
-from orderflow.logs import configure_logging, quieten_libraries
-from orderflow.offset_reset import Reset, apply_resets, plan_resets, stored_offsets
-from orderflow.offset_skip import apply_skip, plan_skip
+from orderflow.operating.offset_reset import Reset, apply_resets, plan_resets, stored_offsets
+from orderflow.operating.offset_skip import apply_skip, plan_skip
 from orderflow.parameters import WholeNumber
-from orderflow.settings import load_settings
+from orderflow.start.brokers import wait_for_topic
+from orderflow.start.database import with_postgres
+from orderflow.start.logs import configure_logging, quieten_libraries
+from orderflow.start.settings import load_settings
 
 
 class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only

@@ -8,12 +8,12 @@ import click
 from asyncpg import Connection
 from msgspec import json
 
-from orderflow.database import with_postgres
 from orderflow.help import Command
+from orderflow.operating.retention import Pruned, count_old, delete_old
 from orderflow.parameters import Moment
 from orderflow.progress import progress_bar
-from orderflow.retention import Pruned, count_old, delete_old
-from orderflow.settings import load_settings
+from orderflow.start.database import with_postgres
+from orderflow.start.settings import load_settings
 
 
 @click.command(

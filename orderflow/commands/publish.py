@@ -9,13 +9,13 @@ from typing import IO, Any
 import attrs
 import click
 
-from engine.trace_context import TRACEPARENT, new_traceparent, parse_traceparent
+from engine.telemetry.trace_context import TRACEPARENT, new_traceparent, parse_traceparent
 from orderflow.help import Command
-from orderflow.logs import quieten_libraries
-from orderflow.messages import Message, generate_messages, read_messages
 from orderflow.parameters import WholeNumber
-from orderflow.publishing import publish_all
-from orderflow.settings import load_settings
+from orderflow.publishing.messages import Message, generate_messages, read_messages
+from orderflow.publishing.run import publish_all
+from orderflow.start.logs import quieten_libraries
+from orderflow.start.settings import load_settings
 
 DEFAULT_COUNT = 50
 RANDOM = "random"

@@ -8,11 +8,13 @@ import sys
 import click
 import uvloop
 from lookup.application import create_application
-from lookup.options import Connections, LookupOptions
-from lookup.server import AddressTaken, Listener, run_server
-from lookup.static import PageMissing
+from lookup.serving.options import Connections, LookupOptions
+from lookup.serving.server import AddressTaken, Listener, run_server
+from lookup.serving.static import PageMissing
 
-from engine.heartbeat import (
+from engine.actors.status import State
+from engine.postgres.link import OURS, finding_by_key
+from engine.processes.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
     LIFELINE_FD_VARIABLE,
     Beat,
@@ -20,21 +22,19 @@ from engine.heartbeat import (
     inherited_fd,
     watch_lifeline,
 )
-from engine.postgres import OURS, finding_by_key
-from engine.restart import RestartPolicy
-from engine.status import State
-from engine.supervisor import ChildSpec, Supervisor
-from engine.tracing import FLUSH_S
-from orderflow.connections import kafka_options, postgres_options, redis_client
+from engine.processes.restart import RestartPolicy
+from engine.processes.supervisor import ChildSpec, Supervisor
+from engine.telemetry.tracing import FLUSH_S
 from orderflow.exits import CannotStart
 from orderflow.help import Command
-from orderflow.listening import reason_of, try_to_listen
-from orderflow.logs import configure_logging
 from orderflow.parameters import WholeNumber
-from orderflow.preflight import ready_before
-from orderflow.project import shipped_directory
-from orderflow.settings import Settings, load_settings
-from orderflow.tracing import check_tracing, start_tracing
+from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.listening import reason_of, try_to_listen
+from orderflow.start.logs import configure_logging
+from orderflow.start.preflight import ready_before
+from orderflow.start.project import shipped_directory
+from orderflow.start.settings import Settings, load_settings
+from orderflow.start.tracing import check_tracing, start_tracing
 
 _MAX_PROCESSES = 64
 

@@ -9,9 +9,9 @@ import msgspec
 from orderflow.demo.lost import end_lost_demos
 from orderflow.help import Group
 from orderflow.progress import say
-from orderflow.project import services_directory
 from orderflow.services import Service, ServiceSet
-from orderflow.settings import load_settings
+from orderflow.start.project import services_directory
+from orderflow.start.settings import load_settings
 
 
 def _service_set() -> ServiceSet:

@@ -6,13 +6,13 @@ import click
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from orderflow.brokers import wait_for_broker
-from orderflow.connections import kafka_options
 from orderflow.exits import Failed
 from orderflow.help import Group
-from orderflow.logs import quieten_libraries
 from orderflow.progress import say
-from orderflow.settings import Settings, load_settings
+from orderflow.start.brokers import wait_for_broker
+from orderflow.start.connections import kafka_options
+from orderflow.start.logs import quieten_libraries
+from orderflow.start.settings import Settings, load_settings
 
 
 @click.group(

@@ -10,10 +10,10 @@ from msgspec import json
 
 from handlers.model import MAX_KEY_BYTES
 from handlers.story import MAX_LETTERS, MESSAGE, REPEAT, REPLAY, Letter, Source, Story, WrittenBy, fetch_story
-from orderflow.database import with_postgres
 from orderflow.exits import Failed
 from orderflow.help import Command
-from orderflow.settings import load_settings
+from orderflow.start.database import with_postgres
+from orderflow.start.settings import load_settings
 from orderflow.terminal import printable
 
 _WIDTH = 11

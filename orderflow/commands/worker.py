@@ -4,23 +4,23 @@ import sys
 
 import click
 
-from engine.backoff import Backoff
-from engine.brake import BrakeLimits
-from engine.identity import Identity
-from engine.postgres import Link
-from engine.processes import run_worker
-from engine.status import Status
-from engine.worker import Worker
-from engine.worker_options import WorkerOptions
+from engine.actors.backoff import Backoff
+from engine.actors.identity import Identity
+from engine.actors.status import Status
+from engine.postgres.link import Link
+from engine.processes.run import run_worker
+from engine.processes.worker import Worker
+from engine.stages.brake import BrakeLimits
+from engine.stages.options import WorkerOptions
 from handlers.cache import OrderCache
 from handlers.cache_writer import CacheWriter
 from handlers.catch_up import CatchUp
 from handlers.order_handler import OrderHandler
 from handlers.warm_up import WarmUp
-from orderflow.connections import kafka_options, postgres_options, redis_client
-from orderflow.logs import configure_logging
-from orderflow.settings import Settings, load_settings
-from orderflow.tracing import start_tracing
+from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.logs import configure_logging
+from orderflow.start.settings import Settings, load_settings
+from orderflow.start.tracing import start_tracing
 
 
 @click.command(hidden=True)

@@ -8,7 +8,7 @@ import click
 from orderflow.demo.flow import demo, smoke
 from orderflow.demo.signals import until_signalled
 from orderflow.exits import CANNOT_START, OrderflowError
-from orderflow.settings import SettingError
+from orderflow.start.settings import SettingError
 
 _INTERRUPTED = 130
 

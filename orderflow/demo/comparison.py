@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaConsumer
 
-from orderflow.connections import kafka_options
 from orderflow.exits import Failed
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 
 _READ_TIMEOUT_S = 30
 

@@ -18,9 +18,9 @@ from orderflow.demo.lost import end_lost_demos, recorded
 from orderflow.demo.processes import Honcho, find_procfile, honcho, run_orderflow
 from orderflow.demo.signals import say
 from orderflow.exits import Failed
-from orderflow.project import project_root, services_directory
 from orderflow.services import Service, ServiceSet
-from orderflow.settings import parse_settings
+from orderflow.start.project import project_root, services_directory
+from orderflow.start.settings import parse_settings
 
 T = TypeVar("T")
 _ORDERS = 50

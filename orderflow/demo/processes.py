@@ -16,8 +16,8 @@ import psutil
 from orderflow.demo.lost import RecordFile, stop_processes
 from orderflow.demo.signals import say
 from orderflow.exits import CannotStart, Failed
-from orderflow.project import project_root
 from orderflow.services.process import family
+from orderflow.start.project import project_root
 
 _TAIL_LINES = 15
 _STOPPED = re.compile(r"(\w+)\.\d+ stopped \(rc=(-?\d+)\)")

@@ -7,15 +7,15 @@ from typing import Any
 
 import asyncpg
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
-from lookup.owners import Owners, read_once
-from lookup.workers import fetch_workers
+from lookup.operations.owners import Owners, read_once
+from lookup.operations.workers import fetch_workers
 
-from engine.group_members import GroupMembers
-from engine.open_transactions import HANGING_S, Held, OpenTransactions
-from engine.topic_offsets import TopicOffsets
-from orderflow.connections import kafka_options, postgres_options
+from engine.kafka.group_members import GroupMembers
+from engine.kafka.open_transactions import HANGING_S, Held, OpenTransactions
+from engine.kafka.topic_offsets import TopicOffsets
 from orderflow.doctor.finding import CHECK_TIMEOUT_S, Finding, failed, ok, skipped
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options, postgres_options
+from orderflow.start.settings import Settings
 
 LEADERS, TRANSACTIONS, MEMBERS = CHECKS = ("Partitions' leaders", "Open transactions", "Members of the group")
 _ASK_S = 2.0

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncpg import Connection
-from lookup.refusals import refusals_of
-from lookup.workers import fetch_workers
+from lookup.operations.refusals import refusals_of
+from lookup.operations.workers import fetch_workers
 
-from engine.brake_pause import engaged_brakes
-from engine.dead_letter_groups import fetch_groups
+from engine.dead_letters.groups import fetch_groups
+from engine.stages.brake_pause import engaged_brakes
 from orderflow.doctor.finding import Finding, failed, ok, warned
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from orderflow.terminal import printable
 
 

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from orderflow.brokers import check_login, list_partitions, list_topics, topic_setting
-from orderflow.connections import kafka_options
 from orderflow.doctor import consumption_checks, rights_checks
 from orderflow.doctor.consumption_checks import examine_consumption
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
 from orderflow.doctor.rights_checks import Rights, check_rights, find_rights, grant
 from orderflow.exits import CannotStart
-from orderflow.settings import Settings
+from orderflow.start.brokers import check_login, list_partitions, list_topics, topic_setting
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 
 ADVERTISED_TIMEOUT_S = 2.0
 _OF_BROKERS = (*rights_checks.CHECKS, *consumption_checks.CHECKS)

@@ -4,10 +4,10 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 
-from engine.tracing import TracingRefused, check_tracing
+from engine.telemetry.tracing import TracingRefused, check_tracing
 from orderflow.doctor.finding import Finding, Outcome, failed, ok
-from orderflow.listening import reason_of, try_to_listen
-from orderflow.settings import Settings
+from orderflow.start.listening import reason_of, try_to_listen
+from orderflow.start.settings import Settings
 
 OLDEST_PYTHON = (3, 11)
 _ASK = b"GET /livez HTTP/1.1\r\nHost: doctor\r\nConnection: close\r\n\r\n"

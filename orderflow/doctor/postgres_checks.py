@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 import asyncpg
 from asyncpg import Connection
 
-from engine.postgres import describe, fetch_time_s
-from orderflow.connections import postgres_options
+from engine.postgres.link import describe, fetch_time_s
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
 from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
 from orderflow.doctor.schema_checks import TABLES, check_tables
 from orderflow.exits import CannotStart
-from orderflow.migrations import latest_version
-from orderflow.preflight import check_schema
-from orderflow.settings import Settings
+from orderflow.start.connections import postgres_options
+from orderflow.start.migrations import latest_version
+from orderflow.start.preflight import check_schema
+from orderflow.start.settings import Settings
 
 OLDEST_VERSION = 15
 MAX_CLOCK_DIFFERENCE_S = 5.0

@@ -5,11 +5,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from orderflow.connections import redis_client
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
 from orderflow.exits import CannotStart
-from orderflow.preflight import check_redis
-from orderflow.settings import Settings
+from orderflow.start.connections import redis_client
+from orderflow.start.preflight import check_redis
+from orderflow.start.settings import Settings
 
 OLDEST_VERSION = (7, 0)
 FULL_SHARE = 0.95

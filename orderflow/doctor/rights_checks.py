@@ -4,11 +4,11 @@ import asyncio
 
 import attrs
 
-from engine.brokers import Brokers
-from engine.kafka_rights import DESCRIBE, READ, WRITE, may_join, topic_rights
-from orderflow.connections import kafka_options
+from engine.kafka.brokers import Brokers
+from engine.kafka.rights import DESCRIBE, READ, WRITE, may_join, topic_rights
 from orderflow.doctor.finding import Finding, failed, ok, skipped
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 
 CHECKS = ("Right to read orders", "Right to write dead letters", "Right to join the group")
 _ASK_S = 4.0

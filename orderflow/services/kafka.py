@@ -14,7 +14,7 @@ from orderflow.services.kafka_distribution import VERSION, class_path, java
 from orderflow.services.ports import LOOPBACK, free_ports
 from orderflow.services.process import bare_environment
 from orderflow.services.service import Say, Service, fresh, run_tool, silent
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 
 _CLUSTER_ID = "b3JkZXJmbG93LWxvY2FsMQ"
 _CONFIGURATION = """\

@@ -13,7 +13,7 @@ from orderflow.exits import CannotStart
 from orderflow.services.account import Account, account_for, check_owner
 from orderflow.services.ports import LOOPBACK
 from orderflow.services.service import Say, Service, fresh, run_tool, silent
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 
 _CONFIGURATION = """\
 # Written at every start. Own additions belong into postgresql.conf, before its last line.

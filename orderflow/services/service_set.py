@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orderflow.exits import CannotStart, Failed
-from orderflow.project import cache_directory
 from orderflow.services.kafka import Kafka
 from orderflow.services.postgresql import PostgreSQL
 from orderflow.services.service import Say, Service, ServiceStatus, silent
 from orderflow.services.valkey import Valkey
-from orderflow.settings import Settings
+from orderflow.start.project import cache_directory
+from orderflow.start.settings import Settings
 
 _LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1", "0.0.0.0", ""}
 _LOCK_TIMEOUT_S = 120

@@ -12,7 +12,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from orderflow.exits import CannotStart
 from orderflow.services.ports import LOOPBACK
 from orderflow.services.service import Say, Service, silent
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 
 _DEFAULT_DATABASES = 16
 

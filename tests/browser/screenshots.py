@@ -5,7 +5,7 @@ from pathlib import Path
 import asyncpg
 from playwright.async_api import Browser, Page
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.programs import Programs
 

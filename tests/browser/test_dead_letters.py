@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from playwright.async_api import Browser, Dialog, Locator, Page, expect
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.bad_messages import ORDER
 from tests.support.letters import FAILED_AT, letters, message, store_letter
 from tests.support.lookup_server import LookupServer, lookup_server

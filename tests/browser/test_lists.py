@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from handlers.model import Order
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.many_orders import store_many
 from tests.support.stored_orders import make_order, store_order

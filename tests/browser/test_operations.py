@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from msgspec import json
 from playwright.async_api import Browser, Locator, Page, expect
 
-from orderflow.connections import kafka_options
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs, Running
 

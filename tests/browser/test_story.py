@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.letters import store_letter
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs

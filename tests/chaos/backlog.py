@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer
 from msgspec import json
 from redis.asyncio import Redis
 
-from orderflow.connections import kafka_options
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.chaos.checker import Report, check_committed, check_once, stale_answers
 from tests.chaos.ledger import Sent
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import attrs
 from msgspec import json
 
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 
 RECIPIENT = {
     "name": "Kanarie Vogel-Жёлтая",

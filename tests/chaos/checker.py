@@ -22,8 +22,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
 from handlers.reader import fetch_bodies
-from orderflow.connections import kafka_options, postgres_options
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options, postgres_options
+from orderflow.start.settings import Settings
 from tests.chaos.ledger import Sent
 
 WATCH_S = 0.2

@@ -6,7 +6,7 @@ from zlib import crc32
 import pytest
 
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.network import Network, proxied_network
 from tests.chaos.plugin import RUN, SEED

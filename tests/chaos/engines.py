@@ -8,9 +8,9 @@ import asyncpg
 import psutil
 from aiokafka.admin import AIOKafkaAdminClient
 
-from orderflow.connections import kafka_options
 from orderflow.services.process import gone, signal_all
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import PARTITIONS
 from tests.support.programs import Programs, Running, marked

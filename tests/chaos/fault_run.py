@@ -8,8 +8,8 @@ from random import Random
 import asyncpg
 import attrs
 
-from orderflow.connections import postgres_options, redis_client
-from orderflow.settings import Settings
+from orderflow.start.connections import postgres_options, redis_client
+from orderflow.start.settings import Settings
 from tests.chaos.checker import Report, VersionWatch, cache_settled, check, drained, last_offsets
 from tests.chaos.ledger import Ledger
 

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec import json
 
-from orderflow.connections import kafka_options
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 
 STOP_TIMEOUT_S = 10.0
 

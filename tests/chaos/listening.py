@@ -8,8 +8,8 @@ import asyncpg
 from aiohttp import ClientSession, ClientTimeout
 from redis.asyncio import Redis
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.chaos.canaries import RECIPIENT, WRONG_PASSWORD, Listener, canary_order
 from tests.chaos.network import Network
 from tests.support.programs import Programs

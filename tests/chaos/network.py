@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 

@@ -8,8 +8,8 @@ import asyncpg
 import psutil
 from msgspec import json
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.chaos.checker import stored_offsets
 from tests.support.brokers.operator import operator_of
 from tests.support.eventually import eventually

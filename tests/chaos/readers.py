@@ -11,8 +11,8 @@ import attrs
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from msgspec import json
 
-from orderflow.connections import postgres_options
-from orderflow.settings import Settings
+from orderflow.start.connections import postgres_options
+from orderflow.start.settings import Settings
 from tests.support.programs import Running
 
 READERS = 8

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.checker import stored_offsets
 from tests.chaos.engines import all_open, drain
 from tests.chaos.fault_run import FaultRun

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.backlog import Backlog
 from tests.chaos.checker import drained, stored_offsets
 from tests.chaos.engines import drain, started, workers

@@ -7,8 +7,8 @@ from msgspec import json
 
 from engine.verdict import Rejected
 from handlers.decode import decode_order
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.chaos.engines import all_open, worker_pids
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.ledger import Ledger, Sent

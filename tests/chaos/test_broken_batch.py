@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from msgspec import json
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.checker import drained, last_offsets, stored_offsets
 from tests.chaos.engines import drain, started
 from tests.chaos.fault_run import FaultRun

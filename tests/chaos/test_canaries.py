@@ -10,9 +10,9 @@ import pytest
 from msgspec import json
 from redis.asyncio import Redis
 
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.canaries import RECIPIENT, SECRETS, Listener, canary_order
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.ledger import Ledger, Sent

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from orderflow.settings import Settings, parse_settings
+from orderflow.start.settings import Settings, parse_settings
 from tests.chaos.engines import all_open, drain
 from tests.chaos.partitions import ALL, made_orders, send_orders, until_stored
 from tests.support.brokers.encrypted import EncryptedBroker, encrypted_broker

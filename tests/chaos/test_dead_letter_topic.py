@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.checker import drained, last_offsets
 from tests.chaos.engines import all_open, worker_pids
 from tests.chaos.fault_run import FaultRun

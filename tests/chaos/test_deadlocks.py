@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 from msgspec import json
 
-from orderflow.orders import Document, OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import Document, OrderGenerator
+from orderflow.start.settings import Settings
 from tests.chaos.engines import all_open, drain, started
 from tests.chaos.fault_run import FaultRun
 from tests.support.eventually import consumed, eventually

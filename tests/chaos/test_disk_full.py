@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.checker import stored_offsets
 from tests.chaos.engines import all_open, consumes, drain, worker_pids
 from tests.chaos.fault_run import FaultRun

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.engines import armed, drain, started
 from tests.chaos.fault_run import FaultRun
 from tests.support.eventually import eventually

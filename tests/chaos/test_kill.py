@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.engines import all_open, consumes, drain, workers
 from tests.chaos.fault_run import FaultRun
 from tests.support.programs import Programs

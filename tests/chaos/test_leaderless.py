@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from orderflow.settings import parse_settings
+from orderflow.start.settings import parse_settings
 from tests.support.brokers.cluster import three_brokers
 from tests.support.brokers.surroundings import surroundings
 from tests.support.endpoints import Endpoints

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from redis.asyncio import Redis
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.network import Network

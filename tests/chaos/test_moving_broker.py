@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.engines import GRACE_S, all_open, drain, shared_out, started
 from tests.chaos.partitions import ALL, made_orders, send_orders, until_at_end, until_stored
 from tests.support.brokers.broker import MovableBroker, movable_broker

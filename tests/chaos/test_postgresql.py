@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.engines import all_open, consumes, worker_pids
 from tests.chaos.fault_run import FaultRun
 from tests.support.isolation import connect

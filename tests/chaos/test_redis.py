@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.checker import cache_settled
 from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun

@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 from msgspec import json
 
-from engine.kafka_source import CHUNK_RECORDS
+from engine.stages.source import CHUNK_RECORDS
 from engine.verdict import REFUSED_BY_DATABASE
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.chaos.engines import drain, started
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.ledger import Ledger, Sent

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.engines import consumes, drain, group_members, started
 from tests.chaos.fault_run import FaultRun
 from tests.support.programs import Programs

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from engine.supervisor import HEARTBEAT_TIMEOUT_S
+from engine.processes.supervisor import HEARTBEAT_TIMEOUT_S
 from tests.chaos.engines import armed, drain, shared_out, started
 from tests.chaos.fault_run import FaultRun
 from tests.support.programs import Programs, Running

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.engines import all_open, drain, started, worker_pids
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.partitions import (

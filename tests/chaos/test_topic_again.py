@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.chaos.checker import drained, last_offsets
 from tests.chaos.engines import all_open, consumes, drain
 from tests.chaos.fault_run import FaultRun

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from msgspec import json
 
-from orderflow.settings import Settings, parse_settings
+from orderflow.start.settings import Settings, parse_settings
 from tests.chaos.engines import drain
 from tests.chaos.partitions import made_orders, stored_uids, uids, until_at_end
 from tests.support.brokers.operator import addresses, operator_of

@@ -8,7 +8,7 @@ import asyncpg
 import psutil
 import pytest
 
-from engine.supervisor import HEARTBEAT_TIMEOUT_S
+from engine.processes.supervisor import HEARTBEAT_TIMEOUT_S
 from tests.chaos.engines import armed, consumes, drain, freeze, shared_out, started, thaw, workers
 from tests.chaos.fault_run import FaultRun
 from tests.support.eventually import eventually

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from msgspec import json
 
-from engine.postgres import LONGEST_NAME
-from orderflow.settings import Settings
+from engine.postgres.link import LONGEST_NAME
+from orderflow.start.settings import Settings
 from tests.chaos.engines import armed, freeze, thaw
 from tests.support.eventually import consumed, eventually
 from tests.support.programs import Programs, Running

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 from tests.support.programs import Programs, Running
 
 

@@ -10,8 +10,8 @@ import pytest
 from msgspec import json
 from redis.asyncio import Redis
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.isolation import own_topics
 from tests.support.letters import message, stored_version

@@ -16,8 +16,8 @@ from bench.measure import measure
 from bench.plan import planned
 from bench.programs import ProgramFailed
 from bench.testbed import redis_url
-from orderflow.project import project_root
-from orderflow.settings import parse_settings
+from orderflow.start.project import project_root
+from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.git import new_repository
 from tests.support.isolation import connect, unique

@@ -8,10 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from engine.blockers import BlockerWatch
-from engine.postgres import Link, session_of
-from orderflow.connections import postgres_options
-from orderflow.settings import Settings
+from engine.postgres.blockers import BlockerWatch
+from engine.postgres.link import Link, session_of
+from orderflow.start.connections import postgres_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 
 PATIENCE_S = 0.2

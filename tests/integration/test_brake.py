@@ -10,14 +10,14 @@ import asyncpg
 import pytest
 from msgspec import json
 
-from engine.brake import Brake, BrakeLimits
-from engine.brake_pause import BrakePause
-from engine.identity import Identity
-from engine.postgres import Link
-from engine.status import Status
-from orderflow.connections import postgres_options
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from engine.actors.identity import Identity
+from engine.actors.status import Status
+from engine.postgres.link import Link
+from engine.stages.brake import Brake, BrakeLimits
+from engine.stages.brake_pause import BrakePause
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import postgres_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.programs import Programs, Running
 from tests.support.topic import send

@@ -18,18 +18,18 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from lookup.guarded_cache import GuardedCache
+from lookup.orders.guarded_cache import GuardedCache
 from redis.asyncio import Redis
 
-from engine.postgres import Link
-from engine.status import Status
+from engine.actors.status import Status
+from engine.postgres.link import Link
 from handlers.cache import OrderCache
 from handlers.cache_writer import CacheBatch, CacheWriter
 from handlers.catch_up import CatchUp
 from handlers.reader import fetch_bodies
-from orderflow.connections import postgres_options, redis_client
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import postgres_options, redis_client
+from orderflow.start.settings import Settings
 from tests.support.stored_orders import make_order, store_order
 
 T = TypeVar("T")

@@ -9,12 +9,12 @@ import attrs
 import pytest
 from redis.asyncio import Redis
 
-from engine.postgres import Link
+from engine.postgres.link import Link
 from handlers.cache import OrderCache
 from handlers.catch_up import CatchUp
-from orderflow.connections import postgres_options, redis_client
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import postgres_options, redis_client
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.stored_orders import make_order, store_order
 

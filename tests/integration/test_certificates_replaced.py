@@ -17,9 +17,9 @@ import uvloop
 from aiokafka.client import AIOKafkaClient
 from structlog.testing import capture_logs
 
-from orderflow.connections import kafka_options
-from orderflow.settings import parse_settings
-from orderflow.tls import FollowingContext
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import parse_settings
+from orderflow.start.tls import FollowingContext
 from tests.support.certificates import HOST, Certificates, make_certificates
 from tests.support.endpoints import Endpoints
 from tests.support.programs import Programs

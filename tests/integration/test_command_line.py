@@ -14,7 +14,7 @@ import pytest
 from msgspec import json
 
 from orderflow.services import free_ports
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.letters import store_letter
 from tests.support.programs import Programs
 from tests.support.topic import send

@@ -8,9 +8,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from msgspec import json
 
-from orderflow.connections import kafka_options
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.endpoints import Endpoints
 from tests.support.eventually import consumed
 from tests.support.letters import letters

@@ -6,8 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from engine.copying import copy_records
-from engine.postgres import describe, refuses_data
+from engine.postgres.copying import copy_records
+from engine.postgres.link import describe, refuses_data
 
 COLUMNS = ("name", "at", "size")
 GOOD = ("a name", datetime(2026, 1, 2, tzinfo=UTC), 3)

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import connect
 from tests.support.letters import listed, store_letter

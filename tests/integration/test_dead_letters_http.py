@@ -14,9 +14,9 @@ import attrs
 import pytest
 from structlog.testing import capture_logs
 
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import ServiceSet
-from orderflow.settings import Address, Settings
+from orderflow.start.settings import Address, Settings
 from tests.support.eventually import eventually
 from tests.support.letters import FAILED_AT, letters, message, store_letter
 from tests.support.lookup_server import LookupServer, lookup_server

@@ -4,7 +4,7 @@ import asyncio
 
 import psutil
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.programs import Programs, Running
 from tests.support.steady_load import steady_load
 

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from orderflow.demo.lost import Mark, Record, end_lost_demos
-from orderflow.project import services_directory
 from orderflow.services import ServiceSet
 from orderflow.services.process import fingerprint
-from orderflow.settings import parse_settings
+from orderflow.start.project import services_directory
+from orderflow.start.settings import parse_settings
 from tests.support.eventually import eventually
 from tests.support.programs import Programs, Running
 

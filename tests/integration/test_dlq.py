@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.letters import FAILED_AT, store_letter
 from tests.support.programs import Finished, Programs
 

@@ -12,18 +12,18 @@ import pytest
 from msgspec import json
 from redis.asyncio import Redis
 
-from engine.trace_context import new_traceparent
+from engine.telemetry.trace_context import new_traceparent
 from handlers.body import VERSION_WIDTH, finish_body, render_time
 from handlers.cache import OrderCache, versioned_trace
-from orderflow.brokers import list_topics
-from orderflow.connections import redis_client
-from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.doctor.finding import CHECK_TIMEOUT_S
 from orderflow.doctor.schema_checks import TABLES
-from orderflow.migrations import migrations_directory
+from orderflow.operating.dbmate import find_dbmate, run_dbmate
 from orderflow.services import ServiceSet, free_ports
 from orderflow.services.service import silent
-from orderflow.settings import Settings
+from orderflow.start.brokers import list_topics
+from orderflow.start.connections import redis_client
+from orderflow.start.migrations import migrations_directory
+from orderflow.start.settings import Settings
 from tests.support.programs import Programs
 from tests.support.topic_admin import configure_topic, delete_topic
 

@@ -13,13 +13,13 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
-from lookup.broker_check import BrokerCheck
-from lookup.health import Unwell
+from lookup.operations.broker_check import BrokerCheck
+from lookup.operations.health import Unwell
 from msgspec import json
 
-from orderflow.connections import kafka_options
 from orderflow.doctor.rights_checks import CHECKS
-from orderflow.settings import parse_settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import parse_settings
 from tests.support.brokers.rights import USER, GuardedBroker, guarded_broker
 from tests.support.brokers.surroundings import surroundings
 from tests.support.endpoints import Endpoints

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from handlers.body import body_belongs_to
 from handlers.reader import fetch_bodies
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.odd_headers import send_odd
 from tests.support.programs import Programs, Running

@@ -11,7 +11,7 @@ import pytest
 from msgspec import json
 
 from examples.page_views.handler import PageView
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.programs import Programs, Running
 from tests.support.topic import receive, send

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from msgspec import json
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed
 from tests.support.isolation import connect, delete_topics, unique
 from tests.support.programs import Programs

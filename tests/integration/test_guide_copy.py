@@ -11,7 +11,7 @@ import asyncpg
 import attrs
 import pytest
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed
 from tests.support.isolation import delete_topics, unique
 from tests.support.programs import Programs
@@ -24,7 +24,7 @@ HANDLER = '''"""Readings of thermometers."""
 from asyncpg import Connection
 from msgspec import Struct, ValidationError, json, structs
 
-from engine.copying import copy_records
+from engine.postgres.copying import copy_records
 from engine.handler import Handler
 from engine.records import Batch, Record, Written
 from engine.verdict import FieldError, Rejected

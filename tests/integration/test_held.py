@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaProducer
 from msgspec import json
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.lag_reader import LagReader
-from engine.open_transactions import HANGING_S, OpenTransactions
-from engine.topic_offsets import TopicOffsets
-from orderflow.connections import kafka_options
-from orderflow.settings import Settings
+from engine.kafka.lag_reader import LagReader
+from engine.kafka.open_transactions import HANGING_S, OpenTransactions
+from engine.kafka.topic_offsets import TopicOffsets
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.isolation import unique
 from tests.support.lookup_server import LookupServer, lookup_server
@@ -154,7 +154,7 @@ async def test_a_transaction_that_hangs_is_a_failure(settings: Settings, monkeyp
         assert {partition: held.hangs for partition, held in found.items()} == {0: False, 1: False}
         later = await OpenTransactions(offsets).look(now_s + HANGING_S + 30)
         assert {partition: held.hangs for partition, held in later.items()} == {0: True, 1: True}
-        monkeypatch.setattr("lookup.broker_check.time.time", lambda: now_s + HANGING_S + 30)
+        monkeypatch.setattr("lookup.operations.broker_check.time.time", lambda: now_s + HANGING_S + 30)
         async with lookup_server(settings) as server:
             health = await kafka(server)
             assert health["status"] == "unavailable"

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import ClientSession
 
 from bench.summary import percentile
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.lookup_server import lookup_server
 from tests.support.programs import Programs

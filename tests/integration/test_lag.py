@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 from msgspec import json
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed
 from tests.support.programs import Programs
 from tests.support.topic import send

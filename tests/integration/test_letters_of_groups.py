@@ -9,8 +9,8 @@ import asyncpg
 import attrs
 import pytest
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.letters import letters, listed, message, originally, replayed, store_letter, stored_version
 from tests.support.programs import Programs, Running

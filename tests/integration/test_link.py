@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import attrs
 import pytest
 
-from engine.postgres import Link
-from orderflow.connections import postgres_options
-from orderflow.settings import Settings
+from engine.postgres.link import Link
+from orderflow.start.connections import postgres_options
+from orderflow.start.settings import Settings
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 FAR_S = 15
@@ -62,8 +62,8 @@ async def test_a_connection_that_rested_is_asked_whether_it_lives(
     link: Link, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that forgot the connection meanwhile fails no statement: the caller gets a new one."""
-    monkeypatch.setattr("engine.postgres.RESTED_S", 0.0)
-    monkeypatch.setattr("engine.postgres.ANSWERS_WITHIN_S", 1.0)
+    monkeypatch.setattr("engine.postgres.link.RESTED_S", 0.0)
+    monkeypatch.setattr("engine.postgres.link.ANSWERS_WITHIN_S", 1.0)
     async with link.use() as connection:
         first = connection
     async with link.use() as connection:

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from yarl import URL
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.raw_http import exchange
 from tests.support.stored_orders import make_order, store_order
@@ -101,7 +101,7 @@ async def test_any_uid_can_be_asked_for(server: LookupServer, database: asyncpg.
     ("method", "path", "status"),
     [
         ("GET", "/", 200),
-        ("GET", "/ui/main.js", 200),
+        ("GET", "/ui/orders/main.js", 200),
         ("GET", "/order/unknown", 404),
         ("GET", "/order/a%00", 400),
         ("GET", "/nowhere", 404),
@@ -184,10 +184,10 @@ async def test_no_file_outside_the_page_can_be_reached(server: LookupServer, pat
 
 async def test_a_browser_that_has_a_file_is_not_sent_it_again(server: LookupServer) -> None:
     """The ETag of a file is answered with 304."""
-    async with server.client.get("/ui/main.js") as answer:
+    async with server.client.get("/ui/orders/main.js") as answer:
         assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
         etag = answer.headers["ETag"]
-    async with server.client.get("/ui/main.js", headers={"If-None-Match": etag}) as answer:
+    async with server.client.get("/ui/orders/main.js", headers={"If-None-Match": etag}) as answer:
         assert (answer.status, await answer.read()) == (304, b"")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 

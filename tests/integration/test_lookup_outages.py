@@ -11,9 +11,9 @@ import pytest
 from redis.asyncio import Redis
 
 from handlers.model import Order
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.stored_orders import make_order, store_order
 

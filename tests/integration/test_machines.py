@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 from msgspec import json
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.machines import Machine, require_machines
 from tests.support.programs import Programs

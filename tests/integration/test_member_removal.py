@@ -11,10 +11,10 @@ from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.group import JoinGroupRequest
 from structlog.testing import capture_logs
 
-from engine.member_removal import CLOSE_S, DEADLINE_S, MemberRemoval
-from orderflow.connections import kafka_options
+from engine.processes.member_removal import CLOSE_S, DEADLINE_S, MemberRemoval
 from orderflow.services import free_ports
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.chaos.engines import group_members
 from tests.support.eventually import eventually
 

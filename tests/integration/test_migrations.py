@@ -8,11 +8,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.exits import CannotStart
-from orderflow.migrations import TABLE, latest_version, migrations_directory
+from orderflow.operating.dbmate import find_dbmate, run_dbmate
 from orderflow.services.service import silent
-from orderflow.settings import parse_settings
+from orderflow.start.migrations import TABLE, latest_version, migrations_directory
+from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import connect, own_database
 from tests.support.letters import store_letter

@@ -5,8 +5,8 @@ from typing import Any
 import asyncpg
 from msgspec import json
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import PARTITIONS
 from tests.support.lookup_server import LookupServer, lookup_server

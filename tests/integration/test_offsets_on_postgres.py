@@ -17,11 +17,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engine.offsets import Advance, Fenced, advance_offsets, open_offset
-from engine.stored_offset import StoredOffset
-from orderflow.connections import postgres_options
-from orderflow.offset_reset import _RESET
-from orderflow.settings import Settings
+from engine.kafka.stored_offset import StoredOffset
+from engine.postgres.offsets import Advance, Fenced, advance_offsets, open_offset
+from orderflow.operating.offset_reset import _RESET
+from orderflow.start.connections import postgres_options
+from orderflow.start.settings import Settings
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, Consumed
 from tests.support.memory_postgres import MemoryPostgres

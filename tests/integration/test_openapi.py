@@ -7,11 +7,11 @@ from pathlib import Path
 import asyncpg
 import schemathesis
 from lookup.application import create_application
-from lookup.description import describe_routes
-from lookup.options import Connections, LookupOptions
-from lookup.static import read_page
+from lookup.serving.description import describe_routes
+from lookup.serving.options import Connections, LookupOptions
+from lookup.serving.static import read_page
 
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 from tests.support.lookup_server import UI
 from tests.support.many_orders import store_many
 from tests.support.programs import Programs

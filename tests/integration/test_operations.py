@@ -12,17 +12,17 @@ import asyncpg
 import pytest
 from aiohttp import ClientResponse, ClientSession
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
-from lookup.operations_store import _RATES
+from lookup.operations.store import _RATES
 from msgspec import json
 from redis.asyncio import Redis
 
-from engine.lag import Position
-from engine.topic_offsets import EARLIEST, TopicOffsets
-from orderflow.connections import kafka_options
-from orderflow.orders import OrderGenerator
+from engine.kafka.lag import Position
+from engine.kafka.topic_offsets import EARLIEST, TopicOffsets
+from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import ServiceSet
 from orderflow.services.process import signal_all
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs, Running
@@ -338,7 +338,7 @@ async def test_who_reads_nothing_is_cut_off_and_holds_up_nobody(
     settings: Settings, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets far less than was made meanwhile: what it does not take is not kept for it."""
-    monkeypatch.setattr("lookup.operations_routes.SEND_DEADLINE_S", 1.0)
+    monkeypatch.setattr("lookup.operations.routes.SEND_DEADLINE_S", 1.0)
     async with (
         lookup_server(settings, operations_every_s=0.01, operations_max_listeners=2) as server,
         stalled(server, database) as reader,

@@ -18,8 +18,8 @@ from handlers.order_writer import OrderWriter
 from handlers.prepared import PreparedOrder, prepare
 from handlers.reader import fetch_bodies
 from handlers.versions import Plan
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.old_orders import forget_topics
 from tests.support.stored_orders import make_order
 from tests.support.stories import store_batch, store_written_order

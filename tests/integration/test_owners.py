@@ -10,13 +10,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer
-from lookup.owners import OwnerMatcher, OwnerReader, Owners
+from lookup.operations.owners import OwnerMatcher, OwnerReader, Owners
 from msgspec import json
 
-from engine.group_members import GroupMembers, Member
-from orderflow.connections import kafka_options
+from engine.kafka.group_members import GroupMembers, Member
 from orderflow.services import free_ports
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import own_database
 from tests.support.lookup_server import lookup_server

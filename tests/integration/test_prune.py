@@ -7,10 +7,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from orderflow import retention
-from orderflow.orders import OrderGenerator
-from orderflow.retention import KEPT_BATCHES, STEP_ROWS
-from orderflow.settings import Settings
+from orderflow.operating import retention
+from orderflow.operating.retention import KEPT_BATCHES, STEP_ROWS
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.letters import letters, message, store_letter
 from tests.support.programs import Finished, Programs, Running
 from tests.support.topic import send

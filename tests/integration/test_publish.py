@@ -13,11 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from handlers.decode import decode_order
 from handlers.model import Order
-from orderflow.brokers import list_topics
-from orderflow.connections import kafka_options
-from orderflow.messages import generate_messages
+from orderflow.publishing.messages import generate_messages
 from orderflow.services import ServiceSet
-from orderflow.settings import Settings
+from orderflow.start.brokers import list_topics
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.isolation import delete_topics, unique
 from tests.support.programs import Finished, Programs, Running
 

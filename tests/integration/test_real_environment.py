@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-_PRINT = "from orderflow.settings import load_settings as l; s = l(); print('seen', s.kafka_topic, s.kafka_group_id)"
+_PRINT = (
+    "from orderflow.start.settings import load_settings as l; s = l(); print('seen', s.kafka_topic, s.kafka_group_id)"
+)
 
 
 @pytest.mark.parametrize("shell", ["", "true; "], ids=["direct", "shell in between"])

@@ -4,8 +4,8 @@ from typing import Any
 
 import asyncpg
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.letters import (
     letters,

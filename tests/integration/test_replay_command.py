@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.letters import FAILED_AT, letters, store_letter
 from tests.support.programs import Programs

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import asyncpg
 
-from orderflow.connections import postgres_options
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import postgres_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed
 from tests.support.letters import (
     FAILED_AT,

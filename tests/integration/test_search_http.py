@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from handlers.summaries import Place, Search, build_query
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.many_orders import FIRST_CREATED, store_many

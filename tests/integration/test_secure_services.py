@@ -14,13 +14,13 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession
 
-from orderflow.connections import kafka_options, postgres_options
-from orderflow.dbmate import find_dbmate, run_dbmate
 from orderflow.exits import CannotStart, Failed
-from orderflow.migrations import migrations_directory
+from orderflow.operating.dbmate import find_dbmate, run_dbmate
 from orderflow.services import free_ports
 from orderflow.services.service import silent
-from orderflow.settings import Settings, parse_settings
+from orderflow.start.connections import kafka_options, postgres_options
+from orderflow.start.migrations import migrations_directory
+from orderflow.start.settings import Settings, parse_settings
 from tests.support import postgresql_with_openssl
 from tests.support.certificates import make_certificates
 from tests.support.endpoints import Endpoints

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.programs import Programs
 from tests.support.stored_orders import make_order, store_order
 

@@ -12,13 +12,13 @@ import asyncpg
 import psutil
 import pytest
 
-from orderflow.brokers import list_topics, wait_for_topic
-from orderflow.connections import redis_client
 from orderflow.exits import CannotStart, Failed
 from orderflow.services import ServiceSet, free_ports, held
 from orderflow.services.account import Account, check_owner
 from orderflow.services.process import family, fingerprint
-from orderflow.settings import parse_settings
+from orderflow.start.brokers import list_topics, wait_for_topic
+from orderflow.start.connections import redis_client
+from orderflow.start.settings import parse_settings
 from tests.support.endpoints import service_set
 from tests.support.isolation import connect, create_topics
 

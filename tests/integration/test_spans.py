@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 from aiohttp import ClientSession
 
-from engine.trace_context import new_traceparent, parent_id_of, trace_id_of
-from engine.tracing import FLUSH_S
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from engine.telemetry.trace_context import new_traceparent, parent_id_of, trace_id_of
+from engine.telemetry.tracing import FLUSH_S
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.collector import Collector, collector
 from tests.support.eventually import eventually
 from tests.support.letters import message

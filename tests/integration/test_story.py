@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from handlers.story import MAX_LETTERS, fetch_story
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.letters import FAILED_AT, message, replayed, store_letter
 from tests.support.lookup_server import LookupServer, lookup_server

@@ -1,7 +1,7 @@
 """`orderflow topics create`."""
 
-from orderflow.brokers import list_topics
-from orderflow.settings import Settings
+from orderflow.start.brokers import list_topics
+from orderflow.start.settings import Settings
 from tests.support.isolation import delete_topics, unique
 from tests.support.programs import Programs
 

@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from engine.trace_context import new_traceparent, trace_id_of
+from engine.telemetry.trace_context import new_traceparent, trace_id_of
 from handlers.body import render_body
 from handlers.cache import OrderCache, versioned_trace
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.letters import message, replayed
 from tests.support.lookup_server import LookupServer, lookup_server

@@ -16,10 +16,10 @@ import pytest
 from aiohttp import ClientSession
 from packaging.requirements import Requirement
 
-from orderflow.dbmate import find_dbmate
+from orderflow.operating.dbmate import find_dbmate
 from orderflow.services import free_ports
 from orderflow.services.service import silent
-from orderflow.settings import parse_settings
+from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import delete_topics, own_database, own_redis_db, unique
 from tests.support.programs import Programs
@@ -162,11 +162,11 @@ async def _check_pages(client: ClientSession) -> None:
 
 def test_what_it_uses_is_its_own(python: Path, tmp_path: Path) -> None:
     """Modules, migrations and pages, even in a folder that has migrations and pages of another project."""
-    for name in ("db/migrations/20990101000000_foreign.sql", "ui/index.html"):
+    for name in ("db/migrations/20990101000000_foreign.sql", "ui/orders/index.html"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     program = (
-        "import engine, handlers, lookup, orderflow; from orderflow.project import shipped_directory as shipped; "
+        "import engine, handlers, lookup, orderflow; from orderflow.start.project import shipped_directory as shipped; "
         "print(*[module.__file__ for module in (engine, handlers, lookup, orderflow)], sep='\\n'); "
         "print(shipped('migrations', 'db/migrations'), shipped('ui', 'ui'), sep='\\n')"
     )

@@ -11,7 +11,7 @@ import attrs
 
 from orderflow.services import ServiceSet, free_ports
 from orderflow.services.kafka import Detour
-from orderflow.settings import parse_settings
+from orderflow.start.settings import parse_settings
 from tests.support.containers import engine_answers, run_kafka, run_postgresql, run_redis
 
 _VARIABLES = {"postgres": "TEST_POSTGRES_URL", "redis": "TEST_REDIS_URL", "kafka": "TEST_KAFKA_BROKERS"}

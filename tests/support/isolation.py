@@ -9,8 +9,8 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 
 from orderflow.commands.topics import create_topics
-from orderflow.connections import kafka_options, postgres_options, redis_client
-from orderflow.settings import Settings, parse_settings
+from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.settings import Settings, parse_settings
 from tests.support.side_by_side import share
 
 PARTITIONS = 4

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.programs import Finished, Programs
 
 FAILED_AT = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)

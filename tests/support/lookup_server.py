@@ -8,11 +8,11 @@ from typing import Any
 import attrs
 from aiohttp import ClientSession, ClientTimeout, web
 from lookup.application import create_application
-from lookup.options import Connections, LookupOptions
-from lookup.protocol import LookupRunner
+from lookup.serving.options import Connections, LookupOptions
+from lookup.serving.protocol import LookupRunner
 
-from orderflow.connections import kafka_options, postgres_options, redis_client
-from orderflow.settings import Address, Settings
+from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.settings import Address, Settings
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 UI = Path(__file__).resolve().parents[2] / "ui"

@@ -83,7 +83,7 @@ class MemoryKafka:
 
 
 class MemoryBrokers:
-    """The brokers as `engine.brokers.Brokers` reaches them: one of them, which answers fetches and asks for offsets."""
+    """The brokers as `engine.kafka.brokers` reaches them: one of them, which answers fetches and asks for offsets."""
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
         assert topic == TOPIC
@@ -174,7 +174,7 @@ class MemoryBrokers:
 
 
 class MemoryGroupMember:
-    """A member of the group, made as `engine.group_member.GroupMember` is. What it is assigned is said by `hear`."""
+    """A member of the group, made as `engine.kafka.group_member` makes it. What it is assigned is said by `hear`."""
 
     def __init__(self, brokers: Any, _group: str, _topic: str, *, assigned: Any, joined_as: Any, failing: Any) -> None:
         self._member: Member = brokers._member

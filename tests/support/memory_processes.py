@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from engine.heartbeat import BEAT_S, Beat, encode_beat
+from engine.processes.heartbeat import BEAT_S, Beat, encode_beat
 
 
 @attrs.define(eq=False)

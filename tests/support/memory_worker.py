@@ -10,14 +10,14 @@ import asyncpg
 import attrs
 from structlog.testing import capture_logs
 
-from engine.backoff import Backoff
-from engine.brake import BrakeLimits
-from engine.identity import Identity
+from engine.actors.backoff import Backoff
+from engine.actors.identity import Identity
+from engine.actors.status import Status
+from engine.processes.worker import Worker
 from engine.records import Batch, Record, Written
-from engine.status import Status
+from engine.stages.brake import BrakeLimits
+from engine.stages.options import WorkerOptions
 from engine.verdict import Rejected
-from engine.worker import Worker
-from engine.worker_options import WorkerOptions
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, Member, MemoryBrokers, MemoryGroupMember, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres
@@ -32,8 +32,8 @@ def stand_ins() -> Iterator[None]:
     """Let workers connect to the stand-ins, and keep what they log to ourselves."""
     with (
         mock.patch.object(asyncpg, "connect", connect),
-        mock.patch("engine.kafka_source.Brokers", MemoryBrokers),
-        mock.patch("engine.kafka_source.GroupMember", MemoryGroupMember),
+        mock.patch("engine.stages.source.Brokers", MemoryBrokers),
+        mock.patch("engine.stages.source.GroupMember", MemoryGroupMember),
         capture_logs(),
     ):
         yield

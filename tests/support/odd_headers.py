@@ -5,8 +5,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from orderflow.connections import kafka_options
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 
 Record = tuple[bytes | None, bytes | None, list[tuple[bytes, bytes | None]]]
 """Key, value and headers, whose names are any bytes."""

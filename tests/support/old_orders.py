@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from orderflow.migrations import migrations_directory
+from orderflow.start.migrations import migrations_directory
 
 
 async def forget_topics(database: asyncpg.Connection) -> None:

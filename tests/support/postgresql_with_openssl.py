@@ -9,8 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from orderflow.project import cache_directory
 from orderflow.services.service import run_tool
+from orderflow.start.project import cache_directory
 
 VERSION = "18.1.0"
 _PACKAGES = {"x86_64": "linux-amd64", "aarch64": "linux-arm64v8"}

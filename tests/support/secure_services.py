@@ -12,13 +12,13 @@ from unittest import mock
 
 import attrs
 
-from orderflow.project import cache_directory
 from orderflow.services import free_ports
 from orderflow.services.kafka import Kafka
 from orderflow.services.postgresql import PostgreSQL
 from orderflow.services.service import run_tool
 from orderflow.services.valkey import Valkey
-from orderflow.settings import parse_settings
+from orderflow.start.project import cache_directory
+from orderflow.start.settings import parse_settings
 from tests.support import postgresql_with_openssl
 from tests.support.certificates import HOST, Certificates, make_certificates
 from tests.support.tcp_proxy import tcp_proxy

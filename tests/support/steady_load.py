@@ -10,9 +10,9 @@ import attrs
 from aiokafka import AIOKafkaProducer
 from msgspec import json
 
-from orderflow.connections import kafka_options, postgres_options
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import kafka_options, postgres_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import PARTITIONS
 

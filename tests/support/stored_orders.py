@@ -10,7 +10,7 @@ from msgspec.structs import asdict, replace
 from handlers.body import render_body
 from handlers.decode import decode_order
 from handlers.model import Order
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 
 STORED_AT = datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
 

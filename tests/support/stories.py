@@ -7,8 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
-from orderflow.orders import OrderGenerator
-from orderflow.settings import Settings
+from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.settings import Settings
 from tests.support.stored_orders import make_order, store_order
 
 PRODUCED_AT = datetime(2026, 3, 4, 5, 6, 7, 100_000, tzinfo=UTC)

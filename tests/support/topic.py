@@ -5,8 +5,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from orderflow.connections import kafka_options
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 
 Headers = list[tuple[str, bytes]]
 

@@ -7,8 +7,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from orderflow.commands.topics import create_topics
-from orderflow.connections import kafka_options
-from orderflow.settings import Settings
+from orderflow.start.connections import kafka_options
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.isolation import delete_topics, wait_for_leaders
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.actor import BatchActor
-from engine.mailbox import MailboxClosed
+from engine.actors.actor import BatchActor
+from engine.actors.mailbox import MailboxClosed
 
 
 class Recorder:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backoff import Backoff
+from engine.actors.backoff import Backoff
 
 CHANCE = st.floats(0, 1, exclude_max=True)
 

@@ -6,15 +6,15 @@ from typing import Any
 import attrs
 import pytest
 
-from engine.backoff import Backoff
-from engine.batch_writer import BatchWriter, _Work
-from engine.blockers import BlockerWatch
-from engine.identity import Identity
-from engine.offsets import Fenced
-from engine.partitions import PartitionTable
-from engine.postgres import Link
+from engine.actors.backoff import Backoff
+from engine.actors.identity import Identity
+from engine.actors.status import Status
+from engine.kafka.partitions import PartitionTable
+from engine.postgres.blockers import BlockerWatch
+from engine.postgres.link import Link
+from engine.postgres.offsets import Fenced
 from engine.records import Entry
-from engine.status import Status
+from engine.stages.writer import BatchWriter, _Work
 from handlers.cache_writer import CacheWriter
 from handlers.order_handler import OrderHandler
 from handlers.prepared import PreparedOrder

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.actor import BatchActor
-from engine.mailbox import MailboxClosed
+from engine.actors.actor import BatchActor
+from engine.actors.mailbox import MailboxClosed
 from tests.support.virtual_time import VirtualLoop
 
 SECONDS = st.integers(0, 6)

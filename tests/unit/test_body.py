@@ -22,7 +22,7 @@ from handlers.body import (
 )
 from handlers.decode import decode_order
 from handlers.model import Order, UtcTime
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 
 ORDER_FIELDS = (
     "order_uid track_number entry delivery payment items locale internal_signature customer_id delivery_service "

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.brake import Brake, BrakeLimits
+from engine.stages.brake import Brake, BrakeLimits
 
 
 def seen(verdicts: list[bool], share: float = 0.5, window: int = 4) -> Brake:

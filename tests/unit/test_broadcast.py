@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from lookup.broadcast import Broadcast, TooManyListeners
+from lookup.operations.broadcast import Broadcast, TooManyListeners
 from structlog.testing import capture_logs
 
 from tests.support.virtual_time import VirtualLoop

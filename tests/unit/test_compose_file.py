@@ -12,7 +12,7 @@ import click
 import pytest
 import yaml
 
-from orderflow.settings import parse_settings, variables
+from orderflow.start.settings import parse_settings, variables
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dead_letter_headers import FIELDS_HEADER_BYTES, decode_headers, letter_headers
+from engine.dead_letters.headers import FIELDS_HEADER_BYTES, decode_headers, letter_headers
 from engine.verdict import Rejected
 from handlers.decode import decode_order
 from handlers.times import parse_time
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 
 FAILED_AT = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 NAMES = [

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from aiokafka import errors as kafka
 
-from engine.dead_letter_refusals import (
+from engine.dead_letters.refusals import (
     INVALID,
     INVALID_WITHOUT_KEY,
     REFUSALS,
@@ -14,7 +14,7 @@ from engine.dead_letter_refusals import (
     concerns_one_record,
     reason_to_set_aside,
 )
-from engine.dead_letter_store import TOO_LARGE
+from engine.dead_letters.store import TOO_LARGE
 
 SMALL: dict[str, Any] = {"key": b"k", "payload": b"p"}
 KEYLESS: dict[str, Any] = {"key": None, "payload": b"p"}

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import attrs
 
-from engine.logs import DeferredLines
+from engine.telemetry.logs import DeferredLines
 
 
 @attrs.define(slots=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orderflow.demo.addresses import exports, separate_environment
-from orderflow.settings import parse_settings, variables
+from orderflow.start.settings import parse_settings, variables
 
 
 @pytest.fixture(autouse=True)

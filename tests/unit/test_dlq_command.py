@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dead_letter_list import Selection, parse_place, state_of
+from engine.dead_letters.list import Selection, parse_place, state_of
 from handlers.moments import parse_moment
 from orderflow.commands.dlq import dlq
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
-from orderflow.offset_reset import _RESET
+from orderflow.operating.offset_reset import _RESET
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres, Transaction

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from orderflow.settings import parse_settings, variables
+from orderflow.start.settings import parse_settings, variables
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 SETTING = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$", re.MULTILINE)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import failpoints
-from engine.failpoints import AFTER_COMMIT, AFTER_COPY, Failpoint, arm, parse_failpoints
+from engine.actors import failpoints
+from engine.actors.failpoints import AFTER_COMMIT, AFTER_COPY, Failpoint, arm, parse_failpoints
 
 
 def empty(_place: str) -> None:
@@ -85,7 +85,7 @@ def test_without_a_folder_every_process_fires(shots: list[str]) -> None:
 
 def test_kill_is_a_death_without_warning() -> None:
     """The process ends by SIGKILL at the place itself."""
-    program = "from engine import failpoints; failpoints.reach('after-copy'); print('survived')"
+    program = "from engine.actors import failpoints; failpoints.reach('after-copy'); print('survived')"
     ended = subprocess.run(
         [sys.executable, "-c", program],
         env={"ORDERFLOW_FAILPOINTS": "after-copy=kill"},

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 
-from engine.fetcher import Fetcher, FetchState
+from engine.kafka.fetcher import Fetcher, FetchState
 from tests.support.memory_kafka import Answer
 from tests.support.record_batches import batch
 

@@ -6,7 +6,7 @@ from aiokafka.errors import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.group_assignment import (
+from engine.kafka.group_assignment import (
     Member,
     decode_assignment,
     decode_member,

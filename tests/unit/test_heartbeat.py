@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.heartbeat import MAX_LINE_BYTES, Beat, BeatReader, HeartbeatSender, decode_beat, encode_beat, inherited_fd
+from engine.processes.heartbeat import (
+    MAX_LINE_BYTES,
+    Beat,
+    BeatReader,
+    HeartbeatSender,
+    decode_beat,
+    encode_beat,
+    inherited_fd,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 beats = st.builds(
@@ -87,7 +95,7 @@ async def test_a_beat_is_sent_at_once(pipe: tuple[int, int]) -> None:
 
 async def test_news_does_not_wait_for_the_next_beat(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sets the event has a beat sent at once, and one only."""
-    monkeypatch.setattr("engine.heartbeat.BEAT_S", 3600)
+    monkeypatch.setattr("engine.processes.heartbeat.BEAT_S", 3600)
     read, write = pipe
     news, sent = asyncio.Event(), 0
 
@@ -202,7 +210,7 @@ def test_a_missing_variable_is_no_descriptor(monkeypatch: pytest.MonkeyPatch) ->
 
 ORPHAN = """
 import sys, threading
-from engine.heartbeat import watch_lifeline
+from engine.processes.heartbeat import watch_lifeline
 watch_lifeline(int(sys.argv[1]), lambda: print("stop", flush=True), 0.0)
 print("ready", flush=True)
 threading.Event().wait()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from orderflow import __main__
 from orderflow.cli import SECTIONS, root
-from orderflow.settings import variables
+from orderflow.start.settings import variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = (

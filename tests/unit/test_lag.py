@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.lag import (
+from engine.kafka.lag import (
     CLOCK_TOLERANCE_S,
     Lag,
     Position,
@@ -15,7 +15,7 @@ from engine.lag import (
     measure,
     plausible,
 )
-from engine.lag_reader import unknown_lag
+from engine.kafka.lag_reader import unknown_lag
 
 NOW_S = 1_000_000.0
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from lookup.masking import MASK, Shapeless, shape_of
+from lookup.letters.masking import MASK, Shapeless, shape_of
 
 from tests.support.bad_messages import ORDER
 

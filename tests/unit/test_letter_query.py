@@ -7,8 +7,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
-from lookup.admin import Admin
-from lookup.letter_query import (
+from lookup.letters.admin import Admin
+from lookup.letters.query import (
     LetterSearch,
     parse_letter_cursor,
     parse_letter_filters,
@@ -16,10 +16,10 @@ from lookup.letter_query import (
     read_letter_filters,
     render_letter_cursor,
 )
-from lookup.query_parameters import WrongParameter
-from lookup.refusal import Refused
+from lookup.serving.query_parameters import WrongParameter
+from lookup.serving.refusal import Refused
 
-from engine.dead_letter_list import ListPlace, Selection
+from engine.dead_letters.list import ListPlace, Selection
 
 PLACE = ListPlace(datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC), 2, 57)
 

@@ -5,7 +5,7 @@ import logging
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from structlog.testing import capture_logs
 
-from engine.logs import MAX_KINDS, QUIET_S, LibraryHandler
+from engine.telemetry.logs import MAX_KINDS, QUIET_S, LibraryHandler
 
 
 class Clock:

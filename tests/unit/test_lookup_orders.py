@@ -8,11 +8,11 @@ from typing import cast
 
 import attrs
 import pytest
-from lookup.guarded_cache import GuardedCache
-from lookup.options import LookupOptions
-from lookup.order_lookup import Found, OrderLookup
-from lookup.order_store import OrderStore
-from lookup.store_reader import StoresUnavailable
+from lookup.orders.guarded_cache import GuardedCache
+from lookup.orders.lookup import Found, OrderLookup
+from lookup.orders.store import OrderStore
+from lookup.serving.options import LookupOptions
+from lookup.serving.store_reader import StoresUnavailable
 
 from handlers.body import Bodies
 

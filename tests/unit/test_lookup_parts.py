@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from lookup.health import Check, Health, Unwell, render_health
-from lookup.order_uid import parse_order_uid
-from lookup.static import PageMissing, read_page
+from lookup.operations.health import Check, Health, Unwell, render_health
+from lookup.orders.uid import parse_order_uid
+from lookup.serving.static import PageMissing, read_page
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.mailbox import Mailbox, MailboxClosed
+from engine.actors.mailbox import Mailbox, MailboxClosed
 
 
 async def started(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lookup.metrics import Metrics
+from lookup.serving.metrics import Metrics
 from msgspec import json
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from orderflow.offset_reset import _RESET
+from orderflow.operating.offset_reset import _RESET
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres, Transaction

@@ -17,7 +17,7 @@ from handlers.events import BATCH_COMMITTED, ORDER_REJECTED, ORDERS_COMMITTED
 from handlers.model import Order
 from handlers.order_log import ORDERS_A_LINE, log_batch
 from handlers.prepared import PreparedOrder, prepare
-from orderflow.orders import OrderGenerator
+from orderflow.publishing.orders import OrderGenerator
 
 BATCH_ID = UUID("00000000-0000-4000-8000-000000000001")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

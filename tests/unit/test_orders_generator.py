@@ -11,9 +11,9 @@ from msgspec import json
 from engine.verdict import Rejected
 from handlers.decode import decode_order
 from handlers.model import Order
-from orderflow.messages import Message, generate_messages, message_of
-from orderflow.orders import Document, OrderGenerator, changed
-from orderflow.spoiling import WAYS, Way, spoil
+from orderflow.publishing.messages import Message, generate_messages, message_of
+from orderflow.publishing.orders import Document, OrderGenerator, changed
+from orderflow.publishing.spoiling import WAYS, Way, spoil
 
 
 def make(count: int, seed: int | None = 1, **options: datetime) -> list[Document]:

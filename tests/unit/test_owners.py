@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from lookup.owners import FOREIGN, GRACE_S, OwnerMatcher, read_once
+from lookup.operations.owners import FOREIGN, GRACE_S, OwnerMatcher, read_once
 from msgspec import json
 
-from engine.group_members import Member
+from engine.kafka.group_members import Member
 
 
 def member(member_id: str, *partitions: int) -> Member:
@@ -75,7 +75,7 @@ def test_a_member_that_reads_another_topic_owns_nothing_here() -> None:
 
 async def test_who_asks_once_waits_for_whoever_is_not_known(monkeypatch: Any) -> None:
     """And asks both sides again."""
-    monkeypatch.setattr("lookup.owners.GRACE_S", 0.01)
+    monkeypatch.setattr("lookup.operations.owners.GRACE_S", 0.01)
     asked: list[str] = []
 
     class Group:

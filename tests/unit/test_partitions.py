@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.partitions import NO_LEADER, OUT_OF_RANGE, PartitionTable, Refusal
+from engine.kafka.partitions import NO_LEADER, OUT_OF_RANGE, PartitionTable, Refusal
 
 GONE = Refusal(OUT_OF_RANGE, 5, "gone", "orderflow offsets reset")
 CHANGED = Refusal(OUT_OF_RANGE, 6, "changed", "orderflow offsets reset")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
-from engine.handover import BROKEN_TRIES
-from engine.partition_opener import LONGEST_TRIAL_S
-from engine.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, Refusal
-from orderflow.offset_reset import _RESET
+from engine.kafka.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, Refusal
+from engine.stages.handover import BROKEN_TRIES
+from engine.stages.opener import LONGEST_TRIAL_S
+from orderflow.operating.offset_reset import _RESET
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres, Transaction

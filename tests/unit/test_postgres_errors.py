@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from asyncpg import exceptions
 
-from engine.postgres import (
+from engine.postgres.link import (
     Outage,
     describe,
     describe_refusal,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lookup.rates import BUCKET_S, BUCKETS, RateWindow
+from lookup.operations.rates import BUCKET_S, BUCKETS, RateWindow
 
 NOW_S = 1_000_000.0
 CURRENT = int(NOW_S // BUCKET_S)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.record_batches import CorruptBatch, FetchedPartition, Piece
+from engine.kafka.record_batches import CorruptBatch, FetchedPartition, Piece
 from engine.records import RECORD_OVERHEAD_BYTES, weigh
 from tests.support.odd_headers import Record, builder
 from tests.support.record_batches import batch, marker, spoilt, with_checksum

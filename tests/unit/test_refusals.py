@@ -1,6 +1,6 @@
 """What workers say of refused partitions, in one form whatever build they are of."""
 
-from lookup.refusals import read_refusals, refusals_of
+from lookup.operations.refusals import read_refusals, refusals_of
 from msgspec import json
 
 BROKEN = {"offset": 7, "reason": "corrupt_batch", "detail": "a checksum is wrong", "fix": "orderflow offsets skip"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dead_letter_headers import ReplayHeaders, letter_headers, read_replay_headers, replay_headers
+from engine.dead_letters.headers import ReplayHeaders, letter_headers, read_replay_headers, replay_headers
 from tests.unit.test_dead_letter_headers import letter
 
 TOPIC = "orders"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backoff import Backoff
-from engine.restart import CANNOT_START, GiveUp, Restart, RestartPolicy
+from engine.actors.backoff import Backoff
+from engine.processes.restart import CANNOT_START, GiveUp, Restart, RestartPolicy
 
 
 def test_a_child_that_cannot_start_is_given_up_at_once() -> None:

@@ -7,9 +7,9 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lookup.cursor import parse_cursor, render_cursor
-from lookup.query_parameters import WrongParameter
-from lookup.search_query import parse_search
+from lookup.orders.search_query import parse_search
+from lookup.serving.cursor import parse_cursor, render_cursor
+from lookup.serving.query_parameters import WrongParameter
 
 from handlers.summaries import Place, Search
 

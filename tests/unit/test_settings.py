@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.settings import Address, SettingError, load_settings, parse_settings, variables
+from orderflow.start.settings import Address, SettingError, load_settings, parse_settings, variables
 
 BAD = {
     "LOG_LEVEL": ["loud", "10"],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.status import State, Status, Step
+from engine.actors.status import State, Status, Step
 
 
 def running() -> Status:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from structlog.testing import capture_logs
 
-from engine.restart import CANNOT_START, RestartPolicy
-from engine.supervisor import CHECK_S, Child, ChildSpec, Supervisor
+from engine.processes.restart import CANNOT_START, RestartPolicy
+from engine.processes.supervisor import CHECK_S, Child, ChildSpec, Supervisor
 from tests.support.memory_processes import MemoryProcess, MemoryProcesses
 from tests.support.virtual_time import VirtualLoop
 
@@ -42,8 +42,8 @@ class SupervisorMachine(RuleBasedStateMachine):
         self.processes = MemoryProcesses(self.started, self.refused, self.killed, self.ended, boot_s)
         self.patches = [
             mock.patch.object(asyncio, "create_subprocess_exec", self.processes.start),
-            mock.patch("engine.supervisor.os.kill", self.processes.signal),
-            mock.patch("engine.supervisor.time", SimpleNamespace(monotonic=self.loop.time)),
+            mock.patch("engine.processes.supervisor.os.kill", self.processes.signal),
+            mock.patch("engine.processes.supervisor.time", SimpleNamespace(monotonic=self.loop.time)),
             capture_logs(),
         ]
         for patch in self.patches:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.trace_context import (
+from engine.telemetry.trace_context import (
     is_sampled,
     is_tracestate,
     new_traceparent,

@@ -8,8 +8,8 @@ from importlib.machinery import PathFinder
 import pytest
 from click.testing import CliRunner
 
-from engine import tracing
-from engine.tracing import TracingRefused, check_tracing, start_tracing, wanted_by
+from engine.telemetry import tracing
+from engine.telemetry.tracing import TracingRefused, check_tracing, start_tracing, wanted_by
 from orderflow.commands.engine import engine
 from orderflow.exits import CannotStart
 
@@ -70,7 +70,7 @@ def _only_what_is_not_of_opentelemetry(name: str) -> object:
 
 def test_what_the_sdk_itself_refuses_ends_the_start_too() -> None:
     """A queue without room, say; in a process of its own, as the SDK reads the real environment."""
-    program = "from orderflow.tracing import start_tracing; start_tracing('a-service', 'a-name')"
+    program = "from orderflow.start.tracing import start_tracing; start_tracing('a-service', 'a-name')"
     environment = {**os.environ, ENDPOINT: URL, "OTEL_BSP_MAX_QUEUE_SIZE": "0"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 1
@@ -81,7 +81,7 @@ def test_what_the_sdk_itself_refuses_ends_the_start_too() -> None:
 def test_what_nobody_wants_no_library_imports(on: bool) -> None:
     """redis would, wherever it is installed."""
     program = (
-        "import sys; from engine.tracing import leave_out; leave_out(); import redis.asyncio;"
+        "import sys; from engine.telemetry.tracing import leave_out; leave_out(); import redis.asyncio;"
         "print(any(name.partition('.')[0] == 'opentelemetry' for name in sys.modules))"
     )
     environment = {**os.environ, **({ENDPOINT: URL} if on else {})}
@@ -92,4 +92,4 @@ def test_what_nobody_wants_no_library_imports(on: bool) -> None:
 def test_nothing_is_started_where_nothing_is_wanted() -> None:
     """Nor is the module imported that imports the SDK."""
     assert start_tracing("a-service", "an-instance", {}) is None
-    assert "engine.spans" not in sys.modules
+    assert "engine.telemetry.spans" not in sys.modules

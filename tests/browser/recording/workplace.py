@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from orderflow.project import cache_directory, project_root
-from orderflow.settings import variables
+from orderflow.start.project import cache_directory, project_root
+from orderflow.start.settings import variables
 from tests.support.programs import RUN_MARK
 
 _OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEFILES"}

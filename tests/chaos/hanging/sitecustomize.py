@@ -11,7 +11,7 @@ from typing import Any
 if "worker" in sys.orig_argv:
     import asyncio
 
-    from engine import batch_writer
+    from engine.stages import writer as batch_writer
     from handlers.order_handler import OrderHandler
 
     batch_writer.WRITE_DEADLINE_S, batch_writer.STEP_GRACE_S = 5.0, 5.0

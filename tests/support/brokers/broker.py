@@ -6,10 +6,10 @@ from pathlib import Path
 
 import attrs
 
-from orderflow.project import cache_directory
 from orderflow.services import free_ports
 from orderflow.services.kafka import Kafka
-from orderflow.settings import parse_settings
+from orderflow.start.project import cache_directory
+from orderflow.start.settings import parse_settings
 from tests.support.brokers.operator import Operator
 
 HOST = "127.0.0.1"

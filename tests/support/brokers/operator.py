@@ -11,7 +11,7 @@ import attrs
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 
 TIMEOUT_S = 20

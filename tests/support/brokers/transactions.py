@@ -9,7 +9,7 @@ import attrs
 from confluent_kafka import Producer
 from msgspec import json
 
-from orderflow.settings import Settings
+from orderflow.start.settings import Settings
 from tests.support.brokers.operator import addresses
 from tests.support.isolation import unique
 

@@ -1,0 +1,1 @@
+"""Rejected messages: kept in PostgreSQL, published to their topic, and replayed."""

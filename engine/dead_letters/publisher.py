@@ -1,0 +1,211 @@
+"""Publishes dead letters from the outbox in PostgreSQL to the dead-letter topic."""
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from typing import Any
+
+import attrs
+import structlog
+from aiokafka.errors import KafkaError
+from asyncpg import Connection
+
+from engine.actors import failpoints
+from engine.actors.backoff import Backoff
+from engine.actors.status import Status
+from engine.dead_letters.headers import letter_headers
+from engine.dead_letters.refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
+from engine.dead_letters.store import TOO_LARGE, Owner, lock_waiting_letters, mark_published
+from engine.kafka.lazy_producer import LazyProducer
+from engine.postgres.link import Link, describe, is_outage
+from engine.telemetry import events
+
+POLL_S = 1.0
+REQUEST_TIMEOUT_S = 10.0
+SEND_DEADLINE_S = 20.0
+LONGEST_PAUSE_S = 5.0
+ONE_BY_ONE_S = 10.0
+"""So long a page's letters are sent one by one, then what was done is kept: the rest is the next page's."""
+
+
+@attrs.define
+class Page:
+    """What became of a page of letters; `set_aside` gives the reason of each that the topic will never take.
+
+    Letters that are in neither still wait: because of `trouble`, or, without any, for the next page.
+    """
+
+    taken: list[Any] = attrs.field(factory=list)
+    set_aside: list[tuple[Any, str]] = attrs.field(factory=list)
+    trouble: Exception | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether any letter has left the outbox: there may be more behind it."""
+        return bool(self.taken or self.set_aside)
+
+
+class DeadLetterPublisher:
+    """Publishes stored dead letters, oldest first, at least once each. Trouble here never holds up ingest."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        dlq_topic: str,
+        producer_options: dict[str, Any],
+        link: Link,
+        status: Status,
+        backoff: Backoff,
+        subject_name: str,
+    ) -> None:
+        self._owner = owner
+        self._dlq_topic = dlq_topic
+        self._link = link
+        self._status = status
+        self._backoff = backoff
+        self._subject_name = subject_name
+        self._producer = LazyProducer(producer_options, request_timeout_s=REQUEST_TIMEOUT_S, name="dead-letters-stop")
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger()
+
+    def wake(self) -> None:
+        """Look at the outbox now instead of at the next poll."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish what waits, for ever. Cancelling is fine: what was sent but not marked is sent again later."""
+        attempt = 0
+        while True:
+            try:
+                await self._publish_all()
+            except Exception as error:
+                if not isinstance(error, KafkaError) and not is_outage(error):
+                    raise
+                attempt += 1
+                await self._wait_out(error, attempt)
+                continue
+            attempt = 0
+            if self._status.recovered("dlq"):
+                self._log.info(events.OUTAGE_ENDED, of="dlq")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _wait_out(self, error: Exception, attempt: int) -> None:
+        """Wait before the next try, whatever is stored meanwhile: each new letter would be a try of its own."""
+        self._status.outage("dlq", attempt)
+        delay_s = min(LONGEST_PAUSE_S, self._backoff.delay_s(attempt, random.random()))
+        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
+        self._log.warning(
+            event,
+            of="dlq",
+            topic=self._dlq_topic,
+            error=describe(error),
+            tries=attempt,
+            next_try_s=round(delay_s, 2),
+        )
+        self._producer.drop()
+        await asyncio.sleep(delay_s)
+
+    async def _publish_all(self) -> None:
+        """Publish what waits. Raises what keeps letters from the topic."""
+        moved = True
+        while moved:
+            page = await self.publish_page()
+            if page.trouble is not None:
+                raise page.trouble
+            moved = page.moved
+
+    async def publish_page(self) -> Page:
+        """Publish one page of the outbox."""
+        async with self._link.use() as connection:
+            return await self._link.within_deadline(self._publish(connection))
+
+    async def _publish(self, connection: Connection) -> Page:
+        async with connection.transaction():
+            page = await self._send_page(await lock_waiting_letters(connection, self._owner))
+            # What was taken is marked whatever became of the others, or each try would send it again.
+            await mark_published(connection, self._owner, page.taken)
+            for reason in {reason for _, reason in page.set_aside}:
+                letters = [letter for letter, why in page.set_aside if why == reason]
+                await mark_published(connection, self._owner, letters, reason)
+        return page
+
+    async def _send_page(self, letters: list[Any]) -> Page:
+        page = Page()
+        refused = []
+        for letter, error in await self._send_all(self._readable(letters, page)):
+            if error is None:
+                page.taken.append(letter)
+            elif concerns_one_record(error):
+                refused.append(letter)
+            else:
+                page.trouble = page.trouble or error
+        # One letter that is refused takes down those that were sent with it: each is sent again alone, the smallest
+        # first, which tells whether the topic takes anything.
+        refused.sort(key=letter_bytes)
+        ends_at = time.monotonic() + ONE_BY_ONE_S
+        while refused and page.trouble is None and time.monotonic() < ends_at:
+            [(letter, error)] = await self._send_all([refused.pop(0)])
+            if error is None:
+                page.taken.append(letter)
+            elif reason := reason_to_set_aside(letter, error, others_taken=bool(page.taken)):
+                self._set_aside(letter, reason, page)
+            else:
+                page.trouble = error
+        return page
+
+    def _readable(self, letters: list[Any], page: Page) -> list[Any]:
+        """Return those letters that can be made into messages, and set the others aside."""
+        readable = []
+        for letter in letters:
+            try:
+                letter_headers(letter)
+            except Exception:  # somebody wrote the row by hand: it may hold anything
+                self._set_aside(letter, UNREADABLE, page)
+            else:
+                readable.append(letter)
+        return readable
+
+    def _set_aside(self, letter: Any, reason: str, page: Page) -> None:
+        if reason == TOO_LARGE:
+            self._log.error(events.DEAD_LETTER_TOO_LARGE, **self._place(letter))
+        else:
+            self._log.error(events.DEAD_LETTER_REFUSED, **self._place(letter), error=reason)
+        page.set_aside.append((letter, reason))
+
+    async def _send_all(self, letters: list[Any]) -> list[tuple[Any, Exception | None]]:
+        """Send letters at once; return each with what went wrong."""
+        if not letters:
+            return []
+        try:
+            async with asyncio.timeout(SEND_DEADLINE_S):
+                producer = await self._producer.started()
+                outcomes = await asyncio.gather(*(self._send(producer, one) for one in letters), return_exceptions=True)
+        except (KafkaError, OSError, TimeoutError) as error:
+            return [(letter, error) for letter in letters]
+        sent: list[tuple[Any, Exception | None]] = []
+        for letter, outcome in zip(letters, outcomes, strict=True):
+            if outcome is not None and not isinstance(outcome, KafkaError | OSError):
+                raise outcome
+            sent.append((letter, outcome))
+        return sent
+
+    async def _send(self, producer: Any, letter: Any) -> None:
+        await producer.send_and_wait(self._dlq_topic, letter["payload"], letter["key"], headers=letter_headers(letter))
+        failpoints.reach(failpoints.AFTER_DEAD_LETTER_SEND)
+        self._log.info(
+            events.DEAD_LETTER_PUBLISHED,
+            **self._place(letter),
+            reason=letter["reason"],
+            **{self._subject_name: letter["subject"]},
+        )
+
+    def _place(self, letter: Any) -> dict[str, Any]:
+        return {"topic": self._owner.topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
+
+    async def close(self) -> None:
+        """Stop the producer, if it was ever started, and do not wait for long."""
+        await self._producer.close()

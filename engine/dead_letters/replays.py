@@ -1,0 +1,141 @@
+"""Dead letters that come back: recognised by their headers, and settled on the letter that they repeat.
+
+Every consumer group of a topic reads a replay, and each has letters of its own. A verdict settles the letter of the
+group that the replay names, or the reader's own where it names none. To any other group it is the message that it was:
+it competes from its original place, and a verdict that the group has given on it already stands.
+"""
+
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import attrs
+from asyncpg import Connection
+
+from engine.dead_letters.headers import ReplayHeaders, read_replay_headers
+from engine.dead_letters.store import (
+    LetterKey,
+    insert_dead_letters,
+    letters_at,
+    lock_letters,
+    reject_letters_again,
+    resolve_letters,
+)
+from engine.records import Batch, Origin, Place, Record, Replay, ms_of
+from engine.verdict import Rejected
+
+T = TypeVar("T")
+
+
+async def recognise_replays(connection: Connection, group: str, batch: Batch[T]) -> Batch[T]:
+    """Return the batch with the replays of dead letters noted, and lock, until the transaction's end, those it settles.
+
+    `group` is the consumers' own. A batch whose headers name no letter costs no query.
+    """
+    named = [
+        (entry.record, headers)
+        for entry in batch.entries
+        if entry.record.headers and (headers := read_replay_headers(entry.record, batch.topic))
+    ]
+    if not named:
+        return batch
+    keys = {(settles, *_place(headers)) for _, headers in named if (settles := headers.settles(group)) is not None}
+    settled = await lock_letters(connection, batch.topic, list(keys)) if keys else {}
+    others = {_place(headers) for _, headers in named if (headers.settles(group), *_place(headers)) not in settled}
+    known = await letters_at(connection, batch.topic, sorted(others)) if others else {}
+    replays = {}
+    for record, headers in named:
+        place = _place(headers)
+        if letter := settled.get((headers.settles(group) or "", *place)):
+            replays[record.partition, record.offset] = _replay(
+                record, batch.topic, headers, letter, letter["consumer_group"]
+            )
+        elif letter := _first_of((headers.group, group), known.get(place, ())):
+            judged = any(one["consumer_group"] == group and one["digest"] == _digest(record) for one in known[place])
+            replays[record.partition, record.offset] = _replay(
+                record, batch.topic, headers, letter, None, judged=judged
+            )
+    return attrs.evolve(batch, replays=replays)
+
+
+def _place(headers: ReplayHeaders) -> Place:
+    return headers.partition, headers.offset
+
+
+def _first_of(groups: tuple[str | None, ...], letters: Iterable[Any]) -> Any:
+    """Return the letter of the first of `groups` that has one, else anybody's; all are of one message, or were."""
+    by_group = {letter["consumer_group"]: letter for letter in letters}
+    return next((by_group[group] for group in groups if group in by_group), next(iter(by_group.values()), None))
+
+
+def _digest(record: Record) -> bytes | None:
+    return None if record.value is None else sha256(record.value).digest()
+
+
+def _replay(
+    record: Record, topic: str, headers: ReplayHeaders, letter: Any, settles: str | None, *, judged: bool = False
+) -> Replay:
+    edited = _digest(record) != letter["digest"]
+    origin = None
+    if not edited and not headers.forced:
+        produced_ms = ms_of(letter["produced_at"])
+        origin = Origin(topic, headers.partition, headers.offset, produced_ms, letter["epoch"])
+    # Any sender may write any number. Whoever edits need not count: that is a hop further, whatever the headers say.
+    following = letter["replay_count"] + 1
+    count = following if edited else min(headers.count, following)
+    return Replay(_place(headers), count, origin, edited, letter["subject"], settles, judged)
+
+
+async def store_verdicts(
+    connection: Connection, group: str, batch: Batch[T], subject_of: Callable[[T], str | None]
+) -> None:
+    """Make dead letters of the rejected records, and settle the replays, accepted or not, on the letters they repeat.
+
+    An edited replay is a message of its own: rejected, it becomes another letter; accepted, it resolves the letter that
+    it names if both are about the same subject. A replay of another group's letter, rejected, becomes a letter of this
+    group unless it has one of that message.
+    """
+    if not batch.replays:
+        if rejected := batch.rejected():
+            await insert_dead_letters(connection, group, batch, [(record, verdict, 0) for record, verdict in rejected])
+        return
+    letters: list[tuple[Record, Rejected, int]] = []
+    settled: dict[LetterKey, tuple[int, Rejected | None]] = {}
+    for entry in batch.entries:
+        record, value = entry.record, entry.value
+        replay = batch.replays.get((record.partition, record.offset))
+        verdict = value if isinstance(value, Rejected) else None
+        if verdict is not None and _is_news(replay):
+            letters.append((record, verdict, 0 if replay is None else replay.count))
+        elif (
+            replay is not None
+            and replay.settles is not None
+            and (isinstance(value, Rejected) or _concerns(replay, subject_of(value)))
+        ):
+            key = (replay.settles, *replay.letter)
+            before, _ = settled.get(key, (0, None))
+            settled[key] = (max(before, replay.count), verdict)
+    if letters:
+        await insert_dead_letters(connection, group, batch, letters)
+    accepted = {key: count for key, (count, verdict) in settled.items() if verdict is None}
+    again = {key: (count, verdict) for key, (count, verdict) in settled.items() if verdict is not None}
+    if accepted:
+        await resolve_letters(connection, batch.topic, accepted)
+    if again:
+        await reject_letters_again(connection, batch, again)
+
+
+def _is_news(replay: Replay | None) -> bool:
+    """Whether a rejected record makes a letter of its own."""
+    return replay is None or replay.edited or (replay.settles is None and not replay.judged)
+
+
+def replay_counts(batch: Batch[Any]) -> dict[str, int]:
+    """Return how many of the batch's replays were accepted, how many rejected, how many are other groups' affair."""
+    own = {place for place, replay in batch.replays.items() if replay.settles is not None}
+    rejected = sum((record.partition, record.offset) in own for record, _ in batch.rejected())
+    return {"accepted": len(own) - rejected, "rejected": rejected, "of_others": len(batch.replays) - len(own)}
+
+
+def _concerns(replay: Replay, subject: str | None) -> bool:
+    return not replay.edited or (subject is not None and subject == replay.subject)

@@ -1,0 +1,243 @@
+"""The table of dead letters: written in the batch's own transaction, and the outbox to the dead-letter topic."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from asyncpg import Connection
+from msgspec import json
+
+from engine.dead_letters.headers import encode_headers
+from engine.records import Batch, Place, Record, record_time
+from engine.verdict import Rejected
+
+T = TypeVar("T")
+LetterKey = tuple[str, int, int]
+"""Which letter of a topic: its consumer group, partition and offset."""
+
+PAGE_LETTERS = 200
+PAGE_BYTES = 4 * 1024 * 1024
+REPLAY_LIMIT = 5
+"""How often a letter may be replayed: whoever sends all dead letters back, automatically, must come to an end."""
+TOO_LARGE = "too large for the dead-letter topic"
+REPLAYED_TOO_OFTEN = f"replayed more than {REPLAY_LIMIT} times"
+
+# An offset that is consumed again (after a reset) brings the same letter, which stays as it is; a topic that was
+# created anew may bring another one under the same offset, which replaces it. The same letter must not even be tried:
+# a publisher that waits for its topic holds the row's lock.
+_INSERT = """
+INSERT INTO dead_letters AS stored (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject,
+                                    produced_at, batch_id, consumer_group, epoch, replay_count, settled_count,
+                                    publish_error, failed_at)
+SELECT fresh.*, statement_timestamp()
+FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[]::jsonb[], $7::text[],
+            $8::text[]::jsonb[], $9::text[], $10::timestamptz[], $11::uuid[], $12::text[], $13::int[], $14::int[],
+            $15::int[], $16::text[])
+    AS fresh (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject, produced_at, batch_id,
+              consumer_group)
+WHERE NOT EXISTS (
+    SELECT FROM dead_letters d
+    WHERE (d.consumer_group, d.topic, d.partition, d.kafka_offset)
+          = (fresh.consumer_group, fresh.topic, fresh.partition, fresh.kafka_offset)
+      AND (d.payload, d.produced_at) IS NOT DISTINCT FROM (fresh.payload, fresh.produced_at)
+)
+ON CONFLICT (consumer_group, topic, partition, kafka_offset) DO UPDATE
+SET key = excluded.key, payload = excluded.payload, headers = excluded.headers, reason = excluded.reason,
+    errors = excluded.errors, subject = excluded.subject, produced_at = excluded.produced_at,
+    failed_at = excluded.failed_at, batch_id = excluded.batch_id, epoch = excluded.epoch, published_at = NULL,
+    publish_error = excluded.publish_error, resolved_at = NULL,
+    replay_count = excluded.replay_count, settled_count = excluded.settled_count, replayed_at = NULL
+WHERE (stored.payload, stored.produced_at) IS DISTINCT FROM (excluded.payload, excluded.produced_at)
+"""
+_MESSAGE = """
+d.consumer_group, d.partition, d.kafka_offset, d.epoch, d.produced_at, d.subject, d.replay_count,
+sha256(d.payload) AS digest
+"""
+# In the order of the key, so that two batches that meet on the same letters wait for each other and do not deadlock.
+_LOCK = f"""
+SELECT {_MESSAGE} FROM dead_letters d
+JOIN unnest($2::text[], $3::int[], $4::bigint[]) AS named (consumer_group, partition, kafka_offset)
+    ON d.consumer_group = named.consumer_group AND d.partition = named.partition AND d.kafka_offset = named.kafka_offset
+WHERE d.topic = $1 ORDER BY d.consumer_group, d.partition, d.kafka_offset FOR UPDATE OF d
+"""
+_AT_PLACES = f"""
+SELECT {_MESSAGE} FROM dead_letters d JOIN unnest($2::int[], $3::bigint[]) AS named (partition, kafka_offset)
+    ON d.partition = named.partition AND d.kafka_offset = named.kafka_offset
+WHERE d.topic = $1 ORDER BY d.consumer_group, d.partition, d.kafka_offset
+"""
+_RESOLVE = """
+UPDATE dead_letters d
+SET resolved_at = coalesce(d.resolved_at, clock_timestamp()), replay_count = greatest(d.replay_count, replay.count),
+    settled_count = greatest(d.settled_count, replay.count)
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::int[]) AS replay (consumer_group, partition, kafka_offset, count)
+WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition = replay.partition
+  AND d.kafka_offset = replay.kafka_offset
+"""
+# A replay that does not count higher than the last one is no news: the same one consumed again, or a copy from the
+# dead-letter topic sent back as it is.
+_REJECT_AGAIN = """
+UPDATE dead_letters d
+SET reason = replay.reason, errors = replay.errors, subject = coalesce(replay.subject, d.subject),
+    failed_at = statement_timestamp(), batch_id = $10, resolved_at = NULL, published_at = NULL,
+    publish_error = replay.publish_error, replay_count = greatest(d.replay_count, replay.count),
+    settled_count = replay.count
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::int[], $6::text[], $7::text[]::jsonb[], $8::text[], $9::text[])
+     AS replay (consumer_group, partition, kafka_offset, count, reason, errors, subject, publish_error)
+WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition = replay.partition
+  AND d.kafka_offset = replay.kafka_offset AND replay.count > d.settled_count
+"""
+LETTER_BYTES = "coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0) + octet_length(headers::text)"
+"""A letter's size: what `fetch_letters` bounds its pages by."""
+_WAITING = f"""
+SELECT partition, kafka_offset, {LETTER_BYTES} AS size FROM dead_letters
+WHERE published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2
+ORDER BY failed_at, partition, kafka_offset LIMIT $3 FOR UPDATE SKIP LOCKED
+"""
+_COUNT_WAITING = """
+SELECT count(*) FROM dead_letters
+WHERE published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2
+"""
+_WAIT_AGAIN = """
+UPDATE dead_letters SET publish_error = NULL
+WHERE consumer_group = $1 AND topic = $2 AND publish_error = ANY($3::text[]) AND resolved_at IS NULL
+"""
+_LETTERS = """
+SELECT d.* FROM dead_letters d JOIN unnest($3::int[], $4::bigint[]) AS wanted (partition, kafka_offset)
+    ON d.partition = wanted.partition AND d.kafka_offset = wanted.kafka_offset
+WHERE d.consumer_group = $1 AND d.topic = $2 ORDER BY d.partition, d.kafka_offset
+"""
+_MARK = """
+UPDATE dead_letters d SET published_at = CASE WHEN $5::text IS NULL THEN clock_timestamp() END, publish_error = $5
+FROM unnest($3::int[], $4::bigint[]) AS sent (partition, kafka_offset)
+WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset
+"""
+
+
+@attrs.frozen
+class Owner:
+    """Whose letters are meant: those that a consumer group has of a topic."""
+
+    group: str
+    topic: str
+
+
+async def insert_dead_letters(
+    connection: Connection, group: str, batch: Batch[T], rejected: list[tuple[Record, Rejected, int]]
+) -> None:
+    """Store rejected records of a batch within its transaction, each with how often it has been replayed, edited."""
+    rows = [
+        (
+            batch.topic,
+            record.partition,
+            record.offset,
+            record.key,
+            record.value,
+            encode_headers(record),
+            verdict.reason,
+            _encode_errors(verdict),
+            verdict.subject,
+            record_time(record),
+            batch.batch_id,
+            group,
+            batch.epochs[record.partition],
+            count,
+            count,
+            _publish_error(count),
+        )
+        for record, verdict, count in rejected
+    ]
+    await connection.execute(_INSERT, *_columns(rows, 16))
+
+
+async def lock_letters(connection: Connection, topic: str, keys: list[LetterKey]) -> dict[LetterKey, Any]:
+    """Lock the letters that there are of `keys`, and return of each its row without the payload, but its SHA-256."""
+    rows = await connection.fetch(_LOCK, topic, *_columns(sorted(keys), 3))
+    return {(row["consumer_group"], row["partition"], row["kafka_offset"]): row for row in rows}
+
+
+async def letters_at(connection: Connection, topic: str, places: list[Place]) -> dict[Place, list[Any]]:
+    """Return rows as `lock_letters` does, of all groups, by place, without any lock."""
+    found: dict[Place, list[Any]] = {}
+    for row in await connection.fetch(_AT_PLACES, topic, *_columns(places, 2)):
+        found.setdefault((row["partition"], row["kafka_offset"]), []).append(row)
+    return found
+
+
+async def resolve_letters(connection: Connection, topic: str, counts: Mapping[LetterKey, int]) -> None:
+    """Note that replays were accepted. `counts` tells, by letter, which replay of it that was."""
+    await connection.execute(_RESOLVE, topic, *_columns([(*key, count) for key, count in counts.items()], 4))
+
+
+async def reject_letters_again(
+    connection: Connection, batch: Batch[T], verdicts: Mapping[LetterKey, tuple[int, Rejected]]
+) -> None:
+    """Settle replays that were rejected on their letters, which wait for the dead-letter topic again.
+
+    `verdicts` tells, by letter, which replay of it that was and what is wrong with it.
+    """
+    rows = [
+        (*key, count, verdict.reason, _encode_errors(verdict), verdict.subject, _publish_error(count))
+        for key, (count, verdict) in verdicts.items()
+    ]
+    await connection.execute(_REJECT_AGAIN, batch.topic, *_columns(rows, 8), batch.batch_id)
+
+
+def _encode_errors(verdict: Rejected) -> str:
+    return json.encode([attrs.asdict(error) for error in verdict.errors]).decode()
+
+
+def _publish_error(replays: int) -> str | None:
+    return REPLAYED_TOO_OFTEN if replays > REPLAY_LIMIT else None
+
+
+def _columns(rows: list[Any], width: int) -> list[list[Any]]:
+    return [[row[index] for row in rows] for index in range(width)]
+
+
+async def lock_waiting_letters(connection: Connection, owner: Owner) -> list[Any]:
+    """Return a page of rows that wait for the dead-letter topic, locked; rows that others have locked are left out."""
+    waiting = await connection.fetch(_WAITING, owner.group, owner.topic, PAGE_LETTERS)
+    return await fetch_letters(connection, owner, waiting)
+
+
+async def count_waiting(connection: Connection, owner: Owner) -> int:
+    """Return how many letters wait for the dead-letter topic."""
+    count: int = await connection.fetchval(_COUNT_WAITING, owner.group, owner.topic)
+    return count
+
+
+async def wait_again(connection: Connection, owner: Owner, errors: Sequence[str]) -> None:
+    """Let those letters wait for the dead-letter topic again that one of these errors has kept from it."""
+    await connection.execute(_WAIT_AGAIN, owner.group, owner.topic, list(errors))
+
+
+async def fetch_letters(connection: Connection, owner: Owner, sized: list[Any]) -> list[Any]:
+    """Return the whole rows of the first letters of `sized`, sorted by place: about `PAGE_BYTES`, or one.
+
+    `sized` are rows with partition, kafka_offset and `LETTER_BYTES` as size.
+    """
+    page = _first_bytes(sized, PAGE_BYTES)
+    if not page:
+        return []
+    return await connection.fetch(_LETTERS, owner.group, owner.topic, *_places(page))
+
+
+async def mark_published(connection: Connection, owner: Owner, letters: list[Any], error: str | None = None) -> None:
+    """Take letters out of the outbox: published, or not to be published because of `error`."""
+    if letters:
+        await connection.execute(_MARK, owner.group, owner.topic, *_places(letters), error)
+
+
+def _places(letters: list[Any]) -> tuple[list[int], list[int]]:
+    return [letter["partition"] for letter in letters], [letter["kafka_offset"] for letter in letters]
+
+
+def _first_bytes(rows: list[Any], limit: int) -> list[Any]:
+    taken: list[Any] = []
+    total = 0
+    for row in rows:
+        total += row["size"]
+        if taken and total > limit:
+            break
+        taken.append(row)
+    return taken

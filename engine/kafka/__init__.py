@@ -1,0 +1,1 @@
+"""Brokers, the consumer group, fetching, offsets and lag."""

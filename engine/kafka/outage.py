@@ -1,0 +1,71 @@
+"""Tells when Kafka is away, refuses, and is well again: for the log, and for the worker's declared state."""
+
+import asyncio
+import random
+
+import structlog
+
+from engine.actors.backoff import Backoff
+from engine.actors.status import Status
+from engine.kafka.brokers import Brokers, describe_kafka
+from engine.kafka.fetcher import Fetcher
+from engine.telemetry import events
+
+SILENCE_S = 5.0
+"""How long no broker may answer until that is an outage: one that is fetched from answers several times a second."""
+FAILING_S = 2.0
+"""How long the group's coordinator may be missing, or refuse, as it does while it moves to another broker."""
+
+
+class KafkaOutage:
+    """One outage at a time, whatever its reason. It is waited out by the clients themselves; here it is only told.
+
+    `hidden` is Kafka's word for why it does not tell of the topic, None while it does.
+    """
+
+    def __init__(self, brokers: Brokers, fetcher: Fetcher, status: Status, backoff: Backoff) -> None:
+        self._brokers = brokers
+        self._fetcher = fetcher
+        self._status = status
+        self._backoff = backoff
+        self.hidden: str | None = None
+        self._group_fails: tuple[str, float] | None = None
+        self._tries = 0
+        self._next_try_at = 0.0
+        self._log = structlog.get_logger()
+
+    def note_group(self, failure: str | None) -> None:
+        """Note why the group cannot be reached, or refuses; None when it is well."""
+        if failure is None:
+            self._group_fails = None
+        else:
+            since_s = asyncio.get_running_loop().time() if self._group_fails is None else self._group_fails[1]
+            self._group_fails = failure, since_s
+
+    def watch(self) -> None:
+        """Look, and tell when an outage begins, goes on, or is over. To be called several times a second."""
+        now_s = asyncio.get_running_loop().time()
+        failure = self._failure(now_s)
+        if failure is None:
+            self._tries, self._next_try_at = 0, 0.0
+            if self._status.recovered("kafka"):
+                self._log.info(events.OUTAGE_ENDED, of="kafka")
+        elif now_s >= self._next_try_at:
+            self._tries += 1
+            self._next_try_at = now_s + self.declare(failure, self._tries)
+
+    def _failure(self, now_s: float) -> str | None:
+        if now_s - self._brokers.heard_s > SILENCE_S:
+            error = self._brokers.last_error
+            return "no answer" if error is None else describe_kafka(error)
+        if self._group_fails is not None and now_s - self._group_fails[1] > FAILING_S:
+            return self._group_fails[0]
+        return self.hidden or self._fetcher.refused
+
+    def declare(self, failure: str, attempt: int) -> float:
+        """Say that a try has failed. Returns after how many seconds the next one is due."""
+        delay_s = self._backoff.delay_s(attempt, random.random())
+        self._status.outage("kafka", attempt)
+        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
+        self._log.warning(event, of="kafka", error=failure, tries=attempt, next_try_s=round(delay_s, 2))
+        return delay_s

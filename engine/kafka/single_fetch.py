@@ -1,0 +1,29 @@
+"""Fetches what is at one offset of one partition, for whoever wants to look at it and not to consume."""
+
+from typing import Any
+
+from aiokafka.errors import LeaderNotAvailableError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+
+from engine.kafka.brokers import Brokers
+from engine.kafka.fetcher import FETCH_BYTES
+from engine.kafka.record_batches import FetchedPartition
+from engine.kafka.topic_offsets import READ_UNCOMMITTED
+
+
+async def fetch_at(brokers: Brokers, topic: str, partition: int, offset: int) -> FetchedPartition:
+    """Return the batches from `offset` on, as many as one answer holds; transactions that are open count as well.
+
+    The broker does not wait for records: it has some there, or none. Raises Kafka's errors (`OffsetOutOfRangeError`
+    among them) and the network's.
+    """
+    leader = brokers.leader(partition)
+    if leader is None:
+        raise LeaderNotAvailableError(f"partition {partition} has no leader")
+    rows = [(topic, [(partition, offset, FETCH_BYTES)])]
+    request = FetchRequest(0, 0, FETCH_BYTES, READ_UNCOMMITTED, rows)
+    answer: Any = await brokers.send(leader, request, "fetch")
+    [(_, [(_, code, end, *_, data)])] = answer.topics
+    if code:
+        raise for_code(code)(partition)
+    return FetchedPartition(topic, partition, offset, data, end=end)

@@ -1,0 +1,1 @@
+"""The connection to PostgreSQL, the offsets in it, and the rows of a batch."""

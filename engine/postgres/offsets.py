@@ -1,0 +1,94 @@
+"""The offsets that count: rows in PostgreSQL, moved by compare-and-set inside the batch's own transaction."""
+
+from zlib import crc32
+
+import attrs
+from asyncpg import Connection
+from asyncpg.pool import PoolConnectionProxy
+
+from engine.kafka.lag import Position
+from engine.kafka.stored_offset import StoredOffset
+from engine.records import Record
+
+_OPEN_INSERT = """
+INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING
+"""
+# FOR UPDATE waits for the transaction of a previous owner that is still at work, and then reads what it left.
+_OPEN_SELECT = """
+SELECT next_offset, last_offset, last_timestamp, last_checksum, epoch FROM consumed_offsets
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
+"""
+_ADVANCE = """
+UPDATE consumed_offsets
+SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, updated_at = now()
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+"""
+# What follows without a record, a transaction's marker, say, leaves the last record what it was.
+_PASS = """
+UPDATE consumed_offsets SET next_offset = $5, updated_at = now()
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+"""
+_POSITIONS = """
+SELECT partition, next_offset, last_timestamp, extract(epoch FROM updated_at)::float8 FROM consumed_offsets
+WHERE consumer_group = $1 AND topic = $2
+"""
+
+
+class Fenced(Exception):
+    """Another owner moved the offset of `partition`: this worker must give it up and read anew."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"partition {partition} has another owner")
+        self.partition = partition
+
+
+@attrs.frozen
+class Advance:
+    """One step of one partition, from `expected` to `next_offset`. `last` is the last record in between, if any."""
+
+    partition: int
+    expected: int
+    next_offset: int
+    last: Record | None
+
+
+def checksum(record: Record) -> int:
+    """Return a checksum of a record's value (CRC-32)."""
+    return crc32(record.value or b"")
+
+
+async def open_offset(connection: Connection, group: str, topic: str, partition: int, earliest: int) -> StoredOffset:
+    """Return the stored offset of a partition; store `earliest` first where the group has none."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '10s'")
+        await connection.execute(_OPEN_INSERT, group, topic, partition, earliest)
+        row = await connection.fetchrow(_OPEN_SELECT, group, topic, partition)
+    assert row is not None
+    return StoredOffset(**dict(row))
+
+
+async def await_offset(connection: Connection, group: str, topic: str, partition: int) -> None:
+    """Wait until whatever transaction is at work on a partition's offset has ended."""
+    await connection.execute(_OPEN_SELECT, group, topic, partition)
+
+
+async def advance_offsets(connection: Connection, group: str, topic: str, advances: list[Advance]) -> None:
+    """Move each partition's offset within the open transaction, in the partitions' order. Raises `Fenced`."""
+    for step in sorted(advances, key=lambda advance: advance.partition):
+        key = (group, topic, step.partition, step.expected, step.next_offset)
+        if step.last is None:
+            tag = await connection.execute(_PASS, *key)
+        else:
+            last = (step.last.offset, step.last.timestamp, checksum(step.last))
+            tag = await connection.execute(_ADVANCE, *key, *last)
+        if tag != "UPDATE 1":
+            raise Fenced(step.partition)
+
+
+async def fetch_positions(
+    connection: "Connection | PoolConnectionProxy", group: str, topic: str
+) -> dict[int, Position]:
+    """Return how far each partition is consumed; those of which nothing was consumed yet are missing."""
+    rows = await connection.fetch(_POSITIONS, group, topic)
+    return {partition: Position(*position) for partition, *position in rows}

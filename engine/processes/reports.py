@@ -1,0 +1,89 @@
+"""Writes the workers' state into PostgreSQL once a second: how HTTP servers on any machine know who is alive."""
+
+import asyncio
+import time
+from typing import Any
+
+import asyncpg
+import structlog
+from msgspec import json
+
+from engine.actors.identity import host_name
+from engine.postgres.link import Link, describe
+from engine.processes.supervisor import Child
+from engine.telemetry import events
+
+VERSION = 1
+"""Which agreements about the engine's tables this build keeps to: a migration that ends an older one asks who runs.
+
+0: a dead letter's key is its place. 1: its group and its place.
+"""
+DEADLINE_S = 3.0
+CONNECT_S = 2.0
+# All times are the database's: a machine's own clock may be wrong. A start stays what it was when it was first told.
+_UPSERT = """
+INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details,
+                     consumer_group, topic, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() - make_interval(secs => $8),
+        clock_timestamp() - make_interval(secs => $9), $10::text::jsonb, $11, $12, $13)
+ON CONFLICT (worker_id) DO UPDATE
+SET pid = excluded.pid, state = excluded.state, partitions = excluded.partitions, restarts = excluded.restarts,
+    started_at = CASE WHEN (workers.pid, workers.restarts) = (excluded.pid, excluded.restarts)
+                      THEN workers.started_at ELSE excluded.started_at END,
+    heartbeat_at = excluded.heartbeat_at, details = excluded.details
+"""
+_FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - interval '1 day' OR worker_id = ANY($1::text[])"
+
+
+class WorkerReports:
+    """Upserts a row a worker; an outage of PostgreSQL is waited out in silence, the workers report it themselves."""
+
+    def __init__(self, postgres_options: dict[str, Any], supervisor: str, group: str, topic: str) -> None:
+        self._supervisor = supervisor
+        self._consumer = (group, topic)
+        self._link = Link({**postgres_options, "timeout": CONNECT_S}, DEADLINE_S)
+        self._host = host_name()
+        self._log = structlog.get_logger()
+
+    def _worker_id(self, child: Child) -> str:
+        return f"{self._host}/{self._supervisor}/{child.spec.name}"
+
+    async def report(self, children: list[Child]) -> None:
+        """Write the state of all children. Never raises, and never takes longer than a few seconds."""
+        await self._write(_UPSERT, [self._row(child) for child in children])
+
+    async def close(self, children: list[Child]) -> None:
+        """Remove this supervisor's rows, and those of supervisors that died long ago."""
+        await self._write(_FORGET, [([self._worker_id(child) for child in children],)])
+        await self._link.close()
+
+    async def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
+                await connection.executemany(statement, rows)
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
+            self._log.debug(events.WORKER_REPORT_FAILED, error=describe(error))
+
+    def _row(self, child: Child) -> tuple[Any, ...]:
+        beat = child.beat
+        alive, now_s = child.pid != 0, time.monotonic()
+        return (
+            self._worker_id(child),
+            child.spec.name,
+            self._host,
+            child.pid,
+            "dead" if not alive else (beat.state if beat is not None else "starting"),
+            beat.partitions if beat is not None and alive else [],
+            child.restarts,
+            now_s - child.started_s if child.started_s else 0.0,
+            now_s - child.heard_s if alive else 0.0,
+            json.encode(beat.details if beat is not None else {}).decode(),
+            *self._consumer,
+            VERSION,
+        )

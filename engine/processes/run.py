@@ -1,0 +1,69 @@
+"""How the processes of an engine are run: the supervisor, which starts the workers, and each worker."""
+
+import gc
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import uvloop
+
+from engine.actors.identity import new_supervisor_id
+from engine.postgres.link import session_of
+from engine.processes.member_removal import MemberRemoval
+from engine.processes.reports import WorkerReports
+from engine.processes.restart import RestartPolicy
+from engine.processes.supervisor import Child, ChildSpec, Supervisor
+from engine.stages.options import SHUTDOWN_TIMEOUT_S
+
+GC_THRESHOLDS = (100_000, 50, 100)
+
+
+async def supervise(
+    specs: Sequence[ChildSpec],
+    postgres_options: dict[str, Any],
+    kafka_options: dict[str, Any],
+    *,
+    group: str,
+    topic: str,
+    policy: RestartPolicy | None = None,
+    shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
+) -> int:
+    """Keep the workers running until SIGTERM, and their state in the table `workers`. Returns the exit code.
+
+    `group` and `topic` are what the workers consume, and in which consumer group. A worker that died is taken out of
+    that group at once.
+    """
+    options = session_of(postgres_options, "supervisor", group)
+    own_id = new_supervisor_id()
+    reports = WorkerReports(options, own_id, group, topic)
+    removal = MemberRemoval(kafka_options, group)
+
+    def child_gone(child: Child) -> None:
+        # Its process was reaped: it cannot be at work any more. Who was never heard of, or has left, has no member id.
+        member_id = child.beat.details.get("member_id") if child.beat is not None else None
+        if member_id is not None:
+            removal.remove(member_id, child.spec.name)
+
+    supervisor = Supervisor(
+        specs,
+        policy or RestartPolicy(),
+        shutdown_timeout_s,
+        reports.report,
+        supervisor_id=own_id,
+        child_gone=child_gone,
+    )
+    removal.connect()
+    try:
+        return await supervisor.run()
+    finally:
+        await removal.close()
+        await reports.close(supervisor.children)
+
+
+def run_worker(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run a worker's `main` in this process, which is made ready for it. Returns the exit code."""
+    # What was imported lives as long as the process, and messages hold no cycles: with the default thresholds the
+    # collector takes more of a worker's time than decoding does.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return uvloop.run(main())

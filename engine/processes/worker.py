@@ -1,0 +1,189 @@
+"""A worker process, from its start to its end: one event loop, some partitions, and the stages that records pass.
+
+Stopping goes the way of the records: stop fetching, let each stage finish what waits for it, commit, leave the group.
+"""
+
+import asyncio
+import resource
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import attrs
+import structlog
+from aiokafka.errors import KafkaError
+
+from engine.actors import failpoints
+from engine.actors.status import Status
+from engine.handler import Handler
+from engine.processes.heartbeat import (
+    HEARTBEAT_FD_VARIABLE,
+    LIFELINE_FD_VARIABLE,
+    Beat,
+    HeartbeatSender,
+    inherited_fd,
+    watch_lifeline,
+)
+from engine.stages.assembly import Stages
+from engine.stages.options import WorkerOptions
+from engine.telemetry import events
+from engine.telemetry.tracing import FLUSH_S
+
+T = TypeVar("T")
+MAX_REFUSED_TOLD = 20
+LEAVE_S = 5.0
+
+
+class Worker(Generic[T]):
+    """Runs a handler over a topic until SIGTERM; `run` returns the exit code.
+
+    `background` are the application's own endless tasks (catching up, warming); `close` ends its follow-ups.
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        handler: Handler[T],
+        status: Status | None = None,
+        background: Sequence[Callable[[], Awaitable[None]]] = (),
+        close: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self._options = options
+        self._background = background
+        self._close_application = close
+        self._stopping = asyncio.Event()
+        self._status = status or Status()
+        self._stages = Stages(options, handler, self._status, self._stopping)
+        self._log = structlog.get_logger()
+
+    def request_stop(self) -> None:
+        """Begin to drain."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Work until told to stop. Returns 0 after a clean drain, else 1."""
+        loop = asyncio.get_running_loop()
+        self._watch_supervisor(loop)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.request_stop)
+        failpoints.reach(failpoints.AT_BOOT)
+        sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe, self._status.news)
+        heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
+        try:
+            clean = await self._work()
+            return 0 if clean else 1
+        finally:
+            heartbeat.cancel()
+            await self._stages.close()
+            self._log.info(events.WORKER_STOPPED)
+
+    def _watch_supervisor(self, loop: asyncio.AbstractEventLoop) -> None:
+        lifeline = inherited_fd(LIFELINE_FD_VARIABLE)
+        if lifeline is not None:
+
+            def stop() -> None:
+                loop.call_soon_threadsafe(self.request_stop)
+
+            watch_lifeline(lifeline, stop, self._options.shutdown_timeout_s)
+
+    async def _work(self) -> bool:
+        self._stages.writer.start()
+        self._stages.processor.start()
+        source = asyncio.create_task(self._stages.source.run(), name="source")
+        others = [
+            asyncio.create_task(self._tell_start(), name="start"),
+            asyncio.create_task(self._stages.publisher.run(), name="dead-letters"),
+            asyncio.create_task(self._stages.writer.wait(), name="writer-watch"),
+            asyncio.create_task(self._stages.processor.wait(), name="processor-watch"),
+            *(asyncio.ensure_future(start()) for start in self._background),
+        ]
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        failed = await self._until_stop_or_failure(stop, [source, *others])
+        self._stopping.set()  # a failure stops the worker too
+        clean = await self._drain(source)
+        for task in (*others, stop):
+            task.cancel()
+        await asyncio.gather(*others, stop, return_exceptions=True)
+        await self._stages.publisher.close()
+        return clean and not failed
+
+    async def _tell_start(self) -> None:
+        """Say that the worker has begun, once it is a member of the group."""
+        await self._stages.source.joined.wait()
+        self._log.info(events.WORKER_STARTED)
+
+    async def _until_stop_or_failure(self, stop: "asyncio.Task[Any]", tasks: list["asyncio.Task[Any]"]) -> bool:
+        """Wait for the stop signal. Returns True if a task failed first; a background task may simply end."""
+        waiting = {stop, *tasks}
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()
+                if error is not None:
+                    self._log.error(
+                        events.WORKER_FAILED, task=task.get_name(), error=type(error).__name__, exc_info=_place(error)
+                    )
+                    return True
+            if stop in done:
+                return False
+
+    async def _drain(self, source: "asyncio.Task[None]") -> bool:
+        """Stop from the source's end, under one deadline. Returns whether everything in flight was finished."""
+        deadline = time.monotonic() + self._options.shutdown_timeout_s * 0.8
+        self._status.draining = True
+        self._log.info(events.DRAIN_STARTED)
+        self._stages.source.stop_fetching()
+        await asyncio.wait({source}, timeout=min(1.0, _left(deadline)))
+        source.cancel()
+        processed = await self._stages.processor.stop(_left(deadline))
+        written = await self._stages.writer.stop(_left(deadline))
+        if not (processed and written):
+            self._log.error(events.DRAIN_INCOMPLETE, waiting=self._stages.waiting)
+        if self._close_application is not None:
+            await self._close_application(_left(deadline))
+        if self._options.tracing is not None:
+            await self._options.tracing.close(min(FLUSH_S, _left(deadline)))
+        # Nothing is lost by not taking leave: the group misses a member that has gone after its session timeout.
+        await self._leave(min(LEAVE_S, max(1.0, _left(deadline))))
+        return processed and written
+
+    async def _leave(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._stages.source.close()
+        except (KafkaError, TimeoutError, OSError) as error:
+            self._log.warning(events.KAFKA_COMMIT_FAILED, error=type(error).__name__)
+
+    def _observe(self) -> Beat:
+        now = time.monotonic()
+        step, refused = self._status.overdue(now), self._stages.table.refused
+        committed_s = self._status.committed_s
+        return Beat(
+            state=str(self._status.state),
+            partitions=self._stages.table.assigned,
+            overdue=None if step is None else step.name,
+            details={
+                **attrs.asdict(self._status.counters),
+                "outages_now": self._status.outages,
+                "refused": {
+                    str(partition): attrs.asdict(refusal)
+                    for partition, refusal in islice(refused.items(), MAX_REFUSED_TOLD)
+                },
+                "refused_count": len(refused),
+                "member_id": self._status.member_id,
+                "since_commit_s": None if committed_s is None else round(now - committed_s, 3),
+                "waiting": self._stages.waiting,
+                "memory_peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            },
+        )
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _place(error: BaseException) -> BaseException:
+    """Return the error without its text, which may quote data; the traceback stays."""
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

@@ -1,0 +1,128 @@
+"""The stages of a worker, put together: all that a record passes between Kafka and PostgreSQL.
+
+The source's chunks of records become handled chunks, and these are batches, one transaction each:
+
+    KafkaSource ──► processor (handle_message) ──► writer (handle_batch) ──► dead letters, the handler's follow-up
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from engine.actors.actor import BatchActor
+from engine.actors.status import Status
+from engine.dead_letters.publisher import DeadLetterPublisher
+from engine.dead_letters.store import Owner
+from engine.handler import Handler
+from engine.kafka.fetcher import FetchState
+from engine.kafka.partitions import PartitionTable
+from engine.postgres.blockers import BlockerWatch
+from engine.postgres.link import Link, finding_by_key, with_server_settings
+from engine.records import Chunk, HandledChunk
+from engine.stages.brake import Brake
+from engine.stages.brake_pause import BrakePause
+from engine.stages.opener import PartitionOpener
+from engine.stages.options import WorkerOptions
+from engine.stages.processor import Processor
+from engine.stages.source import KafkaSource
+from engine.stages.writer import BatchWriter
+
+T = TypeVar("T")
+LOCK_TIMEOUT_MS = 5000
+
+
+class Stages(Generic[T]):
+    """Holds the stages and their connections. Each stage works on its own; the worker starts and stops them.
+
+    `stopping` ends a pause of the brake.
+    """
+
+    def __init__(self, options: WorkerOptions, handler: Handler[T], status: Status, stopping: asyncio.Event) -> None:
+        self._options = options
+        self._handler = handler
+        self._status = status
+        self._links: list[Link] = []
+        self._watch = BlockerWatch(self._link())
+        self.table = PartitionTable()
+        # One batch waits while the one before it is at work: a second would gain no speed and cost memory.
+        capacity = {
+            "max_items": options.batch_max_records,
+            "max_weight": options.batch_max_bytes,
+            "capacity_items": options.batch_max_records,
+            "capacity_weight": options.batch_max_bytes,
+        }
+        self.publisher = self._make_publisher()
+        self.writer: BatchActor[HandledChunk[T]] = BatchActor("writer", self._make_writer().handle_batch, **capacity)
+        processor = self._make_processor(stopping)
+        self.processor: BatchActor[Chunk] = BatchActor("processor", processor.handle_batch, **capacity)
+        self.source = self._make_source()
+
+    @property
+    def waiting(self) -> int:
+        """How many records are between Kafka and the batch that is being written."""
+        return len(self.processor.mailbox) + len(self.writer.mailbox)
+
+    async def close(self) -> None:
+        """Close the connections to PostgreSQL."""
+        for link in self._links:
+            await link.close()
+
+    def _link(self, options: dict[str, Any] | None = None) -> Link:
+        link = Link(options or self._options.session_options)
+        self._links.append(link)
+        return link
+
+    def _make_publisher(self) -> DeadLetterPublisher:
+        options = self._options
+        return DeadLetterPublisher(
+            Owner(options.identity.group, options.identity.topic),
+            options.dlq_topic,
+            options.kafka_options,
+            self._link(),
+            self._status,
+            options.backoff,
+            self._handler.subject_name,
+        )
+
+    def _make_writer(self) -> BatchWriter[T]:
+        writing = finding_by_key(self._options.session_options)
+        return BatchWriter(
+            self._options.identity,
+            self._handler,
+            self._link(with_server_settings(writing, lock_timeout=str(LOCK_TIMEOUT_MS))),
+            self._watch,
+            self.table,
+            self._status,
+            self._options.backoff,
+            self.publisher.wake,
+            self._options.tracing,
+        )
+
+    def _make_processor(self, stopping: asyncio.Event) -> Processor[T]:
+        identity, brake = self._options.identity, Brake(self._options.brake)
+        pause = BrakePause(identity, brake, self._link(), self._status)
+        return Processor(identity.topic, self._handler, self.table, brake, pause, stopping, self.writer.put)
+
+    def _make_source(self) -> KafkaSource:
+        options, identity = self._options, self._options.identity
+        link = self._link()
+
+        def make_opener(follow: Callable[[int, FetchState], None]) -> PartitionOpener:
+            return PartitionOpener(identity.topic, identity.group, link, self._watch, self.table, follow)
+
+        async def emit(chunk: Chunk) -> None:
+            await self.processor.put(chunk, chunk.size_bytes, max(1, len(chunk.records)))
+
+        return KafkaSource(
+            topic=identity.topic,
+            group=identity.group,
+            kafka_options=options.kafka_options,
+            make_opener=make_opener,
+            table=self.table,
+            status=self._status,
+            backoff=options.backoff,
+            emit=emit,
+            # A chunk no longer than the window: the brake works to within a window.
+            max_chunk_records=min(options.batch_max_records, options.brake.window),
+            max_chunk_bytes=options.batch_max_bytes,
+        )

@@ -1,0 +1,130 @@
+"""The pause of an engaged brake: declared, and stored where an operator on any machine sees it and can end it.
+
+A row in `brakes` stands for each pause. Deleting the row ends the pause; else time does, or the worker's stop. The
+worker marks its row with each look: a row that nobody has marked for `LEASE_S` is a dead worker's and counts no more.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from asyncpg import Connection
+
+from engine.actors.identity import Identity
+from engine.actors.status import Status
+from engine.postgres.link import Link, describe, is_outage
+from engine.stages.brake import Brake
+from engine.telemetry import events
+
+LOOK_S = 1.0
+LEASE_S = 5.0
+LIFT_S = 2.0
+"""How long the end of a pause may take to be stored; a worker that stops has little time."""
+_ENGAGE = """
+INSERT INTO brakes (brake_id, consumer_group, topic, worker, host, supervisor, until, rejected, messages)
+VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8, $9)
+ON CONFLICT (brake_id) DO NOTHING
+"""
+_LOOK = """
+WITH marked AS (UPDATE brakes SET seen_at = clock_timestamp() WHERE brake_id = $1 RETURNING brake_id)
+SELECT EXISTS (SELECT FROM marked)
+"""
+# The row of a worker that died in its pause stays until the next pause ends.
+_LIFT = "DELETE FROM brakes WHERE brake_id = $1 OR until < clock_timestamp() - interval '1 hour'"
+_COUNTS = f"until > clock_timestamp() AND seen_at > clock_timestamp() - make_interval(secs => {LEASE_S})"
+_ENGAGED = f"""
+SELECT worker, host, supervisor, engaged_at, until, rejected, messages FROM brakes
+WHERE consumer_group = $1 AND topic = $2 AND {_COUNTS} ORDER BY host, supervisor, worker, engaged_at
+"""
+_RELEASE = f"DELETE FROM brakes WHERE consumer_group = $1 AND topic = $2 RETURNING {_COUNTS} AS engaged"
+
+
+async def engaged_brakes(connection: Connection, group: str, topic: str) -> list[Any]:
+    """Return a row for each worker that pauses now: worker, host, supervisor, engaged_at, until, rejected, messages."""
+    return await connection.fetch(_ENGAGED, group, topic)
+
+
+async def release_brakes(connection: Connection, group: str, topic: str) -> int:
+    """End every pause of the group; the workers go on within a second. Returns how many pauses there were."""
+    return sum(row["engaged"] for row in await connection.fetch(_RELEASE, group, topic))
+
+
+class BrakePause:
+    """Holds up the worker while its brake is engaged."""
+
+    def __init__(self, identity: Identity, brake: Brake, link: Link, status: Status) -> None:
+        self._identity = identity
+        self._brake = brake
+        self._link = link
+        self._status = status
+        self._log = structlog.get_logger()
+
+    async def hold(self, stop: asyncio.Event) -> None:
+        """Return when it is time to try again, when an operator says so, or when `stop` is set.
+
+        The brake is released in the first two cases; an outage of PostgreSQL leaves the end to time alone.
+        """
+        limits = self._brake.limits
+        self._status.braked = True
+        self._log.error(
+            events.BRAKE_ENGAGED,
+            topic=self._identity.topic,
+            rejected=self._brake.rejected,
+            messages=limits.window,
+            pause_s=limits.pause_s,
+            fix="orderflow dlq list, then orderflow brake release",
+        )
+        try:
+            ended_by = await self._until_ended(stop, uuid4())
+        finally:
+            self._status.braked = False
+        if ended_by != "stop":
+            self._brake.release()
+        self._log.warning(events.BRAKE_RELEASED, topic=self._identity.topic, by=ended_by)
+
+    async def _until_ended(self, stop: asyncio.Event, brake_id: UUID) -> str:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._brake.limits.pause_s
+        stored = False
+        try:
+            while (left := deadline - loop.time()) > 0:
+                if not stored:
+                    stored = await self._engage(brake_id, left)
+                elif not await self._stands(brake_id):
+                    return "operator"
+                try:
+                    async with asyncio.timeout(min(LOOK_S, left)):
+                        await stop.wait()
+                except TimeoutError:
+                    continue
+                return "stop"
+            return "time"
+        finally:
+            await self._lift(brake_id)
+
+    async def _engage(self, brake_id: UUID, left_s: float) -> bool:
+        who, limits = self._identity, self._brake.limits
+        whose = (who.group, who.topic, who.worker, who.host, who.supervisor)
+        row = (brake_id, *whose, left_s, self._brake.rejected, limits.window)
+        return await self._run("engage", lambda connection: connection.execute(_ENGAGE, *row, timeout=5)) is not None
+
+    async def _stands(self, brake_id: UUID) -> bool:
+        """Mark the row, and return whether nobody has lifted the brake. In doubt it stands."""
+        return await self._run("look", lambda connection: connection.fetchval(_LOOK, brake_id, timeout=5)) is not False
+
+    async def _lift(self, brake_id: UUID) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LIFT_S):
+                await self._run("lift", lambda connection: connection.execute(_LIFT, brake_id, timeout=LIFT_S))
+
+    async def _run(self, what: str, work: Any) -> Any:
+        try:
+            async with self._link.use() as connection:
+                return await work(connection)
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            self._log.warning(events.OUTAGE_CONTINUES, of="postgres", step=f"brake-{what}", error=describe(error))
+            return None

@@ -1,0 +1,39 @@
+"""What a worker is told when it is made."""
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from engine.actors.backoff import Backoff
+from engine.actors.identity import Identity
+from engine.postgres.link import session_of
+from engine.stages.brake import BrakeLimits
+
+if TYPE_CHECKING:
+    from engine.telemetry.spans import Tracing
+
+SHUTDOWN_TIMEOUT_S = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class WorkerOptions:
+    """What a worker needs to know. Times are in seconds, sizes in bytes.
+
+    `kafka_options` and `postgres_options` are keyword arguments of every aiokafka client and of `asyncpg.connect`.
+    """
+
+    identity: Identity
+    dlq_topic: str
+    kafka_options: dict[str, Any]
+    postgres_options: dict[str, Any]
+    batch_max_records: int = 1000
+    batch_max_bytes: int = 8 * 1024 * 1024
+    backoff: Backoff = Backoff()
+    shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
+    brake: BrakeLimits = BrakeLimits()
+    tracing: "Tracing | None" = None
+
+    @property
+    def session_options(self) -> dict[str, Any]:
+        """Keyword arguments of `asyncpg.connect` for every connection that the worker makes."""
+        return session_of(self.postgres_options, self.identity.worker, self.identity.group)

@@ -1,0 +1,74 @@
+"""The processor: what the handler makes of each message, on the way from Kafka to the writer. Here the brake counts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from engine.dead_letters.headers import read_replay_headers
+from engine.handler import Handler
+from engine.kafka.partitions import PartitionTable
+from engine.records import Chunk, Entry, HandledChunk
+from engine.stages.brake import Brake
+from engine.stages.brake_pause import BrakePause
+from engine.verdict import Rejected
+
+T = TypeVar("T")
+
+
+class Processor(Generic[T]):
+    """Handles chunks and gives them to `hand_on`, which waits when there is no room.
+
+    `stopping` ends a pause of the brake.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        handler: Handler[T],
+        table: PartitionTable,
+        brake: Brake,
+        brake_pause: BrakePause,
+        stopping: asyncio.Event,
+        hand_on: Callable[[HandledChunk[T], int, int], Awaitable[None]],
+    ) -> None:
+        self._topic = topic
+        self._handler = handler
+        self._table = table
+        self._brake = brake
+        self._brake_pause = brake_pause
+        self._stopping = stopping
+        self._hand_on = hand_on
+
+    async def handle_batch(self, chunks: list[Chunk]) -> None:
+        """Handle the messages of the partitions that this worker still owns. Returns when all are handed on."""
+        for chunk in chunks:
+            if self._table.opened(chunk.partition, chunk.opening) is None:
+                continue
+            if self._brake.engaged:
+                return  # told to stop in the pause: all that is left here is consumed again by whoever comes next
+            handled = self._handle(chunk)
+            await self._hand_on(handled, chunk.size_bytes, max(1, len(handled.entries)))
+            self._count(handled.entries)
+            if self._brake.engaged:
+                await self._brake_pause.hold(self._stopping)
+            await asyncio.sleep(0)
+
+    def _handle(self, chunk: Chunk) -> HandledChunk[T]:
+        handle = self._handler.handle_message
+        entries = [Entry(record, handle(record)) for record in chunk.records]
+        return HandledChunk(
+            chunk.partition,
+            chunk.opening,
+            chunk.epoch,
+            entries,
+            chunk.next_offset,
+            chunk.size_bytes,
+            chunk.consumed_at,
+        )
+
+    def _count(self, entries: list[Entry[T]]) -> None:
+        for entry in entries:
+            rejected = isinstance(entry.value, Rejected)
+            # A dead letter that an operator sends again says nothing of what is upstream.
+            if not (rejected and read_replay_headers(entry.record, self._topic)):
+                self._brake.saw(rejected)

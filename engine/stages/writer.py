@@ -1,0 +1,289 @@
+"""The writer: one transaction a batch, and offsets that move only with it.
+
+Data goes in one direction: chunks that this worker still owns → a batch → a transaction (offsets, the handler's rows,
+dead letters, the batch's own row) → the handler's follow-up. What can go wrong on the way has one answer each:
+
+* somebody else moved an offset (`Fenced`): drop that partition, write the rest;
+* PostgreSQL refuses the data: bisect, so that the culprits alone become dead letters;
+* an outage: wait and try the same batch again, for as long as it takes;
+* a connection lost during COMMIT: wait until the server is done with it, and look for the batch's row.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import uuid4
+
+import attrs
+import structlog
+from asyncpg import Connection
+
+from engine.actors import failpoints
+from engine.actors.backoff import Backoff
+from engine.actors.identity import Identity
+from engine.actors.status import Status
+from engine.dead_letters.replays import recognise_replays, replay_counts, store_verdicts
+from engine.handler import Handler, RewriteBatch
+from engine.kafka.partitions import PartitionTable
+from engine.postgres.batch_rows import insert_batch, is_stored
+from engine.postgres.blockers import BlockerWatch
+from engine.postgres.link import Link, describe, describe_refusal, is_momentary, is_outage, refuses_data
+from engine.postgres.offsets import Advance, Fenced, advance_offsets, await_offset
+from engine.records import Batch, Entry, HandledChunk, Record, Written
+from engine.telemetry import events
+from engine.verdict import REFUSED_BY_DATABASE, FieldError, Rejected
+
+if TYPE_CHECKING:
+    from engine.telemetry.spans import Tracing
+
+T = TypeVar("T")
+
+WRITE_DEADLINE_S = 60.0
+STEP_GRACE_S = 30.0
+MOMENTARY_TRIES = 10
+
+
+class _Refused(Exception):
+    """PostgreSQL refused the batch for its data. The message holds none of it."""
+
+
+class BatchWriter(Generic[T]):
+    """Writes batches exactly once. `dead_letters_stored` is called after each commit that held dead letters."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        handler: Handler[T],
+        link: Link,
+        watch: BlockerWatch,
+        table: PartitionTable,
+        status: Status,
+        backoff: Backoff,
+        dead_letters_stored: Callable[[], None],
+        tracing: "Tracing | None" = None,
+    ) -> None:
+        self._identity = identity
+        self._handler = handler
+        self._link = link
+        self._watch = watch
+        self._table = table
+        self._status = status
+        self._backoff = backoff
+        self._dead_letters_stored = dead_letters_stored
+        self._tracing = tracing
+        self._attempted: tuple[Batch[T], Written] | None = None
+        self._log = structlog.get_logger()
+
+    async def handle_batch(self, chunks: list[HandledChunk[T]]) -> None:
+        """Write what the chunks hold, as far as this worker still owns it. Returns when all of it is settled."""
+        self._status.started = True
+        openings = {chunk.partition: chunk.opening for chunk in chunks}
+        epochs = {chunk.partition: chunk.epoch for chunk in chunks}
+        current = [chunk for chunk in chunks if self._table.opened(chunk.partition, chunk.opening)]
+        entries = [entry for chunk in sorted(current, key=lambda c: c.partition) for entry in chunk.entries]
+        ends: dict[int, int] = {}
+        for chunk in current:
+            ends[chunk.partition] = max(chunk.next_offset, ends.get(chunk.partition, 0))
+        consumed_at = min((chunk.consumed_at for chunk in chunks), default=datetime.now(UTC))
+        await self._settle(_Work(entries, ends, openings, epochs, consumed_at, datetime.now(UTC)))
+
+    async def _settle(self, work: "_Work[T]") -> None:
+        while (work := self._owned(work)).ends:
+            entries = work.entries
+            batch = Batch(uuid4(), self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
+            try:
+                batch, written = await self._commit(batch, work)
+            except Fenced as fence:
+                self._status.counters.fenced += 1
+                # A newer opening of the partition, if there is one, is not concerned.
+                if self._table.opened(fence.partition, work.openings[fence.partition]):
+                    self._table.close(fence.partition)
+                self._log.warning(events.PARTITION_FENCED, topic=batch.topic, partition=fence.partition)
+                continue
+            except _Refused as refusal:
+                if len(entries) > 1:
+                    await self._bisect(work)
+                    return
+                work = attrs.evolve(work, entries=[self._culprit(entries[0], str(refusal), batch)])
+                continue
+            await self._finish(batch, work, written)
+            return
+
+    def _owned(self, work: "_Work[T]") -> "_Work[T]":
+        """Return what of `work` this worker may still write, and has not written yet."""
+        floors = {
+            partition: opened.next_offset
+            for partition, opening in work.openings.items()
+            if (opened := self._table.opened(partition, opening))
+        }
+        entries = [
+            entry
+            for entry in work.entries
+            if (floor := floors.get(entry.record.partition)) is not None and entry.record.offset >= floor
+        ]
+        ends = {
+            partition: end for partition, end in work.ends.items() if partition in floors and end > floors[partition]
+        }
+        return attrs.evolve(work, entries=entries, ends=ends)
+
+    async def _bisect(self, work: "_Work[T]") -> None:
+        middle = len(work.entries) // 2
+        first, second = work.entries[:middle], work.entries[middle:]
+        ends = {partition: record.offset + 1 for partition, record in _last_records(first).items()}
+        await self._settle(attrs.evolve(work, entries=first, ends=ends))
+        await self._settle(attrs.evolve(work, entries=second))
+
+    def _culprit(self, entry: Entry[T], refusal: str, batch: Batch[T]) -> Entry[T]:
+        if isinstance(entry.value, Rejected):
+            raise RuntimeError(f"a dead letter was refused: {refusal}")
+        record = entry.record
+        self._log.warning(
+            events.BATCH_REFUSED, topic=batch.topic, partition=record.partition, offset=record.offset, error=refusal
+        )
+        subject = self._handler.subject(entry.value)
+        return Entry(record, Rejected(REFUSED_BY_DATABASE, (FieldError("", refusal),), subject))
+
+    async def _commit(self, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written]:
+        """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
+        tries = _Tries()
+        done: tuple[Batch[T], Written] | None = None
+        while done is None:
+            try:
+                with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
+                    async with self._link.use() as connection:
+                        done = await self._link.within_deadline(self._transaction(connection, batch, work))
+            except RewriteBatch:
+                continue
+            except Exception as error:
+                await self._wait_or_raise(error, tries)
+                done = await self._landed(batch)
+        if self._status.recovered("postgres"):
+            self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
+        return done
+
+    async def _wait_or_raise(self, error: Exception, tries: "_Tries") -> None:
+        """Return when it is time to try again; raise what trying again does not mend."""
+        if refuses_data(error):
+            raise _Refused(describe_refusal(error)) from None
+        if not is_outage(error):
+            raise error
+        if is_momentary(error) and tries.momentary < MOMENTARY_TRIES:
+            tries.momentary += 1
+            await asyncio.sleep(random.uniform(0.005, 0.05))
+            return
+        tries.outages += 1
+        await self._wait_out(error, tries.outages)
+
+    async def _wait_out(self, error: BaseException, attempt: int) -> None:
+        delay_s = self._backoff.delay_s(attempt, random.random())
+        self._status.outage("postgres", attempt)
+        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
+        self._log.warning(event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2))
+        await asyncio.sleep(delay_s)
+
+    async def _transaction(self, connection: Connection, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written]:
+        written = Written()
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            async with self._watch.over(connection):
+                await advance_offsets(connection, self._identity.group, batch.topic, self._advances(work))
+            if batch.entries:
+                async with self._watch.over(connection):
+                    batch = await recognise_replays(connection, self._identity.group, batch)
+                written = await self._handler.handle_batch(connection, batch)
+                await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
+                await insert_batch(connection, self._identity, batch, written)
+        except BaseException:
+            if not connection.is_closed():
+                await transaction.rollback()
+            raise
+        self._attempted = batch, written
+        failpoints.reach(failpoints.AFTER_COPY)
+        await transaction.commit()
+        return batch, written
+
+    def _advances(self, work: "_Work[T]") -> list[Advance]:
+        advances, last = [], _last_records(work.entries)
+        for partition, end in work.ends.items():
+            # A batch may have waited out an outage: the partition may have gone, and even have come back, meanwhile.
+            opened = self._table.opened(partition, work.openings[partition])
+            if opened is None:
+                raise Fenced(partition)
+            advances.append(Advance(partition, opened.next_offset, end, last.get(partition)))
+        return advances
+
+    async def _landed(self, batch: Batch[T]) -> tuple[Batch[T], Written] | None:
+        """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
+        attempted, attempt, found = self._attempted, 0, None
+        if attempted is None or attempted[0].batch_id != batch.batch_id or not batch.entries:
+            return None  # what moves offsets alone is fenced if it landed: its partitions are opened where it left them
+        while found is None:
+            try:
+                with self._status.step("settle", WRITE_DEADLINE_S + STEP_GRACE_S):
+                    async with self._link.use() as connection:
+                        found = await self._link.within_deadline(self._find(connection, batch))
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                attempt += 1
+                await self._wait_out(error, attempt)
+        if not found:
+            return None
+        self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
+        return attempted
+
+    async def _find(self, connection: Connection, batch: Batch[T]) -> bool:
+        # While the COMMIT is still on its way, its transaction holds the locks of all its offsets.
+        async with self._watch.over(connection):
+            await await_offset(connection, self._identity.group, batch.topic, batch.entries[0].record.partition)
+        return await is_stored(connection, batch.batch_id)
+
+    async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
+        failpoints.reach(failpoints.AFTER_COMMIT)
+        committed_ns = time.time_ns()
+        counters = self._status.counters
+        for partition, end in work.ends.items():
+            self._table.advance(partition, work.openings[partition], end)
+        self._status.committed()
+        if not batch.entries:
+            return
+        rejected = len(batch.rejected())
+        counters.batches += 1
+        counters.messages += len(batch.entries)
+        counters.inserted += written.inserted
+        counters.changed += written.changed
+        counters.unchanged += written.unchanged
+        counters.rejected += rejected
+        if rejected:
+            self._dead_letters_stored()
+        if batch.replays:
+            self._log.info(events.DEAD_LETTERS_REPLAYED, batch_id=str(batch.batch_id), **replay_counts(batch))
+        await self._handler.batch_committed(batch, written)
+        if self._tracing is not None:
+            await self._tracing.batch_committed(batch, self._identity.group, self._handler.subject, committed_ns)
+
+
+@attrs.define
+class _Tries:
+    momentary: int = 0
+    outages: int = 0
+
+
+@attrs.frozen
+class _Work(Generic[T]):
+    """Entries to write, and by partition the offset behind all of them; a partition may have an end and no entry."""
+
+    entries: list[Entry[T]]
+    ends: dict[int, int]
+    openings: dict[int, int]
+    epochs: dict[int, int]
+    consumed_at: datetime
+    validated_at: datetime
+
+
+def _last_records(entries: list[Entry[Any]]) -> dict[int, Record]:
+    return {entry.record.partition: entry.record for entry in entries}

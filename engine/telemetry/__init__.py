@@ -1,0 +1,1 @@
+"""Log lines, their events, and spans."""

@@ -1,0 +1,162 @@
+"""Structured logs on standard error: JSON lines for machines, or a console format for people."""
+
+import asyncio
+import atexit
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import structlog
+from msgspec import json
+
+from engine.actors.identity import host_name, supervisor_id
+
+_json = json.Encoder(enc_hook=str)
+QUIET_S = 10.0
+MAX_KINDS = 500
+AWAITED = frozenset({"GroupCoordinatorNotAvailableError"})
+"""Errors that are normal for a while: a Kafka that is new, or has just started, has no group coordinator yet."""
+_FIRST = ("time", "level", "event", "component", "worker", "host", "supervisor")
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    # The default formatter shows the frames' local variables where rich is installed: personal data among them.
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
+    return _json.encode({**{name: event[name] for name in _FIRST if name in event}, **event})
+
+
+class DeferredLines:
+    """A logger of lines that writes those of one turn of the event loop in one go: a server's many, in few calls.
+
+    Without a running event loop, in another thread too, a line is written at once. A process that is killed loses the
+    turn that it was in.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._waiting: list[bytes] = []
+        atexit.register(self.flush)
+
+    def msg(self, line: bytes) -> None:
+        """Write a line, its end not included, soon."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            if threading.current_thread() is threading.main_thread():
+                self.flush()
+            # What waits is the main thread's: another one must not take it.
+            self._file.write(line + b"\n")
+            self._file.flush()
+            return
+        self._waiting.append(line + b"\n")
+        if len(self._waiting) == 1:
+            loop.call_soon(self.flush)
+
+    debug = info = warning = error = critical = msg
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._waiting = self._waiting, []
+        if not lines:
+            return
+        self._file.write(b"".join(lines))
+        self._file.flush()
+
+
+class _DeferredLinesFactory:
+    def __init__(self) -> None:
+        self._lines = DeferredLines(sys.stderr.buffer)
+
+    def __call__(self, *_: object) -> DeferredLines:
+        return self._lines
+
+
+def configure_logging(
+    level_name: str = "info", *, console: bool = False, deferred: bool = False, **context: str
+) -> None:
+    """Send structlog, and the libraries' own warnings, to standard error.
+
+    On every line are the host, the supervisor if there is one, and `context`.
+
+    `level_name` is one of debug, info, warning and error. `console`: lines for people, not JSON. `deferred`: lines for
+    machines are written by `DeferredLines`.
+    """
+    level = logging.getLevelNamesMapping()[level_name.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if console:
+        shared += [_console()]
+        factory: Any = structlog.PrintLoggerFactory(sys.stderr)
+    else:
+        shared += [
+            structlog.processors.format_exc_info,
+            _render,
+        ]
+        factory = _DeferredLinesFactory() if deferred else structlog.BytesLoggerFactory(sys.stderr.buffer)
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(host=host_name(), **context)
+    if own := supervisor_id():
+        structlog.contextvars.bind_contextvars(supervisor=own)
+    root = logging.getLogger()
+    root.handlers = [LibraryHandler()]
+    root.setLevel(max(level, logging.WARNING))
+
+
+class LibraryHandler(logging.Handler):
+    """Hands the libraries' own log records to structlog, without their tracebacks: those may quote data.
+
+    In an outage some of them say the same a hundred times a second: one of a kind in `QUIET_S` seconds is written, with
+    the number of those that were left out before it. What is `AWAITED` is information at first, and what it was to the
+    library once it has lasted for so long.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._quiet_until: dict[tuple[str, str], float] = {}
+        self._left_out: Counter[tuple[str, str]] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record as `library_message`."""
+        awaited, now_s = _is_awaited(record), self._clock()
+        kind = (record.name, f"{record.msg}{' (awaited)' if awaited else ''}")
+        quiet_until_s = self._quiet_until.get(kind)
+        if quiet_until_s is not None and now_s < quiet_until_s:
+            self._left_out[kind] += 1
+            return
+        lasts = quiet_until_s is not None and now_s < quiet_until_s + QUIET_S
+        if len(self._quiet_until) >= MAX_KINDS:
+            self._quiet_until.clear()
+            self._left_out.clear()
+        self._quiet_until[kind] = now_s + QUIET_S
+        error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        structlog.get_logger().log(
+            record.levelno if lasts or not awaited else logging.INFO,
+            "library_message",
+            library=record.name,
+            message=record.getMessage(),
+            error=error,
+            left_out=self._left_out.pop(kind, 0),
+        )
+
+
+def _is_awaited(record: logging.LogRecord) -> bool:
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return any(type(argument).__name__ in AWAITED for argument in arguments)

@@ -1,0 +1,1 @@
+"""Dead letters over HTTP: listed, shown, mended and sent again."""

@@ -1,0 +1,220 @@
+"""Reads dead letters for HTTP, and gives them their second chance."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import structlog
+
+from engine.dead_letters.headers import replay_headers
+from engine.dead_letters.list import ListPlace, Selection, count_letters, find_letter, list_letters
+from engine.dead_letters.replay import (
+    AT_THE_LIMIT,
+    NO_PARTITION,
+    ON_ITS_WAY,
+    Outgoing,
+    Plan,
+    Replay,
+    count_replays,
+    repeat,
+)
+from engine.dead_letters.store import REPLAY_LIMIT, Owner
+from engine.records import Place
+from lookup.letters.query import LetterSearch
+from lookup.letters.sender import MESSAGE_TOO_LARGE, NOT_ACKNOWLEDGED, RETRY_LATER, LetterSender
+from lookup.serving import events
+from lookup.serving.options import LookupOptions
+from lookup.serving.refusal import Refused
+from lookup.serving.store_reader import StoreReader, StoresUnavailable
+
+if TYPE_CHECKING:
+    from lookup.serving.store_reader import Pool
+
+T = TypeVar("T")
+
+COUNTED_MOST = 100_000
+"""Counting stops here: a request must not read a table of millions."""
+UNAVAILABLE = "unavailable"
+RESOLVED, UNCHANGED = "resolved", "unchanged"
+_CONSUMED = """
+SELECT coalesce(max(next_offset), 0) > $4 FROM consumed_offsets
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3
+"""
+
+log = structlog.get_logger()
+
+
+@attrs.frozen
+class LetterPage:
+    """Rows of some letters, and where the next page begins: None when there are no more."""
+
+    letters: list[Any]
+    next: ListPlace | None
+
+
+@attrs.frozen
+class Outcome:
+    """What a replay came to: letters sent, by reason; not acknowledged, by why; and how many are left.
+
+    `trouble` is None, or a word for what broke it off.
+    """
+
+    replayed: Mapping[str, int]
+    not_acknowledged: Mapping[str, int]
+    left: int
+    trouble: str | None
+
+
+class DeadLetters:
+    """The letters of this server's consumer group: read on a small pool of their own, sent on one producer."""
+
+    def __init__(self, pool: "Pool", sender: LetterSender, owner: Owner, options: LookupOptions) -> None:
+        self._reader = StoreReader(
+            "dead_letters", pool, deadline_s=options.store_deadline_s, in_all_s=options.lookup_deadline_s
+        )
+        self._sender = sender
+        self._owner = owner
+        self._options = options
+
+    async def read(self, query: Callable[[Any], Awaitable[T]]) -> T:
+        """Return what `query` returns. Raises `StoresUnavailable`, at the latest when the deadline is over."""
+        return await self._reader.read(query)
+
+    async def page(self, search: LetterSearch) -> LetterPage:
+        """Return a page of the list, the letters that failed last first."""
+        rows = await self.read(
+            lambda connection: list_letters(connection, self._owner, search.selection, search.limit + 1, search.before)
+        )
+        shown = rows[: search.limit]
+        if len(rows) == len(shown):
+            return LetterPage(shown, None)
+        last = shown[-1]
+        return LetterPage(shown, ListPlace(last["failed_at"], last["partition"], last["kafka_offset"]))
+
+    async def counts(self, selection: Selection) -> dict[str, int]:
+        """Return how many letters there are of each reason; `COUNTED_MOST` are counted at most."""
+        return await self.read(lambda connection: count_letters(connection, self._owner, selection, COUNTED_MOST))
+
+    async def find(self, place: Place) -> Any:
+        """Return a letter's row. Raises `Refused`, telling whether the engine has consumed what is at that place."""
+
+        async def query(connection: Any) -> tuple[bool, Any]:
+            # In this order: what was consumed before has its letter by now, if it was rejected.
+            consumed = await connection.fetchval(_CONSUMED, self._owner.group, self._owner.topic, *place)
+            return consumed, await find_letter(connection, self._owner, place)
+
+        consumed, letter = await self.read(query)
+        if letter is None:
+            raise Refused("letter_not_found", 404, consumed=consumed)
+        return letter
+
+    async def plan(self, selection: Selection) -> Plan:
+        """Return what a replay of all that is selected would do. Raises `BrokerUnavailable`."""
+        return await self._plan(await self._replay(selection))
+
+    async def replay(self, selection: Selection, expected: int) -> Outcome:
+        """Send what is selected, up to a bound a call. Raises `Refused` when the number is no longer the expected one.
+
+        Raises `BrokerUnavailable` as long as nothing was sent; what happens later is told in the outcome.
+        """
+        replay = await self._replay(selection)
+        plan = await self._plan(replay)
+        if plan.total != expected:
+            raise Refused("count_changed", 409, plan=self.describe_plan(plan))
+        done: Counter[str] = Counter()
+        run = _Run(self._sender, self._options.replay_deadline_s)
+        trouble = None
+        try:
+            await replay.run(self, run, min(plan.total, self._options.replay_max_letters), done)
+        except StoresUnavailable:
+            trouble = UNAVAILABLE
+        if run.refusals[NOT_ACKNOWLEDGED]:
+            trouble = NOT_ACKNOWLEDGED
+        outcome = Outcome(dict(done), dict(run.refusals), plan.total - done.total(), trouble)
+        log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=done.total(), **attrs.asdict(outcome))
+        return outcome
+
+    def describe_plan(self, plan: Plan) -> dict[str, Any]:
+        """Return a plan, ready for JSON."""
+        return {
+            "total": plan.total,
+            "chosen": plan.chosen,
+            "skipped": plan.skipped,
+            "complete": plan.matching < COUNTED_MOST,
+            "per_call": self._options.replay_max_letters,
+        }
+
+    async def replay_one(self, place: Place) -> Place:
+        """Send one letter again, and return where it lies. Raises `Refused` or `BrokerUnavailable`."""
+        letter = await self.find(place)
+        if letter["on_its_way"]:
+            raise Refused("not_replayable", 409, why=ON_ITS_WAY)
+        if letter["replay_count"] >= REPLAY_LIMIT:
+            raise Refused("not_replayable", 409, why=AT_THE_LIMIT)
+        sent = await self._send(letter, repeat(letter))
+        log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=1, replayed={letter["reason"]: 1}, left=0)
+        # It was sent, whether or not this can be noted: sent again it is the same replay.
+        with suppress(StoresUnavailable):
+            await count_replays(self, self._owner, [letter])
+        return sent
+
+    async def send_mended(self, place: Place, payload: bytes) -> Place:
+        """Send another payload in a letter's stead, and return where it lies.
+
+        It is a message of its own that says which letter it mends, and is not counted as a replay of it. Raises
+        `Refused` or `BrokerUnavailable`.
+        """
+        letter = await self.find(place)
+        if letter["payload"] == payload:
+            raise Refused("not_replayable", 409, why=UNCHANGED)
+        headers = tuple(replay_headers(letter, forced=False))
+        sent = await self._send(letter, Outgoing(letter["key"], payload, headers, letter["partition"]))
+        log.info(
+            events.LETTER_MENDED,
+            topic=self._owner.topic,
+            letter="{}:{}".format(*place),
+            partition=sent[0],
+            offset=sent[1],
+            order_uid=letter["subject"],
+        )
+        return sent
+
+    async def _send(self, letter: Any, message: Outgoing) -> Place:
+        if letter["resolved_at"] is not None:
+            raise Refused("not_replayable", 409, why=RESOLVED)
+        if message.partition not in await self._sender.partitions():
+            raise Refused("not_replayable", 409, why=NO_PARTITION)
+        [outcome] = await self._sender.send([message])
+        if outcome == MESSAGE_TOO_LARGE:
+            raise Refused(MESSAGE_TOO_LARGE, 413)
+        if isinstance(outcome, str):
+            raise Refused(NOT_ACKNOWLEDGED, 503, headers=RETRY_LATER)
+        return outcome
+
+    async def _replay(self, selection: Selection) -> Replay:
+        return Replay(self._owner, selection, COUNTED_MOST, False, await self._sender.partitions())
+
+    async def _plan(self, replay: Replay) -> Plan:
+        return await self.read(lambda connection: replay.plan(connection, COUNTED_MOST))
+
+
+class _Run:
+    """Sends one run's letters until the broker is gone or the time is over."""
+
+    def __init__(self, sender: LetterSender, deadline_s: float) -> None:
+        self.refusals: Counter[str] = Counter()
+        self._sender = sender
+        self._clock = asyncio.get_running_loop().time
+        self._ends_at = self._clock() + deadline_s
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.refusals[NOT_ACKNOWLEDGED]) or self._clock() > self._ends_at
+
+    async def send(self, messages: list[Outgoing]) -> list[bool]:
+        outcomes = await self._sender.send(messages)
+        self.refusals.update(outcome for outcome in outcomes if isinstance(outcome, str))
+        return [not isinstance(outcome, str) for outcome in outcomes]

@@ -1,0 +1,218 @@
+"""The routes of dead letters: lists and one letter for everybody, masked; replays for whoever has the admin token."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+import structlog
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from engine.dead_letters.list import describe_letter, parse_place, summarise
+from engine.dead_letters.store import Owner
+from engine.records import Place
+from engine.verdict import Rejected
+from handlers.decode import decode_order
+from handlers.model import SUBJECT_NAME
+from handlers.moments import MOMENT_RULE
+from lookup.letters.admin import Admin
+from lookup.letters.letters import COUNTED_MOST, DeadLetters
+from lookup.letters.masking import Shapeless, shape_of
+from lookup.letters.query import (
+    REASON_RULE,
+    parse_letter_filters,
+    parse_letter_search,
+    read_letter_filters,
+    render_letter_cursor,
+)
+from lookup.letters.sender import RETRY_LATER, LetterSender
+from lookup.serving import events
+from lookup.serving.answers import json_answer
+from lookup.serving.bodies import read_body
+from lookup.serving.options import Connections, LookupOptions
+from lookup.serving.pools import open_pool
+from lookup.serving.query_parameters import KEY_RULE, Parameters, WrongParameter, parse_parameters
+from lookup.serving.refusal import Refused
+
+LETTERS = web.AppKey("letters", DeadLetters)
+ADMIN = web.AppKey("admin", Admin)
+OPTIONS = web.AppKey("letter_options", LookupOptions)
+_EXPECTED_RULE = "the `total` that a dry run has told, a whole number"
+_DRY_RUN_RULE = "true or false"
+_PAYLOAD_RULE = "the whole message, as text"
+_REVEAL: Parameters = {"reveal": (lambda text: text == "1" or None, "1")}
+
+log = structlog.get_logger()
+
+
+class ReplayOrder(Struct, forbid_unknown_fields=True):
+    """The body of a replay of many: filters as in the list, and how many letters the caller expects it to be."""
+
+    reason: Annotated[str | None, Meta(description=REASON_RULE)] = None
+    order_uid: Annotated[str | None, Meta(description=KEY_RULE)] = None
+    since: Annotated[str | None, Meta(description=MOMENT_RULE)] = None
+    until: Annotated[str | None, Meta(description=MOMENT_RULE)] = None
+    expected: Annotated[int | None, Meta(description=_EXPECTED_RULE)] = None
+    dry_run: Annotated[bool, Meta(description=_DRY_RUN_RULE)] = False
+
+
+class ReplayOne(Struct, forbid_unknown_fields=True):
+    """The body of a replay of one letter: an empty object, or none."""
+
+
+class Mended(Struct, forbid_unknown_fields=True):
+    """The body that mends a letter: the whole new message as text. With `dry_run` it is only checked."""
+
+    payload: Annotated[str, Meta(description=_PAYLOAD_RULE)]
+    dry_run: Annotated[bool, Meta(description=_DRY_RUN_RULE)] = False
+
+
+async def get_list(request: web.Request) -> web.Response:
+    """Answer `GET /dead-letters/list`: a page, the letters that failed last first, without what a message held."""
+    page = await request.app[LETTERS].page(parse_letter_search(request.rel_url.raw_query_string))
+    following = None if page.next is None else render_letter_cursor(page.next)
+    return json_answer({"letters": [summarise(letter, SUBJECT_NAME) for letter in page.letters], "next": following})
+
+
+async def get_counts(request: web.Request) -> web.Response:
+    """Answer `GET /dead-letters/counts`: how many letters the filters match, by reason, up to a bound."""
+    counts = await request.app[LETTERS].counts(parse_letter_filters(request.rel_url.raw_query_string))
+    total = sum(counts.values())
+    return json_answer({"counts": counts, "total": total, "complete": total < COUNTED_MOST})
+
+
+async def get_access(request: web.Request) -> web.Response:
+    """Answer `GET /dead-letters/access`: whether anybody may write, and whether this caller may.
+
+    A wrong token is answered with 401.
+    """
+    admin = request.app[ADMIN]
+    authorized = not admin.read_only and "Authorization" in request.headers
+    if authorized:
+        admin.check(request)
+    return json_answer({"read_only": admin.read_only, "authorized": authorized})
+
+
+async def get_letter(request: web.Request) -> web.Response:
+    """Answer `GET /dead-letters/{partition}/{offset}`: all of a letter, what the message held masked.
+
+    With `reveal=1` and the admin token it is as it was sent.
+    """
+    reveal = "reveal" in parse_parameters(request.rel_url.raw_query_string, _REVEAL)
+    if reveal:
+        request.app[ADMIN].check(request)
+    place = _place(request)
+    letter = await request.app[LETTERS].find(place)
+    told = describe_letter(letter, SUBJECT_NAME, payload=reveal)
+    if reveal:
+        log.info(events.LETTER_REVEALED, letter="{}:{}".format(*place), order_uid=letter["subject"])
+    elif told["payload_bytes"] <= request.app[OPTIONS].letter_shape_max_bytes:
+        with suppress(Shapeless):
+            # A large one takes long enough to delay the lookups of other callers.
+            told["shape"] = await asyncio.to_thread(shape_of, letter["payload"])
+    return json_answer(told)
+
+
+async def post_replay(request: web.Request) -> web.Response:
+    """Answer `POST /dead-letters/replay`: sends letters, if they are still as many as expected.
+
+    With `dry_run` nothing is sent: the answer is the plan.
+    """
+    order = await _body(request, ReplayOrder)
+    selection = read_letter_filters(
+        reason=order.reason, order_uid=order.order_uid, since=order.since, until=order.until
+    )
+    letters = request.app[LETTERS]
+    if order.dry_run:
+        return json_answer(letters.describe_plan(await letters.plan(selection)))
+    if order.expected is None:
+        raise WrongParameter("expected", _EXPECTED_RULE)
+    outcome = await letters.replay(selection, order.expected)
+    told = {
+        "replayed": outcome.replayed,
+        "not_acknowledged": outcome.not_acknowledged,
+        "left": outcome.left,
+    }
+    if outcome.trouble:
+        raise Refused(outcome.trouble, 503, headers=RETRY_LATER, **told)
+    return json_answer(told)
+
+
+async def post_replay_one(request: web.Request) -> web.Response:
+    """Answer `POST /dead-letters/{partition}/{offset}/replay`, once the broker has acknowledged it."""
+    await _body(request, ReplayOne)
+    partition, offset = await request.app[LETTERS].replay_one(_place(request))
+    return json_answer({"partition": partition, "offset": offset})
+
+
+async def post_mended(request: web.Request) -> web.Response:
+    """Answer `POST /dead-letters/{partition}/{offset}/send`, once the broker has acknowledged the mended message.
+
+    With `dry_run` nothing is sent: the answer tells what is wrong with it, and whether it would resolve the letter.
+    """
+    mended = await _body(request, Mended)
+    payload = mended.payload.encode()
+    if not payload:
+        raise WrongParameter("payload", _PAYLOAD_RULE)
+    letters, place = request.app[LETTERS], _place(request)
+    if mended.dry_run:
+        return json_answer(await _check(letters, place, payload))
+    partition, offset = await letters.send_mended(place, payload)
+    return json_answer({"partition": partition, "offset": offset})
+
+
+async def _check(letters: DeadLetters, place: Place, payload: bytes) -> dict[str, Any]:
+    letter = await letters.find(place)
+    verdict = await asyncio.to_thread(decode_order, payload)
+    if isinstance(verdict, Rejected):
+        return {"valid": False, "errors": verdict.errors, "order_uid": verdict.subject, "resolves": False}
+    resolves = verdict.order_uid == letter["subject"]
+    return {"valid": True, "errors": [], "order_uid": verdict.order_uid, "resolves": resolves}
+
+
+async def _body(request: web.Request, kind: type[Any]) -> Any:
+    """Return the body of a request that writes. The token comes first: a stranger's body is not read."""
+    request.app[ADMIN].check(request)
+    options = request.app[OPTIONS]
+    longest = options.letter_body_max_bytes if kind is Mended else options.max_body_bytes
+    return await read_body(request, kind, max_bytes=longest, deadline_s=options.letter_body_deadline_s)
+
+
+def _place(request: web.Request) -> Place:
+    try:
+        return parse_place("{partition}:{offset}".format_map(request.match_info))
+    except ValueError:
+        raise Refused("letter_not_found", 404, consumed=False) from None
+
+
+def add_dead_letters(application: web.Application, options: LookupOptions, connections: Connections) -> None:
+    """Add the routes, and what they need for as long as the application lives."""
+    application[ADMIN] = Admin(options.admin_token)
+    application[OPTIONS] = options
+    router = application.router
+    place = r"/dead-letters/{partition:\d+}/{offset:\d+}"
+    router.add_get("/dead-letters/list", get_list)
+    router.add_get("/dead-letters/counts", get_counts)
+    router.add_get("/dead-letters/access", get_access)
+    router.add_get(place, get_letter)
+    router.add_post("/dead-letters/replay", post_replay)
+    router.add_post(f"{place}/replay", post_replay_one)
+    router.add_post(f"{place}/send", post_mended)
+
+    async def open_letters(application: web.Application) -> AsyncIterator[None]:
+        pool = await open_pool(
+            connections,
+            options.letter_connections,
+            options.store_deadline_s,
+            statement_cache_size=0,
+            command_timeout=options.store_deadline_s,
+        )
+        sender = LetterSender(connections.kafka, connections.kafka_topic, options.broker_deadline_s)
+        owner = Owner(connections.kafka_group, connections.kafka_topic)
+        application[LETTERS] = DeadLetters(pool, sender, owner, options)
+        yield
+        await sender.close()
+        pool.terminate()
+
+    application.cleanup_ctx.append(open_letters)

@@ -1,0 +1,1 @@
+"""The state of the whole system: health, snapshots, workers, owners and rates."""

@@ -1,0 +1,117 @@
+"""One source, many listeners: what it makes is made once for all, and nobody who is slow holds up anybody else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from lookup.serving.middleware import report_defect
+
+
+class TooManyListeners(Exception):
+    """There are as many listeners as there may be."""
+
+
+class Broadcast:
+    """Calls `make` every `every_s` seconds while somebody listens, and keeps nothing but the newest of what it made."""
+
+    def __init__(self, make: Callable[[], Awaitable[bytes]], *, every_s: float, max_listeners: int) -> None:
+        self._make = make
+        self._every_s = every_s
+        self._max_listeners = max_listeners
+        self._listeners: set[Listener] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self.closed = False
+        self.number = 0
+        """Which one `newest` is. 0: there is none yet."""
+        self.newest = b""
+
+    def listen(self) -> "Listener":
+        """Return a listener, to be used as a context manager. Raises `TooManyListeners`."""
+        if self.closed or len(self._listeners) >= self._max_listeners:
+            raise TooManyListeners
+        listener = Listener(self)
+        self._listeners.add(listener)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="broadcast")
+        return listener
+
+    def leave(self, listener: "Listener") -> None:
+        """Forget a listener."""
+        self._listeners.discard(listener)
+
+    async def news(self) -> None:
+        """Return when there is something newer, or nothing will come any more."""
+        await self._news.wait()
+
+    async def close(self) -> None:
+        """End everything at once: who waits is told so, who is in the middle of taking is interrupted."""
+        self.closed = True
+        self._wake()
+        for listener in self._listeners:
+            listener.interrupt()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        try:
+            while self._listeners:
+                began_s = clock()
+                try:
+                    self.newest = await self._make()
+                except Exception as error:
+                    report_defect(error)
+                else:
+                    self.number += 1
+                    self._wake()
+                await asyncio.sleep(max(0.0, began_s + self._every_s - clock()))
+        finally:
+            self._task = None
+            self.number, self.newest = 0, b""
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+class Listener:
+    """Takes what is newest when it comes to take it; what came between is missed."""
+
+    def __init__(self, broadcast: Broadcast) -> None:
+        self._broadcast = broadcast
+        self._number = 0
+        self._taking: asyncio.Timeout | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._broadcast.leave(self)
+
+    async def next(self) -> bytes | None:
+        """Return what is newer than the last that was returned, waiting for it. None: it is over."""
+        broadcast = self._broadcast
+        while not broadcast.closed and broadcast.number in {0, self._number}:
+            await broadcast.news()
+        self._number = broadcast.number
+        return None if broadcast.closed else broadcast.newest
+
+    @asynccontextmanager
+    async def taking(self, deadline_s: float) -> AsyncIterator[None]:
+        """Guard the work of passing something on. Raises `TimeoutError` after the deadline, or when all is over."""
+        try:
+            async with asyncio.timeout(0 if self._broadcast.closed else deadline_s) as self._taking:
+                yield
+        finally:
+            self._taking = None
+
+    def interrupt(self) -> None:
+        """Have whoever is within `taking` leave it now."""
+        if self._taking is not None:
+            self._taking.reschedule(0)

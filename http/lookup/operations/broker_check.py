@@ -1,0 +1,59 @@
+"""How Kafka is asked whether it is well: its brokers, the topic, its partitions' leaders, and open transactions."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+
+from engine.kafka.brokers import REFUSED_LOGIN
+from engine.kafka.open_transactions import HANGING_S, OpenTransactions
+from engine.kafka.topic_offsets import TopicOffsets
+from lookup.operations.health import LOGIN_REFUSED, Unwell, describe_tls
+
+
+class BrokerCheck:
+    """A Kafka broker answers and has the topic, each partition has a leader, and no transaction hangs.
+
+    The client is kept between checks.
+    """
+
+    def __init__(self, options: Mapping[str, Any], topic: str, deadline_s: float) -> None:
+        self._topic = topic
+        self._offsets = TopicOffsets(options, topic, deadline_s)
+        self._transactions = OpenTransactions(self._offsets)
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Return the number of `brokers`, and by partition what open transactions hold back.
+
+        That is how many messages (`held`), and for how many seconds (`held_s`; None: not known). Raises `Unwell` when
+        no broker answers or lets us in, the topic is missing, a partition has no leader (`no_leader`), or a transaction
+        is open for longer than `HANGING_S`.
+        """
+        try:
+            view = await self._offsets.look()
+            held = await self._transactions.look(time.time())
+        except UnknownTopicOrPartitionError:
+            raise Unwell(f"topic {self._topic} is missing") from None
+        except TopicAuthorizationFailedError:
+            raise Unwell(f"topic {self._topic} is hidden from this login: see `orderflow doctor`") from None
+        except REFUSED_LOGIN:
+            raise Unwell(LOGIN_REFUSED) from None
+        except (KafkaError, OSError) as error:
+            raise Unwell(describe_tls(error) or "no broker answers") from None
+        found = {
+            "brokers": view.brokers,
+            "held": {str(partition): one.messages for partition, one in sorted(held.items())},
+            "held_s": {str(partition): one.seconds and round(one.seconds) for partition, one in sorted(held.items())},
+        }
+        leaderless = [partition for partition, leader in view.leaders.items() if leader is None]
+        if leaderless:
+            raise Unwell("partitions have no leader: start their brokers", **found, no_leader=leaderless)
+        if any(one.hangs for one in held.values()):
+            problem = f"a transaction is open for longer than {HANGING_S / 60:g} minutes"
+            raise Unwell(f"{problem}: see `orderflow doctor`", **found)
+        return found
+
+    async def close(self) -> None:
+        """Close the client. Closing twice is fine."""
+        await self._transactions.close()

@@ -1,0 +1,99 @@
+"""How each part of the system is asked whether it is well."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from asyncpg import InvalidAuthorizationSpecificationError
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+from lookup.operations.health import LOGIN_REFUSED, Unwell, describe_tls
+
+if TYPE_CHECKING:
+    from lookup.serving.store_reader import Connection, Pool
+
+# Those that the topic cannot take for their size are marked, and do not wait.
+_WAITING = """
+SELECT count(*)::int AS letters, min(failed_at) AS since,
+       coalesce(min(failed_at) < now() - make_interval(secs => $3), false) AS overdue
+FROM (SELECT failed_at FROM dead_letters
+      WHERE published_at IS NULL AND publish_error IS NULL AND topic = $1 AND consumer_group = $2
+      ORDER BY failed_at LIMIT $4) AS waiting
+"""
+MAX_LETTERS_COUNTED = 10_000
+
+
+class StoreCheck:
+    """PostgreSQL answers a query."""
+
+    def __init__(self, pool: "Pool", deadline_s: float) -> None:
+        self._pool = pool
+        self._deadline_s = deadline_s
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Run the check. Raises `Unwell` when PostgreSQL does not let us in, else what asyncpg raises."""
+        try:
+            await _fetch(self._pool, "SELECT 1", deadline_s=self._deadline_s)
+        except InvalidAuthorizationSpecificationError:
+            raise Unwell(LOGIN_REFUSED) from None
+        return {}
+
+
+class DeadLetterCheck:
+    """No dead letter has waited longer than `max_wait_s` seconds to reach the dead-letter topic."""
+
+    def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str, max_wait_s: float) -> None:
+        self._pool = pool
+        self._deadline_s = deadline_s
+        self._consumer = (topic, group)
+        self._max_wait_s = max_wait_s
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Return how many wait (at most `MAX_LETTERS_COUNTED` are counted), and since when. Raises `Unwell`."""
+        [found] = await _fetch(
+            self._pool, _WAITING, *self._consumer, self._max_wait_s, MAX_LETTERS_COUNTED, deadline_s=self._deadline_s
+        )
+        waiting = {"waiting": found["letters"]}
+        if found["since"] is not None:
+            waiting["since"] = found["since"].isoformat().replace("+00:00", "Z")
+        if found["overdue"]:
+            raise Unwell("dead letters do not reach their topic", **waiting)
+        return waiting
+
+
+class CacheCheck:
+    """Redis answers PING."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def __call__(self) -> Mapping[str, Any]:
+        """Run the check. Raises `Unwell` when Redis is not there, else what redis-py raises."""
+        try:
+            await self._redis.ping()
+        except redis_errors.AuthenticationError:
+            raise Unwell(LOGIN_REFUSED) from None
+        except (redis_errors.ConnectionError, redis_errors.TimeoutError) as error:
+            raise Unwell(describe_tls(error) or "not reachable") from None
+        return {}
+
+
+async def _fetch(pool: "Pool", query: str, *arguments: Any, deadline_s: float) -> list[Any]:
+    async with connection_of(pool, deadline_s) as connection:
+        return await connection.fetch(query, *arguments)
+
+
+@asynccontextmanager
+async def connection_of(pool: "Pool", deadline_s: float) -> "AsyncIterator[Connection]":
+    """Lend a connection of the pool, waiting `deadline_s` seconds at most. Raises what asyncpg raises."""
+    connection = await pool.acquire(timeout=deadline_s)
+    try:
+        yield connection
+    except asyncio.CancelledError:
+        # Giving back a connection waits until the server has confirmed the cancelling: a frozen one never does.
+        connection.terminate()
+        raise
+    finally:
+        await pool.release(connection)

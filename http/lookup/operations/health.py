@@ -1,0 +1,116 @@
+"""Whether the system is well: each part of it is asked, all at the same time and within a deadline."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+import attrs
+
+from engine.kafka.tls_errors import find_tls_error
+
+POSTGRESQL = "postgresql"
+KAFKA = "kafka"
+NOT_KNOWN: Mapping[str, Any] = {"error": "not known: PostgreSQL, which would tell, does not answer"}
+LOGIN_REFUSED = "the login was refused: see `orderflow doctor`"
+Check = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Raises when its part is not well; what it returns is shown to the caller and must hold no secret."""
+
+
+class Unwell(Exception):
+    """A part answers, but is not well. The message is shown to the caller, and so are the details."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+@attrs.frozen
+class Part:
+    """What was found about one part of the system."""
+
+    name: str
+    well: bool
+    details: Mapping[str, Any]
+
+
+class Health:
+    """Runs the checks. Callers that ask at the same time share one run.
+
+    PostgreSQL tells of the parts that `told_by_postgresql` names: while it is not well, nothing is known of them.
+    """
+
+    def __init__(
+        self, checks: Mapping[str, Check], *, deadline_s: float, told_by_postgresql: Collection[str] = ()
+    ) -> None:
+        self._checks = checks
+        self._deadline_s = deadline_s
+        self._told_by_postgresql = told_by_postgresql
+        self._running: dict[frozenset[str], asyncio.Task[list[Part]]] = {}
+
+    async def examine(self, *names: str) -> list[Part]:
+        """Return what the named checks found, or all of them, within the deadline. Never raises."""
+        chosen = frozenset(names or self._checks)
+        running = self._running.get(chosen)
+        if running is None:
+            running = asyncio.create_task(self._run(chosen), name="health")
+            self._running[chosen] = running
+            running.add_done_callback(lambda _: self._running.pop(chosen, None))
+        return await asyncio.shield(running)
+
+    async def _run(self, names: frozenset[str]) -> list[Part]:
+        parts = await asyncio.gather(*(self._run_one(name) for name in self._checks if name in names))
+        if all(part.well for part in parts if part.name == POSTGRESQL):
+            return parts
+        return [attrs.evolve(part, details=NOT_KNOWN) if self._is_not_known(part) else part for part in parts]
+
+    def _is_not_known(self, part: Part) -> bool:
+        return part.name in self._told_by_postgresql and not part.well
+
+    async def _run_one(self, name: str) -> Part:
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                details = dict(await self._checks[name]())
+        except Exception as error:
+            details = error.details if isinstance(error, Unwell) else {}
+            return Part(name, well=False, details={"error": _describe(error, self._deadline_s), **details})
+        return Part(name, well=True, details={**details, "duration_ms": round((time.perf_counter() - began) * 1000, 3)})
+
+    async def stop(self) -> None:
+        """End the checks that still run. Stopping twice is fine."""
+        tasks = set(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def render_health(parts: list[Part]) -> dict[str, Any]:
+    """Return the parts as the JSON object that `/healthz` answers with."""
+    return {
+        "status": "ok" if all(part.well for part in parts) else "unavailable",
+        "checks": {part.name: {"status": "ok" if part.well else "unavailable", **part.details} for part in parts},
+    }
+
+
+def describe_tls(error: BaseException) -> str | None:
+    """Say what is wrong with the encryption of a connection, without its address; None if that is not what failed."""
+    found = find_tls_error(error)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return "the certificate is not accepted: see `orderflow doctor`"
+    return None if found is None else "the encryption fails: see `orderflow doctor`"
+
+
+def _describe(error: Exception, deadline_s: float) -> str:
+    """Say what is wrong without an address, a user or a password, which the texts of drivers may hold."""
+    if isinstance(error, Unwell):
+        return str(error)
+    if (refusal := describe_tls(error)) is not None:
+        return refusal
+    if isinstance(error, TimeoutError):
+        return f"no answer within {deadline_s:g} s"
+    if isinstance(error, OSError):
+        return "not reachable"
+    return type(error).__name__

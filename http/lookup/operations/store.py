@@ -1,0 +1,61 @@
+"""What PostgreSQL knows of the engine: its workers, its offsets, and what it has committed lately."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from engine.kafka.lag import Position
+from engine.postgres.link import fetch_time_s
+from engine.postgres.offsets import fetch_positions
+from lookup.operations.rates import BUCKET_S, RateWindow
+from lookup.operations.workers import fetch_workers
+from lookup.serving.store_reader import StoreReader
+
+if TYPE_CHECKING:
+    from lookup.serving.store_reader import Connection, Pool
+
+# The latencies are those of the average message: a batch counts as often as it has messages.
+_RATES = """
+SELECT floor(extract(epoch FROM committed_at) / $4::integer)::bigint AS bucket,
+       sum(messages - rejected)::bigint AS accepted, sum(rejected)::bigint AS rejected,
+       (sum(messages * extract(epoch FROM committed_at - consumed_at)) / nullif(sum(messages), 0))::float8 AS commit_s,
+       (sum(messages * extract(epoch FROM cached_at - committed_at))
+           / nullif(sum(messages) FILTER (WHERE cached_at IS NOT NULL), 0))::float8 AS cache_s
+FROM batches WHERE committed_at >= to_timestamp($3) AND consumer_group = $1 AND topic = $2
+GROUP BY bucket
+"""
+
+
+@attrs.frozen
+class Stored:
+    """What was found, and when (by the database's clock, s since the epoch). `workers` are rows of `fetch_workers`."""
+
+    now_s: float
+    workers: list[Any]
+    positions: dict[int, Position]
+    rates: dict[str, Any]
+
+
+class OperationsStore:
+    """Reads all of it in one go. It remembers the window of rates: only what may have changed is read again."""
+
+    def __init__(self, pool: "Pool", topic: str, group: str, deadline_s: float) -> None:
+        self._reader = StoreReader("operations", pool, deadline_s=deadline_s)
+        self._consumer = (group, topic)
+        self._deadline_s = deadline_s
+        self._window = RateWindow()
+
+    async def read(self) -> Stored:
+        """Return what is stored now. Raises `StoresUnavailable`, at the latest after about the deadline."""
+        return await self._reader.read(self._read)
+
+    async def _read(self, connection: "Connection") -> Stored:
+        async with asyncio.timeout(self._deadline_s):
+            workers = await fetch_workers(connection, *self._consumer)
+            positions = await fetch_positions(connection, *self._consumer)
+            now_s = await fetch_time_s(connection)
+            first = self._window.first_to_read(now_s)
+            rates = await connection.fetch(_RATES, *self._consumer, float(first * BUCKET_S), BUCKET_S)
+        self._window.take(rates, first, now_s)
+        return Stored(now_s, workers, positions, self._window.render())

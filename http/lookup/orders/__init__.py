@@ -1,0 +1,1 @@
+"""Orders over HTTP: looked up, listed, searched, and their story."""

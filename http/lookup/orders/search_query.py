@@ -1,0 +1,21 @@
+"""Reads a search out of the query of a request."""
+
+from handlers.summaries import Search
+from lookup.serving.cursor import parse_cursor
+from lookup.serving.query_parameters import KEY_RULE, Parameters, number_up_to, parse_key, parse_parameters
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+
+
+def parse_search(raw_query: str) -> Search:
+    """Return the search in a query string that is still percent-encoded. Raises `WrongParameter`."""
+    return Search(**{"limit": DEFAULT_LIMIT, **parse_parameters(raw_query, _PARAMETERS)})
+
+
+_PARAMETERS: Parameters = {
+    "track_number": (parse_key, KEY_RULE),
+    "customer_id": (parse_key, KEY_RULE),
+    "limit": (number_up_to(MAX_LIMIT), f"a whole number from 1 to {MAX_LIMIT}"),
+    "before": (lambda text: None if text is None else parse_cursor(text), "the `next` of an earlier answer"),
+}

@@ -1,0 +1,1 @@
+"""What every route needs: admission, answers, bodies, headers, metrics and connections."""

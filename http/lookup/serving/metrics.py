@@ -1,0 +1,194 @@
+"""The metrics: declared here, once; docs/metrics.md lists the same.
+
+The engine's come from a snapshot of operations: any HTTP server tells of all workers, and of one that has died no more.
+The HTTP server's own are counted as its requests end.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+from aiohttp import hdrs
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+ENDLESS_ROUTES = frozenset({"/operations/events"})
+_WORKER = ("host", "supervisor", "worker")
+_COUNTERS = {
+    "messages": "Messages consumed, accepted or not",
+    "inserted": "Orders stored for the first time",
+    "changed": "Orders replaced by a newer version",
+    "unchanged": "Messages that changed nothing: repeats, and older versions",
+    "rejected": "Messages that became dead letters",
+    "batches": "Transactions committed",
+    "fenced": "Batches given up because another worker owns the partition",
+    "outages": "Outages of a service that began",
+    "cached": "Orders written to Redis",
+}
+_PARTITION = {
+    "lag": ("orderflow_partition_lag_messages", "Messages that wait to be consumed"),
+    "lag_s": ("orderflow_partition_lag_seconds", "For how long, at most, the first of them has waited"),
+    "next_offset": ("orderflow_partition_next_offset", "The offset that is consumed next, by PostgreSQL"),
+    "end_offset": (
+        "orderflow_partition_end_offset",
+        "The offset after the last message that can be consumed",
+    ),
+    "held_by_transaction": (
+        "orderflow_partition_held_messages",
+        "Messages behind an open transaction, which cannot be consumed yet and do not count as lag",
+    ),
+}
+
+
+@attrs.define
+class _Totals:
+    """Sums of the workers' counters that never fall: what a worker that has died had done stays in them."""
+
+    sums: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(_COUNTERS, 0.0))
+    _last: dict[tuple[str, str], Mapping[str, int]] = attrs.field(factory=dict)
+
+    def take(self, workers: Iterable[Mapping[str, Any]]) -> None:
+        """Add what has been done since the last time. A worker that was started anew counts from 0."""
+        seen: dict[tuple[str, str], Mapping[str, int]] = {}
+        for worker in workers:
+            life = worker["worker_id"], worker["started_at"]
+            before = self._last.get(life, {})
+            seen[life] = worker["counters"]
+            for name in _COUNTERS:
+                self.sums[name] += max(0, worker["counters"][name] - before.get(name, 0))
+        self._last = seen
+
+
+class Metrics(Collector):
+    """All metrics of one HTTP server process; `process` is its name, a label of what it counts itself."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+        self._snapshot: Mapping[str, Any] = {"services": {}, "workers": [], "partitions": []}
+        self._totals = _Totals()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(namespace="orderflow_http", registry=self._registry)
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._requests = Counter(
+            "orderflow_http_requests",
+            "Requests answered, those left out that were no HTTP",
+            ("process", "method", "route", "status"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "orderflow_http_request_seconds",
+            "How long an answer took, streams left out",
+            ("process", "route"),
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+            registry=self._registry,
+        )
+        lookups = Counter(
+            "orderflow_http_lookups",
+            "Orders found, by whether Redis had them (hit) or PostgreSQL (miss)",
+            ("process", "cache"),
+            registry=self._registry,
+        )
+        self._lookups = {cache: lookups.labels(process, cache) for cache in ("hit", "miss")}
+
+    def answered(self, method: str, route: str, status: int, seconds: float, cache: str | None) -> None:
+        """Count a request. `cache` is what `X-Cache` told, if it did."""
+        key = method, route, status
+        series = self._series.get(key)
+        if series is None:
+            # Anybody may make up a method.
+            known = method if method in hdrs.METH_ALL else "other"
+            request = self._requests.labels(self._process, known, route, str(status))
+            series = request, self._seconds.labels(self._process, route)
+            if known == method:
+                self._series[key] = series
+        series[0].inc()
+        if route not in ENDLESS_ROUTES:
+            series[1].observe(seconds)
+        if cache is not None:
+            self._lookups[cache].inc()
+
+    def render(self, snapshot: Mapping[str, Any]) -> bytes:
+        """Return everything in Prometheus's text format. `snapshot` is one of `lookup.operations.snapshot`, decoded."""
+        self._snapshot = snapshot
+        self._totals.take(self._workers())
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what the snapshot tells."""
+        yield from _services(self._snapshot["services"])
+        yield from _workers(self._workers())
+        for name, total in self._totals.sums.items():
+            family = CounterMetricFamily(f"orderflow_{name}", f"{_COUNTERS[name]}, by all workers")
+            family.add_metric((), total)
+            yield family
+        yield from _partitions(self._snapshot["partitions"] or [])
+
+    def _workers(self) -> list[Mapping[str, Any]]:
+        return [worker for worker in self._snapshot["workers"] or [] if worker["state"] != "dead"]
+
+
+def _services(services: Mapping[str, Any]) -> Iterator[Metric]:
+    up = GaugeMetricFamily("orderflow_service_up", "1 when this part of the system is well", labels=("service",))
+    for name, check in services.items():
+        up.add_metric((name,), float(check["status"] == "ok"))
+    yield up
+    waiting = GaugeMetricFamily("orderflow_dead_letters_waiting", "Dead letters that wait for their topic")
+    letters = services.get("dead_letters", {}).get("waiting")
+    if letters is not None:
+        waiting.add_metric((), letters)
+    yield waiting
+
+
+def _workers(workers: list[Mapping[str, Any]]) -> Iterator[Metric]:
+    counters = {
+        name: CounterMetricFamily(f"orderflow_worker_{name}", f"{told}, since the worker started", labels=_WORKER)
+        for name, told in _COUNTERS.items()
+    }
+    state = GaugeMetricFamily("orderflow_worker_state", "1 for the state that it is in", labels=(*_WORKER, "state"))
+    gauges = {
+        "restarts": GaugeMetricFamily("orderflow_worker_restarts", "How often it was started again", labels=_WORKER),
+        "heartbeat_age_s": GaugeMetricFamily(
+            "orderflow_worker_heartbeat_age_seconds", "Since when it has not been heard", labels=_WORKER
+        ),
+        "since_commit_s": GaugeMetricFamily(
+            "orderflow_worker_since_commit_seconds", "Since when it has committed nothing", labels=_WORKER
+        ),
+        "waiting": GaugeMetricFamily("orderflow_worker_mailbox", "Chunks that wait in its mailboxes", labels=_WORKER),
+        "partitions": GaugeMetricFamily("orderflow_worker_partitions", "Partitions that it owns", labels=_WORKER),
+        "refused": GaugeMetricFamily(
+            "orderflow_worker_partitions_refused", "Partitions that it owns and cannot consume", labels=_WORKER
+        ),
+        "memory": GaugeMetricFamily("orderflow_worker_memory_peak_bytes", "The most memory it had", labels=_WORKER),
+    }
+    for worker in workers:
+        who = _who(worker)
+        for name, family in counters.items():
+            family.add_metric(who, worker["counters"][name])
+        state.add_metric((*who, worker["state"]), 1)
+        for name, value in _gauges_of(worker):
+            if value is not None:
+                gauges[name].add_metric(who, value)
+    yield from (*counters.values(), state, *gauges.values())
+
+
+def _gauges_of(worker: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    yield from ((name, worker[name]) for name in ("restarts", "heartbeat_age_s", "since_commit_s", "waiting"))
+    yield from ((name, len(worker[name])) for name in ("partitions", "refused"))
+    peak_kib = worker["memory_peak_kib"]
+    yield "memory", None if peak_kib is None else peak_kib * 1024
+
+
+def _who(worker: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(worker[label] for label in _WORKER)
+
+
+def _partitions(partitions: list[Mapping[str, Any]]) -> Iterator[Metric]:
+    for key, (name, told) in _PARTITION.items():
+        family = GaugeMetricFamily(name, told, labels=("partition",))
+        for partition in partitions:
+            if partition[key] is not None:
+                family.add_metric((str(partition["partition"]),), partition[key])
+        yield family

@@ -1,0 +1,21 @@
+"""How the application's pools of connections to PostgreSQL are opened."""
+
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from engine.postgres.link import with_server_settings
+from lookup.serving.options import Connections
+
+if TYPE_CHECKING:
+    from lookup.serving.store_reader import Pool
+
+
+async def open_pool(connections: Connections, size: int, statement_deadline_s: float, **more: Any) -> "Pool":
+    """Return a pool of `size` connections at most; it connects with its first query, not here.
+
+    `more` are further arguments of `asyncpg.create_pool`. The server does not notice that a reader has given up while
+    its query waits for a lock: it ends the query after the deadline.
+    """
+    bounded = with_server_settings(connections.postgres, statement_timeout=f"{statement_deadline_s * 1000:.0f}")
+    return await asyncpg.create_pool(**bounded, min_size=0, max_size=size, **more)

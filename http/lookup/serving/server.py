@@ -1,0 +1,55 @@
+"""Listens, serves until it is told to stop, and finishes what is in flight."""
+
+import asyncio
+
+import attrs
+import structlog
+from aiohttp import web
+
+from lookup.serving import events
+from lookup.serving.options import LookupOptions
+from lookup.serving.protocol import LookupRunner
+
+log = structlog.get_logger()
+
+
+class AddressTaken(Exception):
+    """The address cannot be bound. The message is the operating system's reason."""
+
+
+@attrs.frozen(kw_only=True)
+class Listener:
+    """Where to listen. An empty host means every interface; several processes may share an address on purpose."""
+
+    host: str
+    port: int
+    shared: bool = False
+
+
+async def run_server(
+    application: web.Application,
+    options: LookupOptions,
+    listener: Listener,
+    stop: asyncio.Event,
+    *,
+    shutdown_timeout_s: float,
+) -> None:
+    """Serve until `stop` is set, then answer what is in flight within `shutdown_timeout_s` seconds.
+
+    Logs the address as a URL once connections are accepted. Raises `AddressTaken`.
+    """
+    runner = LookupRunner(application, options, shutdown_timeout_s=shutdown_timeout_s)
+    await runner.setup()
+    try:
+        site = web.TCPSite(
+            runner, listener.host or None, listener.port, backlog=1024, reuse_port=listener.shared or None
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise AddressTaken(error.strerror or str(error)) from None
+        log.info(events.HTTP_LISTENING, url=site.name)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+        log.info(events.HTTP_STOPPED)

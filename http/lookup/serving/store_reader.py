@@ -1,0 +1,88 @@
+"""Runs one query on PostgreSQL, within a deadline whatever state the server is in."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+import structlog
+
+from lookup.serving import events
+
+if TYPE_CHECKING:
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What asyncpg raises when PostgreSQL has trouble; a time-out is an `OSError`."""
+
+
+class StoresUnavailable(Exception):
+    """Neither store can answer just now. It says nothing of whether the order exists."""
+
+
+class StoreReader:
+    """Runs queries that only read. `name` tells in the log who could not read.
+
+    `deadline_s` bounds the wait for a connection, `in_all_s` everything, a second try included.
+    """
+
+    def __init__(self, name: str, pool: "Pool", *, deadline_s: float, in_all_s: float | None = None) -> None:
+        self._name = name
+        self._pool = pool
+        self._deadline_s = deadline_s
+        self._in_all_s = in_all_s
+        self._lost = False
+
+    async def read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
+        """Return what `query` returns; it may be run twice, and has to keep its own deadline.
+
+        Raises `StoresUnavailable`.
+        """
+        try:
+            async with asyncio.timeout(self._in_all_s):
+                return await self._read(query)
+        except TimeoutError:
+            raise StoresUnavailable from None
+
+    async def _read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
+        try:
+            found = await self._read_again_if_connection_was_lost(query)
+        except TROUBLE as error:
+            if not self._lost:
+                log.warning(events.STORE_LOST, reader=self._name, error=type(error).__name__)
+            self._lost = True
+            raise StoresUnavailable from None
+        if self._lost:
+            log.info(events.STORE_BACK, reader=self._name)
+        self._lost = False
+        return found
+
+    async def _read_again_if_connection_was_lost(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
+        connection: Connection = await self._pool.acquire(timeout=self._deadline_s)
+        try:
+            return await _run(connection, query)
+        except TROUBLE as error:
+            # A pooled connection may have died while it was idle. That is found out here and is no outage yet.
+            if isinstance(error, TimeoutError) or not connection.is_closed():
+                raise
+        finally:
+            await self._pool.release(connection)
+        connection = await self._pool.acquire(timeout=self._deadline_s)
+        try:
+            return await _run(connection, query)
+        finally:
+            await self._pool.release(connection)
+
+
+async def _run(connection: "Connection", query: "Callable[[Connection], Awaitable[T]]") -> T:
+    try:
+        return await query(connection)
+    except (TimeoutError, asyncio.CancelledError):
+        # Giving back a connection waits until the server has confirmed the cancelling: a frozen one never does.
+        connection.terminate()
+        raise

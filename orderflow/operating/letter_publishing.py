@@ -1,0 +1,83 @@
+"""`orderflow dlq publish`: sends what waits for the dead-letter topic, in the stead of workers that are gone."""
+
+from collections import Counter
+
+import attrs
+import click
+from asyncpg import Connection
+from msgspec import json
+
+from engine.actors.backoff import Backoff
+from engine.actors.status import Status
+from engine.dead_letters.publisher import DeadLetterPublisher
+from engine.dead_letters.refusals import REFUSALS
+from engine.dead_letters.store import Owner, count_waiting, wait_again
+from engine.postgres.link import Link
+from handlers.model import SUBJECT_NAME
+from orderflow.exits import Failed
+from orderflow.progress import progress_bar
+from orderflow.publishing.publisher import reason_of
+from orderflow.start.brokers import wait_for_topic
+from orderflow.start.connections import kafka_options, postgres_options
+from orderflow.start.settings import Settings
+
+
+@attrs.define
+class _Done:
+    published: int = 0
+    set_aside: Counter[str] = attrs.field(factory=Counter)
+    trouble: Exception | None = None
+
+
+async def publish_letters(
+    connection: Connection, settings: Settings, owner: Owner, *, refused_too: bool, as_json: bool
+) -> None:
+    """Send the letters that wait to the dead-letter topic, and report on standard output, whatever ends the run.
+
+    With `refused_too` those that were set aside are tried again. What a running engine has in hand is left to it.
+
+    Raises `Failed` unless all were sent or set aside.
+    """
+    await wait_for_topic(settings, settings.kafka_dlq_topic)
+    if refused_too:
+        await wait_again(connection, owner, REFUSALS)
+    link = Link(postgres_options(settings))
+    publisher = DeadLetterPublisher(
+        owner,
+        settings.kafka_dlq_topic,
+        kafka_options(settings),
+        link,
+        Status(settings.kafka_max_retries),
+        Backoff(),
+        SUBJECT_NAME,
+    )
+    done = _Done()
+    try:
+        with progress_bar("Publishing", await count_waiting(connection, owner)) as progress:
+            moved = True
+            while moved and done.trouble is None:
+                page = await publisher.publish_page()
+                done.published += len(page.taken)
+                done.set_aside.update(reason for _, reason in page.set_aside)
+                done.trouble, moved = page.trouble, page.moved
+                progress(len(page.taken) + len(page.set_aside))
+    finally:
+        await publisher.close()
+        await link.close()
+        _report(owner, done, as_json=as_json)
+    if done.trouble is not None:
+        raise Failed(f"not all letters were published: {reason_of(done.trouble)}")
+
+
+def _report(owner: Owner, done: _Done, *, as_json: bool) -> None:
+    if as_json:
+        told = {"consumer_group": owner.group, "topic": owner.topic}
+        click.echo(json.encode({**told, "published": done.published, "set_aside": done.set_aside}))
+        return
+    click.echo(f"Published {_letters(done.published)}")
+    for reason, count in done.set_aside.most_common():
+        click.echo(f"Set aside {_letters(count)}: {reason}")
+
+
+def _letters(count: int) -> str:
+    return f"{count} letter{'' if count == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Made-up orders, and sending messages to Kafka."""

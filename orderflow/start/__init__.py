@@ -1,0 +1,1 @@
+"""What every command begins with: settings, connections, and waiting for services."""

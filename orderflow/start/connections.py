@@ -1,0 +1,79 @@
+"""How to reach PostgreSQL, Redis and Kafka, from the settings."""
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from engine.postgres.link import KEEPALIVES, OURS
+from orderflow.exits import CannotStart
+from orderflow.start.settings import Settings
+from orderflow.start.tls import FollowingContext
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
+    mode, root = settings.postgres_ssl_mode, settings.postgres_ssl_root_cert
+    if mode == "disable":
+        return False
+    if mode == "prefer" or (mode == "require" and not root):
+        return mode
+    return _trusting(root, "POSTGRES_SSL_ROOT_CERT", check_hostname=mode == "verify-full")
+
+
+def _trusting(cafile: str, variable: str, *, check_hostname: bool = True) -> ssl.SSLContext:
+    try:
+        return FollowingContext(cafile, check_hostname=check_hostname)
+    except (OSError, ssl.SSLError) as error:
+        raise CannotStart(f"{variable} must name a readable PEM file ({cafile!r}: {error})") from None
+
+
+def postgres_options(settings: Settings, application: str = OURS) -> dict[str, Any]:
+    """Return keyword arguments for `asyncpg.connect` and `asyncpg.create_pool`."""
+    return {
+        "host": settings.postgres_host,
+        "port": settings.postgres_port,
+        "database": settings.postgres_database,
+        "user": settings.postgres_user,
+        "password": settings.postgres_password,
+        "ssl": _postgres_ssl(settings),
+        "timeout": 5,
+        "server_settings": {"application_name": application, "timezone": "UTC", **KEEPALIVES},
+    }
+
+
+def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> "Redis":
+    """Return a Redis client that fails within `timeout_s` instead of retrying: the callers have their own policy."""
+    # Most commands never ask Redis, and to import this is a sixth of their start.
+    from redis.asyncio import Redis  # noqa: PLC0415
+    from redis.asyncio.retry import Retry  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+
+    return Redis(
+        host=settings.redis_address.host or "127.0.0.1",
+        port=settings.redis_address.port,
+        db=settings.redis_db,
+        username=settings.redis_username or None,
+        password=settings.redis_password or None,
+        ssl=settings.redis_tls,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def kafka_options(settings: Settings) -> dict[str, Any]:
+    """Return keyword arguments that every aiokafka client takes: brokers and security."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap,
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol in {"SSL", "SASL_SSL"}:
+        options["ssl_context"] = _trusting(settings.kafka_ssl_cafile, "KAFKA_SSL_CAFILE")
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password,
+        }
+    return options

@@ -1,0 +1,41 @@
+"""A connection to PostgreSQL for a command that runs once."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+from asyncpg import Connection
+
+from engine.postgres.link import describe
+from orderflow.exits import Failed
+from orderflow.start.connections import postgres_options
+from orderflow.start.preflight import wait_for_postgres
+from orderflow.start.settings import Settings
+
+T = TypeVar("T")
+_UNDEFINED = {"42P01", "42703"}
+COMMAND_TIMEOUT_S = 60.0
+"""The longest that one statement may take: a person waits."""
+
+
+async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Wait for PostgreSQL with the current schema, do `work` on a connection, and return what it returns.
+
+    Raises `Failed` when PostgreSQL does not do it.
+    """
+    await wait_for_postgres(settings)
+    connection = None
+    try:
+        connection = await asyncpg.connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
+        return await work(connection)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        advice = ": a table or a column is missing, `orderflow doctor` says which" if _is_undefined(error) else ""
+        raise Failed(f"PostgreSQL did not do it: {describe(error)}{advice}") from None
+    finally:
+        if connection is not None:
+            connection.terminate()
+
+
+def _is_undefined(error: Exception) -> bool:
+    """Whether a table or a column is not there, although the schema's version is current: changed by hand."""
+    return getattr(error, "sqlstate", None) in _UNDEFINED

@@ -1,0 +1,201 @@
+"""What must hold before a long-running command starts: services answer, the schema is current, the topics exist.
+
+A service that is merely down is waited for, `START_TIMEOUT_S` long; what no waiting mends ends the command with exit
+code 3 and the command or the setting that does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import attrs
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from engine.postgres.link import is_outage, is_refusal_to_connect
+from handlers.cache import ACCESS, OrderCache
+from orderflow.exits import CannotStart
+from orderflow.start.brokers import wait_for_topic
+from orderflow.start.connections import postgres_options, redis_client
+from orderflow.start.migrations import TABLE, latest_version
+from orderflow.start.patience import wait_for_answer
+from orderflow.start.settings import Address, Settings
+from orderflow.start.tls import certificate_refusal, speaks_tls
+
+_UNDEFINED_TABLE = "42P01"
+_TLS_REJECTED = "rejected SSL upgrade"
+
+
+async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
+    """Return when PostgreSQL (with the current schema) and Redis answer, and Kafka too unless told otherwise.
+
+    Raises `Failed` when a service stays away, `CannotStart` when waiting cannot help. All are waited for at once.
+    """
+    checks = [wait_for_postgres(settings), _wait_for_redis(settings)]
+    if kafka:
+        checks.append(_wait_for_topics(settings))
+    tasks = [asyncio.create_task(check) for check in checks]
+    try:
+        for task in asyncio.as_completed(tasks):
+            await task
+    finally:
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool = True) -> bool:
+    """Do as `wait_until_ready` does, and return True; return False as soon as `stop` is set."""
+    ready = asyncio.create_task(wait_until_ready(settings, kafka=kafka), name="preflight")
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not ready.done():
+        ready.cancel()
+        await asyncio.wait({ready})
+        return False
+    await ready
+    return not stop.is_set()
+
+
+async def wait_for_postgres(settings: Settings) -> None:
+    """Return when PostgreSQL answers and has the current schema. Raises `Failed` and `CannotStart`."""
+    address = settings.postgres_address
+    complaint = f"PostgreSQL did not answer: start it, or check POSTGRES_HOST, POSTGRES_PORT ({address})"
+    await _patiently(settings, lambda: check_schema(settings), "PostgreSQL", address, complaint)
+
+
+async def check_schema(settings: Settings) -> bool:
+    """Check once. Returns False when PostgreSQL is merely down. Raises `CannotStart`."""
+    wanted = latest_version()
+    try:
+        connection = await asyncpg.connect(**postgres_options(settings))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if refusal := refusal_of_postgres(settings, error):
+            raise CannotStart(refusal) from None
+        return False
+    try:
+        version = await connection.fetchval(f"SELECT max(version) FROM {TABLE}", timeout=5)
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == _UNDEFINED_TABLE:
+            raise CannotStart("the database has no schema yet: run `orderflow migrate`") from None
+        if refusal := refusal_of_postgres(settings, error):
+            raise CannotStart(refusal) from None
+        if is_outage(error):
+            return False
+        raise
+    except (OSError, TimeoutError, asyncpg.InterfaceError):
+        return False
+    finally:
+        connection.terminate()
+    if version is None or version < wanted:
+        raise CannotStart(
+            f"the database's schema is older ({version}) than this program ({wanted}): run `orderflow migrate`"
+        )
+    return True
+
+
+def refusal_of_postgres(settings: Settings, error: BaseException) -> str | None:
+    """Return why PostgreSQL does not let us in, and what mends it; None for an error that waiting may mend."""
+    if reason := certificate_refusal(error):
+        return (
+            f"PostgreSQL's certificate is not accepted ({reason}): "
+            f"check POSTGRES_SSL_ROOT_CERT and POSTGRES_HOST ({settings.postgres_host})"
+        )
+    if _TLS_REJECTED in str(error):
+        return "PostgreSQL speaks no TLS: give it a certificate (ssl = on), or set POSTGRES_SSL_MODE to prefer"
+    return _refused_login(settings, error) if is_refusal_to_connect(error) else None
+
+
+def _refused_login(settings: Settings, error: BaseException) -> str:
+    match getattr(error, "sqlstate", ""):
+        case "3D000":
+            return f"PostgreSQL has no database {settings.postgres_database!r}: create it, or check POSTGRES_DATABASE"
+        case "42501":
+            return f"PostgreSQL user {settings.postgres_user!r} lacks permissions on the schema: grant them"
+        case "28000":
+            return (
+                f"PostgreSQL does not let {settings.postgres_user!r} in from here: check POSTGRES_USER, "
+                f"POSTGRES_SSL_MODE ({settings.postgres_ssl_mode}) and its pg_hba.conf"
+            )
+        case _:
+            return (
+                f"PostgreSQL refused the login of {settings.postgres_user!r}: check POSTGRES_USER and POSTGRES_PASSWORD"
+            )
+
+
+async def _wait_for_redis(settings: Settings) -> None:
+    address = settings.redis_address
+    complaint = f"Redis did not answer: start it, or check REDIS_ADDR ({address})"
+    await _patiently(settings, lambda: check_redis(settings), "Redis", address, complaint)
+
+
+async def check_redis(settings: Settings) -> bool:
+    """Check once. Returns False when Redis is merely down. Raises `CannotStart`."""
+    redis = redis_client(settings)
+    try:
+        await redis.ping()
+        await OrderCache(redis, settings.redis_ttl_s).check_access()
+    except NoPermissionError as error:
+        user = settings.redis_username or "default"
+        raise CannotStart(
+            f"Redis keeps {user!r} from the keys order:*, order-trace:* and order-traces, or from a command for them "
+            f"({error}): run in redis-cli `ACL SETUSER {user} {ACCESS}`"
+        ) from None
+    except AuthenticationError:
+        raise CannotStart("Redis refused the login: check REDIS_USERNAME and REDIS_PASSWORD") from None
+    except ResponseError as error:
+        if "DB index" in str(error):
+            raise CannotStart(f"Redis has no database {settings.redis_db}: check REDIS_DB") from None
+        return False
+    except (RedisError, OSError) as error:
+        if refusal := await _redis_refusal(settings, error):
+            raise CannotStart(refusal) from None
+        return False
+    finally:
+        await redis.aclose()
+    return True
+
+
+async def _redis_refusal(settings: Settings, error: BaseException) -> str | None:
+    """Return what is wrong with the encryption; None if that is not what failed."""
+    address = settings.redis_address
+    if reason := certificate_refusal(error):
+        return (
+            f"Redis's certificate is not accepted ({reason}): check REDIS_ADDR ({address}) and "
+            "the system's trust store, or name a PEM file with SSL_CERT_FILE"
+        )
+    if settings.redis_tls:
+        if await _answers_in_plain(settings):
+            return f"Redis speaks no TLS at {address}: check REDIS_ADDR and REDIS_TLS (true)"
+    elif await speaks_tls(address.host or "127.0.0.1", address.port):
+        return f"Redis speaks TLS at {address}: set REDIS_TLS to true, or check REDIS_ADDR"
+    return None
+
+
+async def _answers_in_plain(settings: Settings) -> bool:
+    """Whether Redis answers a stranger who does without TLS. No password is sent."""
+    redis = redis_client(attrs.evolve(settings, redis_tls=False, redis_username="", redis_password=""))
+    try:
+        await redis.ping()
+    except (AuthenticationError, NoPermissionError, ResponseError):
+        return True
+    except (RedisError, OSError):
+        return False
+    finally:
+        await redis.aclose()
+    return True
+
+
+async def _wait_for_topics(settings: Settings) -> None:
+    await wait_for_topic(settings, settings.kafka_topic)
+    await wait_for_topic(settings, settings.kafka_dlq_topic)
+
+
+async def _patiently(
+    settings: Settings, check: Callable[[], Awaitable[bool]], service: str, address: Address, complaint: str
+) -> None:
+    async def ask() -> bool | None:
+        return await check() or None
+
+    waited = f"{complaint} (waited {settings.start_timeout_s:g} s)"
+    await wait_for_answer(ask, settings.start_timeout_s, service, str(address), waited)

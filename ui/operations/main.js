@@ -1,0 +1,95 @@
+// Live operations: one stream of snapshots, each shown in place of the one before.
+
+import { announce } from "../common/announcing.js";
+import { element } from "../common/elements.js";
+import { translatePage } from "../common/language.js";
+import { listen } from "./live.js";
+import { words } from "./words.js";
+import { makePlot } from "./plot.js";
+import { compact, timeOfDay } from "./quantities.js";
+import { refresh } from "./refresh.js";
+import { alarmList, findAlarms, serviceList } from "./services.js";
+import { emptyPanel, lagTable, workerTable } from "./workers.js";
+
+const live = document.getElementById("live");
+const now = document.getElementById("now");
+const looks = { format: compact, formatTime: timeOfDay, times: words.ago };
+const throughput = makePlot({
+  ...looks,
+  title: words.throughput,
+  unit: words.perSecond,
+  series: [{ name: words.committed, kind: "first", filled: true }, { name: words.rejected, kind: "bad" }],
+  summary: words.throughputSummary,
+});
+const latency = makePlot({
+  ...looks,
+  title: words.latency,
+  unit: words.milliseconds,
+  series: [{ name: words.commitLatency, kind: "first" }, { name: words.cacheLatency, kind: "second" }],
+  summary: words.latencySummary,
+});
+const plots = element("div", { class: "plots" }, throughput.element, latency.element);
+const places = Object.fromEntries(["services", "alarms", "workers", "lag"].map((name) => [name, element("div")]));
+let alarmed = new Set();
+let seenAt = null;
+/** The services as the server told of them last. */
+let services = {};
+
+/** Says whether what is shown is live. A state is announced when it begins, and the first one goes without saying. */
+function showState(state) {
+  const before = live.dataset.state;
+  live.dataset.state = state;
+  live.textContent = words[state];
+  if (seenAt !== null) live.append(" ", element("small", {}, words.asOf(timeOfDay(seenAt))));
+  now.classList.toggle("stale", state !== "live");
+  if (seenAt !== null) put("services", serviceList(services, state === "live"));
+  if (state !== before && !(before === "connecting" && state === "live")) announce(words[state]);
+}
+
+function showSnapshot(snapshot) {
+  if (seenAt === null) build();
+  seenAt = new Date(snapshot.at);
+  services = snapshot.services;
+  showState("live");
+  plots.classList.toggle("stale", snapshot.rates === null);
+  if (snapshot.workers === null) {
+    put("alarms", alarmList([]));
+    put("workers", emptyPanel(words.unknownTitle, words.unknownText));
+    put("lag", element("div"));
+    return;
+  }
+  showAlarms(findAlarms(snapshot.workers, services));
+  showRates(snapshot.rates);
+  put("workers", workerTable(snapshot.workers, seenAt));
+  put("lag", lagTable(snapshot.partitions));
+}
+
+function build() {
+  const { alarms, workers, lag } = places;
+  now.replaceChildren(places.services, alarms, plots, workers, lag);
+  now.setAttribute("aria-busy", "false");
+}
+
+function put(name, fresh) {
+  const [shown] = places[name].children;
+  if (shown) refresh(shown, fresh);
+  else places[name].append(fresh);
+}
+
+function showAlarms(alarms) {
+  put("alarms", alarmList(alarms));
+  const news = alarms.map(({ text }) => text).filter((text) => !alarmed.has(text));
+  if (news.length > 0) announce(news.join(". "));
+  alarmed = new Set(alarms.map(({ text }) => text));
+}
+
+function showRates({ bucket_s, until, committed, rejected, commit_ms, cache_ms }) {
+  const instants = committed.map((_, place) => new Date((until - (committed.length - place) * bucket_s) * 1000));
+  throughput.show([committed, rejected], instants);
+  latency.show([commit_ms, cache_ms], instants);
+}
+
+document.title = `${words.title} · orderflow`;
+translatePage(words);
+showState("connecting");
+listen("/operations/events", showSnapshot, showState);

@@ -1,0 +1,139 @@
+// A plot of rates over time: lines in an SVG that fills its place, labels beside it, and the values under the pointer.
+
+import { element } from "../common/elements.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 100;
+
+/** Returns a new element of an SVG. */
+export function drawing(tag, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** Returns the least "round" number (1, 2 or 5 times a power of ten) that is not below a value. */
+export function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= value);
+}
+
+/**
+ * Makes a plot. `show` brings it up to date: with a column of values a series (null: there is none), oldest first, and
+ * the instant of each. Every series needs a class of its own in plot.css.
+ * @param {object} what
+ * @param {string} what.title
+ * @param {string} what.unit
+ * @param {{name: string, kind: string, filled?: boolean}[]} what.series The first lies above the others.
+ * @param {(value: number) => string} what.format
+ * @param {(instant: Date) => string} what.formatTime
+ * @param {(values: string[]) => string} what.summary A sentence of the newest values, for those who do not see it.
+ * @param {string[]} what.times The labels of the axis of time, oldest first.
+ */
+export function makePlot({ title, unit, series, format, formatTime, summary, times }) {
+  const values = series.map(() => element("span", { class: "plot-value" }));
+  const moment = element("span", { class: "plot-moment" });
+  const area = drawing("path", { class: "plot-fill" });
+  const lines = series.map(({ kind }) => drawing("path", { class: `plot-line ${kind}` }));
+  const dots = series.map(({ kind }) => drawing("path", { class: `plot-line plot-dots ${kind}` }));
+  const cursor = drawing("line", { class: "plot-cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
+  const canvas = drawing("svg", { preserveAspectRatio: "none" }, ...gridLines(), area, ...lines.toReversed(), ...dots.toReversed(), cursor);
+  const labels = ["top", "middle", "bottom"].map((place) => element("span", { class: `plot-label ${place}` }));
+  const field = element("div", { class: "plot-field", role: "img" }, ...labels, canvas);
+  let shown = null;
+  let pointed = null;
+
+  function tell() {
+    const last = shown.columns[0].length - 1;
+    const place = pointed === null ? last : Math.round(pointed * last);
+    const texts = shown.columns.map((column) => written(column[place], format));
+    texts.forEach((text, index) => (values[index].textContent = text));
+    moment.textContent = pointed === null ? "" : formatTime(shown.instants[place]);
+    cursor.setAttribute("visibility", pointed === null ? "hidden" : "visible");
+    cursor.setAttribute("x1", place);
+    cursor.setAttribute("x2", place);
+  }
+
+  field.addEventListener("pointermove", ({ clientX }) => {
+    const { left, width } = canvas.getBoundingClientRect();
+    pointed = Math.min(1, Math.max(0, (clientX - left) / width));
+    if (shown) tell();
+  });
+  field.addEventListener("pointerleave", () => {
+    pointed = null;
+    if (shown) tell();
+  });
+
+  return {
+    element: element(
+      "figure",
+      { class: "plot" },
+      element("figcaption", {}, element("h2", {}, title, " ", element("small", {}, unit)), moment, legend(series, values)),
+      field,
+      element("div", { class: "plot-times", "aria-hidden": "true" }, ...times.map((time) => element("span", {}, time))),
+    ),
+    show(columns, instants) {
+      shown = { columns, instants };
+      const top = roundUp(Math.max(1, ...columns.flat()));
+      const last = columns[0].length - 1;
+      canvas.setAttribute("viewBox", `0 0 ${last} ${HEIGHT}`);
+      columns.forEach((column, index) => {
+        lines[index].setAttribute("d", linePath(column, top));
+        dots[index].setAttribute("d", dotsPath(column, top));
+      });
+      if (series[0].filled) area.setAttribute("d", `${linePath(columns[0], top)}V${HEIGHT}H0Z`);
+      [top, top / 2, 0].forEach((value, place) => (labels[place].textContent = format(value)));
+      field.setAttribute("aria-label", summary(columns.map((column) => written(column[last], format))));
+      tell();
+    },
+  };
+}
+
+function written(value, format) {
+  return value === null ? "–" : format(value);
+}
+
+function gridLines() {
+  return [0, HEIGHT / 2, HEIGHT].map((y) => drawing("line", { class: "plot-grid", x1: 0, x2: "100%", y1: y, y2: y }));
+}
+
+function legend(series, values) {
+  return element(
+    "ul",
+    { class: "plot-legend" },
+    ...series.map(({ name, kind }, index) =>
+      element(
+        "li",
+        {},
+        drawing(
+          "svg",
+          { class: "plot-key", viewBox: "0 0 18 4", "aria-hidden": "true" },
+          drawing("path", { class: `plot-line ${kind}`, d: "M1 2H17" }),
+        ),
+        name,
+        " ",
+        values[index],
+      ),
+    ),
+  );
+}
+
+function linePath(column, top) {
+  const draw = (place) => `${has(column, place - 1) ? "L" : "M"}${point(column, place, top)}`;
+  return column.map((_, place) => (has(column, place) ? draw(place) : "")).join("");
+}
+
+/** A value without neighbours is a line of no length, which round ends make a dot. */
+function dotsPath(column, top) {
+  const alone = (place) => has(column, place) && !has(column, place - 1) && !has(column, place + 1);
+  return column.map((_, place) => (alone(place) ? `M${point(column, place, top)}h0` : "")).join("");
+}
+
+function has(column, place) {
+  return (column[place] ?? null) !== null;
+}
+
+function point(column, place, top) {
+  return `${place} ${(HEIGHT * (1 - column[place] / top)).toFixed(2)}`;
+}

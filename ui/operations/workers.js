@@ -1,0 +1,122 @@
+// The workers and the lag of each partition, as tables.
+
+import { element, icon } from "../common/elements.js";
+import { grid } from "./grid.js";
+import { words } from "./words.js";
+import { drawing } from "./plot.js";
+import { duration, NONE, number, size } from "./quantities.js";
+
+const FULL_BAR = 100;
+const TROUBLED = { outage: "bad", dead: "bad", retrying: "warm", braked: "warm", draining: "warm", starting: "warm" };
+
+/** Returns the table of workers; without any, how to start some. */
+export function workerTable(workers, now) {
+  if (workers.length === 0) return emptyPanel(words.noWorkersTitle, words.noWorkersText, "orderflow engine");
+  const columns = [
+    { head: words.worker },
+    { head: words.state, kind: "state-cell" },
+    { head: words.partitions },
+    { head: words.messages, kind: "figure" },
+    { head: words.lastCommit, kind: "figure" },
+    { head: words.memory, kind: "figure" },
+    { head: words.restarts, kind: "figure" },
+  ];
+  return grid(words.workers, "workers", columns, workers.map((worker) => workerRow(worker, now, hostOf(worker, workers))));
+}
+
+/** Returns where a worker is: its host, and its supervisor too where another one there has a worker of this name. */
+export function hostOf(worker, workers) {
+  const alike = workers.filter(({ host, worker: name }) => host === worker.host && name === worker.worker);
+  return alike.length > 1 ? `${worker.host} · ${worker.supervisor}` : worker.host;
+}
+
+function workerRow(worker, now, host) {
+  const dead = worker.state === "dead";
+  const upS = (now - new Date(worker.started_at)) / 1000;
+  const { messages, rejected } = worker.counters;
+  return {
+    kind: dead ? "dead" : "",
+    cells: [
+      [element("strong", {}, worker.worker), note(dead ? host : `${host} · ${worker.pid}`)],
+      [statePill(worker.state), heard(worker.heartbeat_age_s)],
+      [worker.partitions.join(", ") || NONE],
+      [number(messages), note(`${number(rejected)} ${words.rejected}`)],
+      [worker.since_commit_s === null ? NONE : words.before(duration(worker.since_commit_s))],
+      [size(worker.memory_peak_kib)],
+      [number(worker.restarts), !dead && note(`${words.up} ${duration(Math.max(0, upS))}`)],
+    ],
+  };
+}
+
+function heard(ageS) {
+  return ageS !== null && note(`${words.heard} ${words.before(duration(ageS))}`);
+}
+
+function statePill(state) {
+  const tone = TROUBLED[state] ?? "good";
+  return element("span", { class: `pill ${tone}` }, tone === "bad" && icon("warning"), words.states[state] ?? state);
+}
+
+function note(text) {
+  return element("small", {}, text);
+}
+
+/** Returns the table of partitions, each with a bar beside the one that is furthest behind, or a lag worth looking at. */
+export function lagTable(partitions) {
+  if (partitions.length === 0) return emptyPanel(words.noPartitionsTitle, words.noPartitionsText, "orderflow topics create");
+  const columns = [
+    { head: words.partition },
+    { head: words.lag, kind: "lag" },
+    { head: words.delay, kind: "figure" },
+    { head: words.nextOffset, kind: "figure" },
+    { head: words.endOffset, kind: "figure" },
+    { head: words.owner, kind: "owner" },
+  ];
+  const most = Math.max(FULL_BAR, ...partitions.map(({ lag }) => lag ?? 0));
+  return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, most)));
+}
+
+function lagRow(partition, most) {
+  const write = (value) => (value === null ? NONE : number(value));
+  return {
+    cells: [
+      [String(partition.partition)],
+      [
+        element("span", {}, write(partition.lag)),
+        bar((partition.lag ?? 0) / most),
+        partition.held_by_transaction > 0 && note(`${number(partition.held_by_transaction)} ${words.heldBack}`),
+      ],
+      [duration(partition.lag_s)],
+      [write(partition.next_offset)],
+      [write(partition.end_offset)],
+      [ownerOf(partition.owner)],
+    ],
+  };
+}
+
+/** Returns the worker without its host, which the table of workers tells; a stranger as one. */
+function ownerOf(owner) {
+  if (owner === null) return NONE;
+  if (owner === "foreign") return element("span", { class: "pill bad" }, icon("warning"), words.stranger);
+  const place = owner.lastIndexOf("/");
+  return element("span", {}, owner.slice(place + 1), note(owner.slice(0, place)));
+}
+
+function bar(share) {
+  return drawing(
+    "svg",
+    { class: "lag-bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" },
+    drawing("rect", { width: (100 * share).toFixed(1), height: 1 }),
+  );
+}
+
+/** Returns a panel that says why there is nothing in it, and which command helps. */
+export function emptyPanel(title, text, command = null) {
+  return element(
+    "section",
+    { class: "state" },
+    element("h2", {}, title),
+    element("p", {}, text),
+    command !== null && element("code", { class: "state-uid" }, command),
+  );
+}

@@ -1,0 +1,190 @@
+// The page: one form, one result, and an address that says what is shown.
+
+import { orderAddress, readAddress, searchAddress } from "../common/address.js";
+import { announce } from "../common/announcing.js";
+import { element } from "../common/elements.js";
+import { findOrder, findOrders } from "./finding.js";
+import { count } from "../common/format.js";
+import { listSkeleton } from "../common/growing-list.js";
+import { listenToKeys } from "../common/keys.js";
+import { translatePage } from "../common/language.js";
+import { orderList } from "./list.js";
+import { orderCard } from "./order.js";
+import { fetchPage } from "./pages.js";
+import { emptyState, failure, invalid, notFound, rejected, skeleton, unaskable } from "./states.js";
+import { words } from "./words.js";
+
+const SKELETON_AFTER_MS = 120;
+
+const form = document.getElementById("finder");
+const input = document.getElementById("order-uid");
+const button = document.getElementById("get-order");
+const result = document.getElementById("result");
+
+let current = new AbortController();
+/** The list that was left last for an order in it: going back shows it as it was. */
+let left = null;
+
+/** Shows one thing in place of whatever was there. */
+function show(content, announced) {
+  result.replaceChildren(content);
+  announce(announced);
+}
+
+function setBusy(busy) {
+  button.setAttribute("aria-busy", String(busy && input.value !== ""));
+  result.setAttribute("aria-busy", String(busy));
+}
+
+/**
+ * Waits for something and shows what came of it. What is begun later replaces what has not ended.
+ * @param {(signal: AbortSignal) => Promise<object>} work
+ * @param {() => Node} outline What is shown while it takes long.
+ * @param {(found: object) => void} render
+ */
+async function showWhenFound(work, outline, render) {
+  current.abort();
+  current = new AbortController();
+  const { signal } = current;
+  announce(words.loading);
+  setBusy(true);
+  const slow = setTimeout(() => show(outline(), words.loading), SKELETON_AFTER_MS);
+  try {
+    const found = await work(signal);
+    if (signal.aborted) return;
+    clearTimeout(slow);
+    render(found);
+    setBusy(false);
+  } catch (error) {
+    if (signal.aborted) return;
+    clearTimeout(slow);
+    showFailure("unavailable");
+    setBusy(false);
+    throw error;
+  } finally {
+    clearTimeout(slow);
+  }
+}
+
+function render(text, found) {
+  switch (found.kind) {
+    case "found":
+      history.replaceState(null, "", orderAddress(text));
+      show(orderCard(found), words.found);
+      break;
+    case "matches":
+      history.replaceState(null, "", searchAddress(text));
+      show(matches(text, found.lists), count(words.orders, found.lists.flatMap(({ orders }) => orders).length));
+      break;
+    case "not-found":
+      show(notFound(text), words.notFoundTitle);
+      break;
+    case "rejected":
+      show(rejected(text, found.story), words.rejectedTitle);
+      break;
+    case "unaskable":
+      show(unaskable(text), words.unaskableTitle);
+      break;
+    case "invalid":
+      show(invalid(text), words.invalidTitle);
+      break;
+    default:
+      showFailure(found.kind);
+  }
+}
+
+function showFailure(kind) {
+  show(failure(kind, followAddress), words[`${kind}Title`]);
+}
+
+function matches(text, lists) {
+  return element(
+    "div",
+    { class: "lists" },
+    ...lists.map(({ search, ...page }) =>
+      orderList([search.customer_id ? words.ofCustomer : words.withTrack, element("code", {}, text)], page, more(search)),
+    ),
+  );
+}
+
+function renderRecent(page) {
+  if (page.kind === "page" && page.orders.length === 0) show(emptyState(), words.emptyTitle);
+  else if (page.kind === "page") show(orderList([words.recent, element("span", { class: "hint" }, words.recentBy)], page, more({})), "");
+  else showFailure(page.kind === "network" ? "network" : "listUnavailable");
+}
+
+function more(search) {
+  return (before) => fetchPage(search, before, new AbortController().signal);
+}
+
+/** Puts what the address names into the field and the title, and returns it. */
+function readPlace() {
+  const place = readAddress(location.search);
+  input.value = place.text;
+  document.title = `${place.text || words.title} · orderflow`;
+  return place;
+}
+
+/** Shows what the address names. Resolves when that is shown, or will never be. */
+function followAddress() {
+  const { kind, text } = readPlace();
+  switch (kind) {
+    case "order":
+      return showWhenFound((signal) => findOrder(text, signal), skeleton, (found) => render(text, found));
+    case "search":
+      return showWhenFound((signal) => findOrders(text, signal), listSkeleton, (found) => render(text, found));
+    default:
+      return showWhenFound((signal) => fetchPage({}, null, signal), listSkeleton, renderRecent);
+  }
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = input.value.trim();
+  input.value = text;
+  if (!text) {
+    announce(words.enterUid);
+    input.focus();
+    return;
+  }
+  // On a touch screen the keyboard would cover what was found.
+  if (matchMedia("(pointer: coarse)").matches) input.blur();
+  if (readAddress(location.search).text !== text) history.pushState(null, "", orderAddress(text));
+  followAddress();
+});
+
+input.addEventListener("paste", () => {
+  setTimeout(() => {
+    input.value = input.value.trim();
+  });
+});
+
+/** Follows a link within the page without loading it anew. */
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a");
+  const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/") return;
+  event.preventDefault();
+  if (link.classList.contains("line")) left = { query: location.search, content: result.firstChild, link };
+  if (link.search !== location.search) history.pushState(null, "", link.pathname + link.search);
+  window.scrollTo(0, 0);
+  await followAddress();
+  // What had the focus is gone: the next Tab goes on from what has come.
+  (document.getElementById("found-uid") ?? result.querySelector("a.line"))?.focus({ preventScroll: true });
+});
+
+window.addEventListener("popstate", () => {
+  if (left?.query !== location.search) {
+    followAddress();
+    return;
+  }
+  readPlace();
+  current.abort();
+  setBusy(false);
+  show(left.content, "");
+  left.link.focus();
+});
+
+listenToKeys(input, result);
+translatePage(words);
+followAddress();

@@ -1,0 +1,89 @@
+// What the page shows when there is no order to show: before, while, and when it went wrong.
+
+import { element, icon } from "../common/elements.js";
+import { letters } from "./story.js";
+import { words } from "./words.js";
+
+/** There are no orders: how a person makes some. */
+export function emptyState() {
+  return element(
+    "div",
+    { class: "state" },
+    stateIcon("box"),
+    element("h2", {}, words.emptyTitle),
+    element("p", {}, words.emptyText),
+    element(
+      "dl",
+      { class: "tips" },
+      ...tip("make demo", words.tipDemo),
+      ...tip("orderflow publish 10", words.tipPublish),
+      ...tip("/?order=UID", words.tipLink),
+    ),
+  );
+}
+
+/** The outline of an order that is on its way. */
+export function skeleton() {
+  const line = (size) => element("span", { class: `bone ${size}` });
+  const panel = () => element("div", { class: "panel" }, line("short"), line("long"), line("long"), line("middle"));
+  return element(
+    "div",
+    { class: "order skeleton", "aria-hidden": "true" },
+    element("div", { class: "order-head" }, line("title")),
+    element("div", { class: "panels" }, panel(), panel(), panel()),
+    element("div", { class: "items" }, line("short"), line("row"), line("row"), line("row")),
+  );
+}
+
+/** No order has this uid, nor this track number or customer. */
+export function notFound(uid) {
+  return problem("missing", words.notFoundTitle, words.notFoundText, uid);
+}
+
+/** No order is stored under this uid: its messages were rejected. */
+export function rejected(uid, story) {
+  const state = problem("warning", words.rejectedTitle, words.rejectedText, uid);
+  state.append(letters(story));
+  return state;
+}
+
+/** The server can be asked for this uid, but not by a browser. */
+export function unaskable(uid) {
+  const state = problem("warning", words.unaskableTitle, words.unaskableText, uid);
+  state.append(element("code", { class: "state-uid" }, `orderflow trace ${uid}`));
+  return state;
+}
+
+/** No order can have this uid. */
+export function invalid(uid) {
+  return problem("warning", words.invalidTitle, uid.includes("\0") ? words.nulText : words.invalidText, uid);
+}
+
+/** Something failed that may work the next time. `kind` is "unavailable", "listUnavailable" or "network". */
+export function failure(kind, retry) {
+  const state = problem("warning", words[`${kind}Title`], words[`${kind}Text`]);
+  const button = element("button", { type: "button", class: "secondary" }, words.retry);
+  button.addEventListener("click", retry);
+  state.classList.add("failed");
+  state.append(button);
+  return state;
+}
+
+function problem(drawing, title, text, uid = null) {
+  return element(
+    "div",
+    { class: "state" },
+    stateIcon(drawing),
+    element("h2", {}, title),
+    uid !== null && element("code", { class: "state-uid" }, uid),
+    element("p", {}, text),
+  );
+}
+
+function stateIcon(name) {
+  return element("span", { class: "state-icon" }, icon(name));
+}
+
+function tip(code, text) {
+  return [element("dt", {}, element("code", {}, code)), element("dd", {}, text)];
+}

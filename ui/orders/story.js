@@ -1,0 +1,209 @@
+// The story of an order: when it was published, consumed, validated, committed and cached, by whom, and what went wrong.
+
+import { announce } from "../common/announcing.js";
+import { copyButton } from "../common/copying.js";
+import { element, icon } from "../common/elements.js";
+import { count, instant } from "../common/format.js";
+import { letterAddress } from "../common/letter-address.js";
+import { day, duration, timeOfDay } from "./moments.js";
+import { fetchStory } from "./story-requests.js";
+import { words } from "./story-words.js";
+
+/** Returns the section of an order's story, which is on its way. */
+export function storySection(uid) {
+  const title = element("h3", { id: "story", tabindex: "-1" }, icon("route"), words.story, element("span", { class: "hint" }, words.hint));
+  const total = element("p", { class: "story-total" });
+  const body = element("div", { class: "story-body" });
+  const section = element("section", { class: "story", "aria-labelledby": "story" }, element("header", {}, title, total), body);
+  const load = async () => {
+    body.replaceChildren(outline());
+    total.textContent = "";
+    const found = await fetchStory(uid, new AbortController().signal);
+    if (found.kind === "told") {
+      total.replaceChildren(...totalOf(found.story));
+      body.replaceChildren(...tell(found.story, again));
+    } else body.replaceChildren(failure(words[found.kind], again));
+    return found.kind === "told" ? words.told : words[found.kind];
+  };
+  /** Loads it anew for a person who asked for that: what had the focus goes away. */
+  const again = async () => {
+    title.focus();
+    announce(words.loading);
+    announce(await load());
+  };
+  load();
+  return section;
+}
+
+function outline() {
+  const bones = Array.from({ length: 5 }, () => element("span", { class: "bone" }));
+  return element("div", { class: "story-outline", "aria-hidden": "true" }, ...bones);
+}
+
+function failure(text, retry) {
+  return element("div", { class: "story-failure" }, element("p", {}, text), button(words.retry, retry));
+}
+
+function button(label, action) {
+  const made = element("button", { type: "button", class: "secondary" }, label);
+  made.addEventListener("click", action);
+  return made;
+}
+
+function totalOf(story) {
+  const took = story.steps.at(-1)?.since_published_ms ?? null;
+  return took === null ? [] : [element("strong", {}, duration(took)), ` ${words.total}`];
+}
+
+function tell(story, again) {
+  return [
+    story.steps.some(({ at }) => at !== null) && timeline(story, again),
+    facts(story),
+    ...notes(story).map((text) => element("p", { class: "story-note" }, text)),
+    story.dead_letters.length > 0 && letters(story),
+  ].filter(Boolean);
+}
+
+function timeline(story, again) {
+  const ends = endsOf(story.steps);
+  const [first, last] = [Math.min(...ends), Math.max(...ends)];
+  let shownDay = "";
+  const rows = story.steps.map((step, position) => {
+    const today = step.at === null ? shownDay : day(new Date(step.at));
+    const newDay = today === shownDay ? null : today;
+    shownDay = today;
+    return element(
+      "li",
+      { class: step.at === null ? "missing" : "known" },
+      element("span", { class: "step-name" }, words.steps[step.step]),
+      step.at === null ? missing(step, story, again) : time(step.at, newDay),
+      step.after_ms !== null && bar(step.after_ms, ends[position] - first, last - first),
+      step.after_ms !== null && took(step.after_ms),
+    );
+  });
+  return element("ol", { class: "steps" }, ...rows);
+}
+
+/** When each step ended, in milliseconds from the first that is known: finer than a Date can tell. */
+function endsOf(steps) {
+  let end = 0;
+  return steps.map(({ after_ms: ms }) => (end += ms ?? 0));
+}
+
+function missing(step, story, again) {
+  const expected = step.step === "cached" && story.batch !== null;
+  return element("span", { class: "step-time" }, expected ? words.notYet : words.unknown, expected && button(words.lookAgain, again));
+}
+
+/** Shows which part of the whole way, which took `span` milliseconds, a step of `ms` was that ended at `end`. */
+function bar(ms, end, span) {
+  const part = element("span", { class: "step-part" });
+  if (span > 0) {
+    part.style.left = `min(${(100 * Math.min(end, end - ms)) / span}%, 100% - 4px)`;
+    part.style.width = `${(100 * Math.abs(ms)) / span}%`;
+  }
+  return element("span", { class: "step-bar", "aria-hidden": "true" }, part);
+}
+
+function took(ms) {
+  return element(
+    "span",
+    { class: ms < 0 ? "step-took odd" : "step-took" },
+    ms < 0 ? "" : "+",
+    duration(ms),
+    element("span", { class: "visually-hidden" }, ` ${words.after}`),
+  );
+}
+
+/** A moment in the reader's time zone, with its day where that is a new one; the exact one in UTC when pointed at. */
+function time(at, newDay) {
+  return element(
+    "time",
+    { class: "step-time", datetime: at, title: at },
+    newDay !== null && element("span", { class: "step-day" }, newDay),
+    " ",
+    element("span", {}, timeOfDay(new Date(at))),
+  );
+}
+
+function facts({ batch_id: batchId, batch, source, trace_id: traceId }) {
+  const found = [];
+  if (batchId !== null) {
+    found.push(fact(words.batch, batchId, words.copyBatch, batch && count(words.messages, batch.messages)));
+  }
+  if (batch !== null) {
+    found.push(fact(words.worker, `${batch.worker}@${batch.host}`, words.copyWorker, `${words.group} ${batch.consumer_group}`));
+  }
+  if (source !== null) {
+    const own = source.came_as === "message" || source.came_as === "replay";
+    found.push(fact(own ? words.message : words.latestMessage, place(source), words.copyMessage, placeInWords(source, own)));
+  }
+  if (traceId !== null) found.push(fact(words.trace, traceId, words.copyTrace));
+  return found.length > 0 && element("dl", { class: "story-facts" }, ...found);
+}
+
+function fact(name, value, copyLabel, more) {
+  return element(
+    "div",
+    {},
+    element("dt", {}, name),
+    element("dd", {}, element("code", {}, value), copyButton(copyLabel, () => value, { iconOnly: true })),
+    more && element("dd", { class: "more" }, more),
+  );
+}
+
+/** Where a message is, as the command line writes it. */
+function place({ topic, partition, offset }) {
+  return `${topic ?? ""} ${partition}:${offset}`.trim();
+}
+
+function placeInWords({ partition, offset, produced_at: producedAt }, own) {
+  const where = `${words.partition} ${partition}, ${words.offset} ${offset}`;
+  return own ? where : `${where}, ${words.published} ${producedAt === null ? words.unknown : exactly(producedAt)}`;
+}
+
+function exactly(at) {
+  return `${day(new Date(at))}, ${timeOfDay(new Date(at))}`;
+}
+
+function notes({ batch_id: batchId, batch, source, steps, created_at: created, updated_at: updated }) {
+  const found = [];
+  if (steps.some(({ after_ms: ms }) => ms < 0)) found.push(words.clocksText);
+  if (batch !== null && created !== updated) found.push(`${words.changed} ${exactly(created)}. ${words.changedText}`);
+  if (batchId === null) found.push(words.byHandText);
+  else if (batch === null) found.push(words.prunedText);
+  if (source?.came_as === "repeat") found.push(words.repeatText);
+  if (source?.came_as === "replay") found.push(words.replayText);
+  return found;
+}
+
+/** Returns the dead letters of a story, with links to them. */
+export function letters({ dead_letters: found, more_dead_letters: more }) {
+  return element(
+    "div",
+    { class: "story-letters" },
+    element("h4", {}, words.deadLetters, element("span", { class: "count" }, more ? `${found.length}+` : found.length), more && ` ${words.lastLetters}`),
+    element("ol", {}, ...found.map(letter)),
+  );
+}
+
+function letter(of) {
+  const resolved = of.resolved_at !== null;
+  return element(
+    "li",
+    {},
+    letterLink(of),
+    element("code", { class: "letter-reason" }, of.reason),
+    element("span", {}, `${words.failed} `, moment(of.failed_at)),
+    of.replay_count > 0 && element("span", {}, count(words.replays, of.replay_count)),
+    element("span", { class: resolved ? "letter-state resolved" : "letter-state" }, resolved ? `${words.resolved} ` : words.unresolved, resolved && moment(of.resolved_at)),
+  );
+}
+
+function letterLink(of) {
+  return element("a", { class: "search-link", href: letterAddress(`${of.partition}:${of.offset}`) }, element("code", {}, place(of)));
+}
+
+function moment(at) {
+  return element("time", { datetime: at, title: at }, instant(new Date(at)));
+}
