@@ -2,7 +2,7 @@
 
 import sys
 
-from engine.pipeline import run
+from engine import run
 
 from .pipeline import PIPELINE
 

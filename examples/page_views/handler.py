@@ -8,10 +8,7 @@ from uuid import UUID
 from asyncpg import Connection, UniqueViolationError
 from msgspec import Meta, Struct, ValidationError, convert, json, structs
 
-from engine.handler import Handler, RewriteBatch
-from engine.postgres.copying import copy_records
-from engine.records import Batch, Record, Written
-from engine.verdict import FieldError, Rejected
+from engine import Batch, FieldError, Handler, Record, Rejected, RewriteBatch, Written, copy_records
 
 from .names import TABLE
 

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from engine.pipeline import Pipeline
+from engine import Pipeline
 
 from .handler import PageViewHandler
 from .names import DLQ_TOPIC, GROUP, TOPIC

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from msgspec import json
 
-from engine.kafka.producer import KafkaProducer
+from engine import KafkaProducer
 
 from .handler import PageView
 from .names import TOPIC
