@@ -77,8 +77,8 @@ HIGHEST_PARTITION, HIGHEST_OFFSET = 2**31 - 1, 2**63 - 1
 class Origin:
     """Where a message counts as coming from when the later of two is told.
 
-    `epoch` is the generation of the topic that `offset` counts in. `timestamp` is in milliseconds since 1970, or
-    `UNKNOWN_MS`.
+    `epoch` is the generation of the topic that `offset` counts in: it grows when the topic was created anew, and
+    offsets began again. `timestamp` is Kafka's, in milliseconds since 1970, or `UNKNOWN_MS`.
     """
 
     topic: str
@@ -122,10 +122,13 @@ class Batch(Generic[T]):
     epochs: dict[int, int]
     replays: Mapping[Place, Replay] = attrs.field(factory=dict)
 
-    def origin_of(self, record: Record) -> Origin | None:
-        """Return where a replayed record counts as coming from, or None when that is its own place."""
-        replay = self.replays.get((record.partition, record.offset)) if self.replays else None
-        return None if replay is None else replay.origin
+    def origin_of(self, record: Record) -> Origin:
+        """Return where a record counts as coming from: its own place, but for a replay that competes as its letter."""
+        place = (record.partition, record.offset)
+        replay = self.replays.get(place) if self.replays else None
+        if replay is not None and replay.origin is not None:
+            return replay.origin
+        return Origin(self.topic, *place, bounded_ms(record.timestamp), self.epochs[record.partition])
 
     def accepted(self) -> list[tuple[Record, T]]:
         """Return the records that the handler took, with what it made of them."""

@@ -12,7 +12,7 @@ from handlers.model import SUBJECT_NAME
 from handlers.order_log import log_batch
 from handlers.order_writer import OrderWriter
 from handlers.prepared import PreparedOrder, prepare
-from handlers.versions import Plan
+from handlers.versions import WritePlan
 
 
 class OrderHandler:
@@ -46,12 +46,12 @@ class OrderHandler:
 
     async def batch_committed(self, batch: Batch[PreparedOrder], written: Written) -> None:
         """Cache the new and changed orders, and log every order of the batch."""
-        plan: Plan[PreparedOrder] = written.follow_up
+        plan: WritePlan[PreparedOrder] = written.follow_up
         self._cache_writer.offer(_cached(batch, plan))
         log_batch(batch, written)
 
 
-def _cached(batch: Batch[PreparedOrder], plan: Plan[PreparedOrder]) -> CacheBatch:
+def _cached(batch: Batch[PreparedOrder], plan: WritePlan[PreparedOrder]) -> CacheBatch:
     bodies, traces = [], []
     rendered = {}
     for write in (*plan.inserts, *plan.changes):

@@ -7,17 +7,16 @@ rest. While repeats last, the look-up stays, so that no batch is written twice.
 
 from datetime import UTC, datetime
 from struct import Struct
-from typing import Any
 from uuid import UUID
 
 from asyncpg import Connection, UniqueViolationError
 
 from engine.handler import RewriteBatch
-from engine.records import Batch, Record, bounded_ms, ms_of, time_of
+from engine.records import Batch, Origin, ms_of, time_of
 from engine.telemetry.trace_context import traceparent_of
 from handlers.copy_format import copy_data, microseconds, microseconds_of_ms, text_field
 from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
-from handlers.versions import UNKNOWN_TOPIC, Candidate, Plan, Source, Stored, Write, latest_of_each, plan_writes
+from handlers.versions import UNKNOWN_TOPIC, Candidate, Stored, Write, WritePlan, latest_of_each, plan_writes
 
 # Locked in uid order: two writers that meet on the same orders wait for each other instead of deadlocking.
 # An order from before the column source_topic counts as one of the topic that is consumed where that was consumed by
@@ -50,7 +49,7 @@ class OrderWriter:
     def __init__(self) -> None:
         self._expect_repeats = False
 
-    async def write(self, connection: Connection, batch: Batch[PreparedOrder]) -> Plan[PreparedOrder]:
+    async def write(self, connection: Connection, batch: Batch[PreparedOrder]) -> WritePlan[PreparedOrder]:
         """Write the accepted orders of `batch` and return what that took.
 
         Raises `RewriteBatch` when it met an order that is already stored.
@@ -58,7 +57,7 @@ class OrderWriter:
         candidates = [
             Candidate(
                 order.order_uid,
-                _source(record, batch),
+                batch.origin_of(record),
                 order.content_digest,
                 order,
                 traceparent_of(record),
@@ -87,7 +86,7 @@ class OrderWriter:
         rows = await connection.fetch(_KNOWN, [candidate.uid for candidate in candidates], topic)
         return {
             row["order_uid"]: Stored(
-                Source(
+                Origin(
                     row["source_topic"],
                     row["source_partition"],
                     row["source_offset"],
@@ -109,7 +108,7 @@ class OrderWriter:
             [candidate.source.partition for candidate in unchanged],
             [candidate.source.offset for candidate in unchanged],
             [candidate.source.epoch for candidate in unchanged],
-            [time_of(candidate.source.produced_ms) for candidate in unchanged],
+            [time_of(candidate.source.timestamp) for candidate in unchanged],
         )
 
     async def _copy(
@@ -127,14 +126,6 @@ class OrderWriter:
         await connection.copy_to_table("order_items", source=items, columns=ITEM_COLUMNS, format="binary")
 
 
-def _source(record: Record, batch: Batch[Any]) -> Source:
-    origin = batch.origin_of(record)
-    if origin is None:
-        partition = record.partition
-        return Source(batch.topic, partition, record.offset, bounded_ms(record.timestamp), batch.epochs[partition])
-    return Source(origin.topic, origin.partition, origin.offset, bounded_ms(origin.timestamp), origin.epoch)
-
-
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:
     """Return the rows in pieces, each with what is known only now: where it comes from, its batch, times and trace."""
     rows: list[bytes] = []
@@ -142,7 +133,7 @@ def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[byte
         source, traceparent = write.candidate.source, write.candidate.traceparent
         stored_with = _pack_stored_with(
             _INT4, source.partition, _INT8, source.offset, _INT4, source.epoch,
-            _INT8, microseconds_of_ms(source.produced_ms), _UUID, batch_id.bytes,
+            _INT8, microseconds_of_ms(source.timestamp), _UUID, batch_id.bytes,
             _INT8, microseconds(write.created_at), _INT8, microseconds(write.updated_at),
             _NULL if traceparent is None else len(traceparent),
         )  # fmt: skip

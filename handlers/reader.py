@@ -50,21 +50,21 @@ ORDER BY o.date_created DESC, o.order_uid DESC LIMIT $3"""
 )
 
 
-class Fetcher(Protocol):
+class Queryable(Protocol):
     """An asyncpg connection or pool."""
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[Any]:  # noqa: ASYNC109
         """Run a query and return its rows."""
 
 
-async def fetch_bodies(connection: Fetcher, uids: Sequence[str], timeout_s: float | None = None) -> Bodies:
+async def fetch_bodies(connection: Queryable, uids: Sequence[str], timeout_s: float | None = None) -> Bodies:
     """Return the bodies of those of `uids` that are stored, by uid."""
     rows = await connection.fetch(_BY_UID, list(uids), timeout=timeout_s)
     return _bodies(rows)
 
 
 async def fetch_newest(
-    connection: Fetcher, before: tuple[Any, str], limit: int
+    connection: Queryable, before: tuple[Any, str], limit: int
 ) -> tuple[Bodies, tuple[Any, str] | None]:
     """Return a page of the newest orders by `date_created`, in that order, and where the next page begins.
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from engine.records import known_time
 from engine.telemetry.trace_context import parse_traceparent, trace_id_of
-from handlers.reader import Fetcher
+from handlers.reader import Queryable
 
 MAX_LETTERS = 100
 """How many dead letters a story tells of: the last ones to fail."""
@@ -85,7 +85,7 @@ class WrittenBy(Struct, kw_only=True):
     rejected: int
 
 
-class Step(Struct, kw_only=True):
+class StoryStep(Struct, kw_only=True):
     """One of `STEPS`, and how many milliseconds it came after the one before and after the first.
 
     Published is the message, by the producer's clock (or the broker's); consumed and validated is the batch, by the
@@ -129,12 +129,12 @@ class Story(Struct, kw_only=True):
     batch_id: UUID | None
     batch: WrittenBy | None
     source: Source | None
-    steps: list[Step]
+    steps: list[StoryStep]
     dead_letters: list[Letter]
     more_dead_letters: bool
 
 
-async def fetch_story(connection: Fetcher, order_uid: str, timeout_s: float | None = None) -> Story | None:
+async def fetch_story(connection: Queryable, order_uid: str, timeout_s: float | None = None) -> Story | None:
     """Return the order's story, or None when neither an order nor a dead letter has this uid."""
     rows = await connection.fetch(_SELECT, order_uid, timeout=timeout_s)
     return tell(order_uid, rows)
@@ -186,11 +186,11 @@ def _came_as(row: Any) -> str | None:
     return REPLAY if row["letter_resolved_in_batch"] else REPEAT
 
 
-def _steps(row: Any, source: Source | None) -> list[Step]:
+def _steps(row: Any, source: Source | None) -> list[StoryStep]:
     published = source.produced_at if source is not None and source.came_as in {MESSAGE, REPLAY} else None
     times = [published, *(row[f"{step}_at"] for step in STEPS[1:])]
     return [
-        Step(step=step, at=at, after_ms=_ms(before, at), since_published_ms=_ms(published, at))
+        StoryStep(step=step, at=at, after_ms=_ms(before, at), since_published_ms=_ms(published, at))
         for step, (before, at) in zip(STEPS, pairwise([None, *times]), strict=True)
     ]
 

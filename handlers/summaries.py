@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from handlers.body import render_short_time
 from handlers.model import UtcTime
-from handlers.reader import Fetcher
+from handlers.reader import Queryable
 
 _SELECT = """
 SELECT o.order_uid, o.track_number, o.customer_id, o.date_created, o.delivery_service,
@@ -33,7 +33,7 @@ class Summary(Struct, kw_only=True, gc=False):
 
 
 @attrs.frozen
-class Place:
+class OrderCursor:
     """A place in the order of all lists, which is by `date_created`, then `order_uid`, both descending."""
 
     date_created: datetime
@@ -46,7 +46,7 @@ class Search:
 
     track_number: str | None = None
     customer_id: str | None = None
-    before: Place | None = None
+    before: OrderCursor | None = None
     limit: int
 
 
@@ -55,15 +55,15 @@ class Page:
     """Some orders, and where the next page begins: None when there are no more."""
 
     orders: list[Summary]
-    next: Place | None
+    next: OrderCursor | None
 
 
-async def fetch_page(connection: Fetcher, search: Search, timeout_s: float | None = None) -> Page:
+async def fetch_page(connection: Queryable, search: Search, timeout_s: float | None = None) -> Page:
     """Return the orders that are searched for. Orders that arrive between two pages move nothing."""
     query, arguments = build_query(search)
     rows = await connection.fetch(query, *arguments, timeout=timeout_s)
     shown = rows[: search.limit]
-    after = Place(shown[-1]["date_created"], shown[-1]["order_uid"]) if len(rows) > search.limit else None
+    after = OrderCursor(shown[-1]["date_created"], shown[-1]["order_uid"]) if len(rows) > search.limit else None
     return Page([_summary(row) for row in shown], after)
 
 

@@ -6,30 +6,16 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from engine.records import Origin
 from engine.telemetry.trace_context import Traceparent
 
 T = TypeVar("T")
 _TICK = timedelta(microseconds=1)
 UNKNOWN_TOPIC = ""
-"""What no topic is called."""
+"""What no topic is called: an origin's, where nobody can tell which topic it was."""
 
 
-@attrs.frozen
-class Source:
-    """Where a version of an order came from. `produced_ms` is Kafka's timestamp in milliseconds; -1: there is none.
-
-    `topic` is `UNKNOWN_TOPIC` where nobody can tell which it was. `epoch` is the generation of the topic: it grows when
-    the topic was created anew, and offsets began again.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    produced_ms: int
-    epoch: int = 0
-
-
-def supersedes(new: Source, old: Source) -> bool:
+def supersedes(new: Origin, old: Origin) -> bool:
     """Whether a message at `new` replaces the version from `old`.
 
     Within a partition the later offset wins. Across partitions, topics, or generations of a topic the later timestamp
@@ -37,8 +23,8 @@ def supersedes(new: Source, old: Source) -> bool:
     """
     if new.partition == old.partition and new.epoch == old.epoch and new.topic == old.topic:
         return new.offset > old.offset
-    return (new.produced_ms, new.epoch, new.topic, new.partition) > (
-        old.produced_ms,
+    return (new.timestamp, new.epoch, new.topic, new.partition) > (
+        old.timestamp,
         old.epoch,
         old.topic,
         old.partition,
@@ -53,7 +39,7 @@ class Candidate(Generic[T]):
     """
 
     uid: str
-    source: Source
+    source: Origin
     digest: bytes
     order: T
     traceparent: Traceparent | None = None
@@ -63,7 +49,7 @@ class Candidate(Generic[T]):
 class Stored:
     """What PostgreSQL holds of an order, as far as the decision needs it."""
 
-    source: Source
+    source: Origin
     digest: bytes
     created_at: datetime
     updated_at: datetime
@@ -79,7 +65,7 @@ class Write(Generic[T]):
 
 
 @attrs.define
-class Plan(Generic[T]):
+class WritePlan(Generic[T]):
     """What to do with a batch. Every list is sorted by uid, so that two writers cannot deadlock.
 
     `unchanged` hold the same content as what is stored but come from a later message: only their source moves. `stale`
@@ -100,15 +86,15 @@ def latest_of_each(
     A version that wins keeps the latest time of those before it: a producer whose clock goes back must not make room
     for an older message of another partition or topic.
     """
-    present: dict[str, Source] = {uid: known.source for uid, known in (stored or {}).items()}
+    present: dict[str, Origin] = {uid: known.source for uid, known in (stored or {}).items()}
     latest: dict[str, Candidate[T]] = {}
     for candidate in candidates:
         before = present.get(candidate.uid)
         if before is None:
             winner = candidate
         elif supersedes(candidate.source, before):
-            time = max(candidate.source.produced_ms, before.produced_ms)
-            winner = attrs.evolve(candidate, source=attrs.evolve(candidate.source, produced_ms=time))
+            time = max(candidate.source.timestamp, before.timestamp)
+            winner = attrs.evolve(candidate, source=attrs.evolve(candidate.source, timestamp=time))
         else:
             latest.setdefault(candidate.uid, candidate)
             continue
@@ -117,12 +103,12 @@ def latest_of_each(
     return [latest[uid] for uid in sorted(latest)]
 
 
-def plan_writes(latest: list[Candidate[T]], stored: Mapping[str, Stored], now: datetime) -> Plan[T]:
+def plan_writes(latest: list[Candidate[T]], stored: Mapping[str, Stored], now: datetime) -> WritePlan[T]:
     """Decide what each version does to what is stored; `latest` is sorted and holds each uid once.
 
     A change keeps `created_at` and moves `updated_at` forward, even if this machine's clock is behind.
     """
-    plan: Plan[T] = Plan()
+    plan: WritePlan[T] = WritePlan()
     for candidate in latest:
         known = stored.get(candidate.uid)
         if known is None:

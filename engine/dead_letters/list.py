@@ -95,7 +95,7 @@ def parse_place(text: str) -> Place:
 
 
 @attrs.frozen
-class ListPlace:
+class LetterCursor:
     """A place in the order of all lists, which is by the last failure, then by place, both descending."""
 
     failed_at: datetime
@@ -104,7 +104,7 @@ class ListPlace:
 
 
 async def list_letters(
-    connection: Connection, owner: Owner, selection: Selection, limit: int, before: ListPlace | None = None
+    connection: Connection, owner: Owner, selection: Selection, limit: int, before: LetterCursor | None = None
 ) -> list[Any]:
     """Return rows of the letters, those that failed last first; only those that come after `before` in that order."""
     after = (None, None, None) if before is None else attrs.astuple(before)

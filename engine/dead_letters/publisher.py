@@ -30,7 +30,7 @@ ONE_BY_ONE_S = 10.0
 
 
 @attrs.define
-class Page:
+class PublishedPage:
     """What became of a page of letters; `set_aside` gives the reason of each that the topic will never take.
 
     Letters that are in neither still wait: because of `trouble`, or, without any, for the next page.
@@ -118,12 +118,12 @@ class DeadLetterPublisher:
                 raise page.trouble
             moved = page.moved
 
-    async def publish_page(self) -> Page:
+    async def publish_page(self) -> PublishedPage:
         """Publish one page of the outbox."""
         async with self._link.use() as connection:
             return await self._link.within_deadline(self._publish(connection))
 
-    async def _publish(self, connection: Connection) -> Page:
+    async def _publish(self, connection: Connection) -> PublishedPage:
         async with connection.transaction():
             page = await self._send_page(await lock_waiting_letters(connection, self._owner))
             # What was taken is marked whatever became of the others, or each try would send it again.
@@ -133,8 +133,8 @@ class DeadLetterPublisher:
                 await mark_published(connection, self._owner, letters, reason)
         return page
 
-    async def _send_page(self, letters: list[Any]) -> Page:
-        page = Page()
+    async def _send_page(self, letters: list[Any]) -> PublishedPage:
+        page = PublishedPage()
         refused = []
         for letter, error in await self._send_all(self._readable(letters, page)):
             if error is None:
@@ -157,7 +157,7 @@ class DeadLetterPublisher:
                 page.trouble = error
         return page
 
-    def _readable(self, letters: list[Any], page: Page) -> list[Any]:
+    def _readable(self, letters: list[Any], page: PublishedPage) -> list[Any]:
         """Return those letters that can be made into messages, and set the others aside."""
         readable = []
         for letter in letters:
@@ -169,7 +169,7 @@ class DeadLetterPublisher:
                 readable.append(letter)
         return readable
 
-    def _set_aside(self, letter: Any, reason: str, page: Page) -> None:
+    def _set_aside(self, letter: Any, reason: str, page: PublishedPage) -> None:
         if reason == TOO_LARGE:
             self._log.error(events.DEAD_LETTER_TOO_LARGE, **self._place(letter))
         else:

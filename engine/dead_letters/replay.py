@@ -79,7 +79,7 @@ class Store(Protocol):
 
 
 @attrs.frozen
-class Plan:
+class ReplayPlan:
     """What a replay would do: letters to send, by reason; letters left out, by why, and those that are too many.
 
     Why is one of `ON_ITS_WAY`, `AT_THE_LIMIT` and `NO_PARTITION`.
@@ -101,7 +101,7 @@ class Plan:
 
 
 @attrs.frozen
-class Replay:
+class ReplayRun:
     """One run: whose letters it may choose from, how many at most (None: all), and whether they may replace newer.
 
     `settled_by` is the group that settles the letters in the stead of their own, which is gone.
@@ -114,14 +114,14 @@ class Replay:
     partitions: list[int]
     settled_by: str | None = None
 
-    async def plan(self, connection: Connection, most: int | None = None) -> Plan:
+    async def plan(self, connection: Connection, most: int | None = None) -> ReplayPlan:
         """Count what a run would do now. Only `most` letters are looked at for whether they are skipped."""
         scope = self._scope()
         matching = {row["skip"]: row["count"] for row in await connection.fetch(_COUNT_MATCHING, *scope, most)}
         sendable = matching.pop(None, 0)
         rows = await connection.fetch(_COUNT_CHOSEN, *scope, *_BEFORE_ALL, self.maximum)
         chosen = {row["reason"]: row["count"] for row in rows}
-        return Plan(chosen, matching, max(0, sendable - sum(chosen.values())))
+        return ReplayPlan(chosen, matching, max(0, sendable - sum(chosen.values())))
 
     async def run(
         self,

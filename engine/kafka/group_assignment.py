@@ -17,7 +17,7 @@ _VERSION = 0
 
 
 @attrs.frozen
-class Member:
+class MemberMetadata:
     """What the leader knows of a member: the topics that it reads, and the partitions of each that it has."""
 
     topics: frozenset[str]
@@ -31,7 +31,7 @@ def encode_member(topic: str, owned: Iterable[int]) -> bytes:
     return encoded
 
 
-def decode_member(data: bytes) -> Member:
+def decode_member(data: bytes) -> MemberMetadata:
     """Return what a member said of itself.
 
     One that is not ours says nothing of what it has; one that says nothing that can be read reads no topic.
@@ -40,12 +40,12 @@ def decode_member(data: bytes) -> Member:
         metadata = ConsumerProtocol.METADATA.decode(data)
         topics = frozenset(topic for topic in metadata.subscription if isinstance(topic, str))
     except Exception:  # whatever a stranger wrote must not end whoever leads the group
-        return Member(frozenset(), {})
+        return MemberMetadata(frozenset(), {})
     try:
         owned = msgspec.json.decode(metadata.user_data or b"{}", type=dict[str, frozenset[int]])
     except Exception:  # it means something else to its own kind
         owned = {}
-    return Member(topics, owned)
+    return MemberMetadata(topics, owned)
 
 
 def encode_assignment(partitions: Mapping[str, Sequence[int]]) -> bytes:
@@ -69,7 +69,7 @@ def decode_assignment(data: bytes, topic: str) -> set[int]:
 
 
 def share_out(
-    members: Mapping[str, Member], partitions: Mapping[str, Sequence[int]]
+    members: Mapping[str, MemberMetadata], partitions: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[str, list[int]]]:
     """Return, for each member, its partitions of each topic: even shares, in which each keeps what it can.
 
@@ -86,7 +86,7 @@ def share_out(
 
 
 def _share_topic(
-    readers: list[str], members: Mapping[str, Member], topic: str, partitions: list[int]
+    readers: list[str], members: Mapping[str, MemberMetadata], topic: str, partitions: list[int]
 ) -> dict[str, list[int]]:
     claims = {name: members[name].owned.get(topic, frozenset()) for name in readers}
     owned = {

@@ -31,7 +31,7 @@ _SKIP = "orderflow offsets skip --partition {}"
 
 
 @attrs.define
-class _Refused:
+class _RefusedPartition:
     """A partition that was refused at `offset`, with `stored` in PostgreSQL, and when the broker is tried again."""
 
     stored: StoredOffset
@@ -65,7 +65,7 @@ class PartitionOpener:
         self._table = table
         self._follow = follow
         self._stored: dict[int, StoredOffset] = {}
-        self._refused: dict[int, _Refused] = {}
+        self._refused: dict[int, _RefusedPartition] = {}
         self._look_at: dict[int, float] = {}
         self._leaderless_since: dict[int, float] = {}
         self._failing_since: dict[int, float] = {}
@@ -196,7 +196,7 @@ class PartitionOpener:
         stored = self._stored[partition]
         refused = self._refused.get(partition)
         if refused is None or not refused.still(stored):
-            refused = self._refused[partition] = _Refused(stored)
+            refused = self._refused[partition] = _RefusedPartition(stored)
         refused.offset = refusal.offset or 0
         if refusal.reason == CORRUPT_BATCH:
             # Another replica that takes over, or a segment that was restored, may be sound.

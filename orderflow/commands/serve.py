@@ -9,7 +9,7 @@ import click
 import uvloop
 from lookup.application import create_application
 from lookup.serving.options import Connections, LookupOptions
-from lookup.serving.server import AddressTaken, Listener, run_server
+from lookup.serving.server import AddressTaken, ListenAddress, run_server
 from lookup.serving.static import PageMissing
 
 from engine.actors.status import State
@@ -132,7 +132,7 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
         kafka_topic=settings.kafka_topic,
         kafka_group=settings.kafka_group_id,
     )
-    listener = Listener(host=settings.http_address.host, port=settings.http_address.port, shared=shared)
+    listener = ListenAddress(host=settings.http_address.host, port=settings.http_address.port, shared=shared)
     try:
         application = create_application(options, connections)
         await run_server(application, options, listener, stop, shutdown_timeout_s=settings.shutdown_timeout_s)

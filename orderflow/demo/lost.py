@@ -32,7 +32,7 @@ class Mark:
 
 
 @attrs.frozen
-class Record:
+class RunRecord:
     """The demo itself, the processes below it (honcho first), and the names of the services that it had to start."""
 
     demo: Mark
@@ -53,7 +53,7 @@ class RecordFile:
         demo = Mark(os.getpid(), fingerprint(os.getpid()) or "")
         unfinished = self.path.with_suffix(".new")
         with suppress(OSError):
-            unfinished.write_bytes(msgspec.json.encode(Record(demo, marks, self.services)))
+            unfinished.write_bytes(msgspec.json.encode(RunRecord(demo, marks, self.services)))
             unfinished.replace(self.path)
 
 
@@ -78,7 +78,7 @@ async def end_lost_demos(directory: Path, say: Callable[[str], None]) -> set[str
     services: set[str] = set()
     for path in sorted((directory / "run").glob("demo-*.json")):
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=Record)
+            record = msgspec.json.decode(path.read_bytes(), type=RunRecord)
         except FileNotFoundError:
             continue
         except msgspec.DecodeError:
@@ -92,7 +92,7 @@ async def end_lost_demos(directory: Path, say: Callable[[str], None]) -> set[str
     return services
 
 
-async def _end(record: Record, say: Callable[[str], None]) -> None:
+async def _end(record: RunRecord, say: Callable[[str], None]) -> None:
     living = [mark.pid for mark in record.processes if mark.lives]
     if not living:
         return

@@ -11,7 +11,7 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.dead_letters.list import Selection, missing_places
-from engine.dead_letters.replay import AT_THE_LIMIT, NO_PARTITION, ON_ITS_WAY, Outgoing, Plan, Replay
+from engine.dead_letters.replay import AT_THE_LIMIT, NO_PARTITION, ON_ITS_WAY, Outgoing, ReplayPlan, ReplayRun
 from engine.dead_letters.store import REPLAY_LIMIT, Owner
 from orderflow.exits import Failed
 from orderflow.operating.letters_of_groups import settled_by
@@ -56,7 +56,7 @@ async def replay_letters(
     except (KafkaError, OSError) as error:
         raise Failed(f"Kafka did not tell the topic's partitions: {reason_of(error)}") from None
     substitute = await settled_by(connection, settings, owner)
-    replay = Replay(owner, selection, maximum, forced, partitions, substitute)
+    replay = ReplayRun(owner, selection, maximum, forced, partitions, substitute)
     plan = await replay.plan(connection)
     if plan.matching < len(selection.places):
         missing = await missing_places(connection, owner, selection)
@@ -79,7 +79,7 @@ async def replay_letters(
             click.echo(f"Replayed {describe_counts(done)}")
 
 
-def _tell_plan(plan: Plan, *, dry_run: bool) -> None:
+def _tell_plan(plan: ReplayPlan, *, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"Would replay {describe_counts(plan.chosen)}")
     for why, count in plan.skipped.items():
@@ -88,7 +88,9 @@ def _tell_plan(plan: Plan, *, dry_run: bool) -> None:
         click.echo(f"Left out {_letters(plan.beyond_maximum)}: more than --max")
 
 
-async def _run(replay: Replay, connection: Connection, settings: Settings, plan: Plan, done: Counter[str]) -> None:
+async def _run(
+    replay: ReplayRun, connection: Connection, settings: Settings, plan: ReplayPlan, done: Counter[str]
+) -> None:
     """Send what `plan` chose, and count in `done`. Raises `Failed` unless all was acknowledged."""
     publisher = Publisher(kafka_options(settings), settings.kafka_topic)
     try:

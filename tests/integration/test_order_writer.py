@@ -17,7 +17,7 @@ from handlers.model import INT4_MAX, INT8_MAX, Item, Order, UtcTime
 from handlers.order_writer import OrderWriter
 from handlers.prepared import PreparedOrder, prepare
 from handlers.reader import fetch_bodies
-from handlers.versions import Plan
+from handlers.versions import WritePlan
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.old_orders import forget_topics
@@ -56,7 +56,7 @@ def batch_of(
     return Batch(BATCH_ID, topic, now, now, entries, {partition: epoch})
 
 
-async def write(database: asyncpg.Connection, batch: Batch[PreparedOrder]) -> Plan[PreparedOrder]:
+async def write(database: asyncpg.Connection, batch: Batch[PreparedOrder]) -> WritePlan[PreparedOrder]:
     """Write a batch, again if need be, as the engine does."""
     writer = OrderWriter()
     while True:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from yarl import URL
 
-from handlers.summaries import Place, Search, build_query
+from handlers.summaries import OrderCursor, Search, build_query
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
@@ -212,8 +212,8 @@ async def test_no_page_is_found_by_reading_the_table(
     One customer, and one track number, has tens of thousands, all old and of one instant: pages that meet these may
     read as many, but follow an index even so.
     """
-    middle = Place(FIRST_CREATED + timedelta(days=1, seconds=400), "new-000040000")
-    same_instant = Place(FIRST_CREATED, "old-000010000")
+    middle = OrderCursor(FIRST_CREATED + timedelta(days=1, seconds=400), "new-000040000")
+    same_instant = OrderCursor(FIRST_CREATED, "old-000010000")
     heavy = not keys or "old" in keys.values()
     for before in (None, middle, *([same_instant] if heavy else [])):
         search = Search(**keys, before=before, limit=100)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.kafka.group_assignment import (
-    Member,
+    MemberMetadata,
     decode_assignment,
     decode_member,
     encode_assignment,
@@ -20,8 +20,8 @@ _OWNED = st.frozensets(st.integers(0, 9))
 _MEMBERS = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), _OWNED, min_size=1, max_size=6)
 
 
-def members(owned: dict[str, frozenset[int]]) -> dict[str, Member]:
-    return {name: Member(frozenset({TOPIC}), {TOPIC: partitions}) for name, partitions in owned.items()}
+def members(owned: dict[str, frozenset[int]]) -> dict[str, MemberMetadata]:
+    return {name: MemberMetadata(frozenset({TOPIC}), {TOPIC: partitions}) for name, partitions in owned.items()}
 
 
 def shared(owned: dict[str, frozenset[int]], partitions: int) -> dict[str, list[int]]:
@@ -57,21 +57,21 @@ def test_a_partition_that_two_claim_is_left_with_neither_by_right() -> None:
 
 def test_a_topic_goes_to_those_who_read_it() -> None:
     """Two pipelines may share a group by mistake: neither is given the other's messages."""
-    group = {"a": Member(frozenset({"one"}), {}), "b": Member(frozenset({"two"}), {})}
+    group = {"a": MemberMetadata(frozenset({"one"}), {}), "b": MemberMetadata(frozenset({"two"}), {})}
     assert share_out(group, {"one": [0, 1], "two": [0]}) == {"a": {"one": [0, 1]}, "b": {"two": [0]}}
 
 
 def test_what_members_say_and_hear_comes_back_from_kafkas_format() -> None:
     """A member that is not ours, or has nothing yet, is read as well."""
-    assert decode_member(encode_member(TOPIC, {3, 1})) == Member(frozenset({TOPIC}), {TOPIC: frozenset({1, 3})})
+    assert decode_member(encode_member(TOPIC, {3, 1})) == MemberMetadata(frozenset({TOPIC}), {TOPIC: frozenset({1, 3})})
     for other in (b"", b"\x00\x01\xff", None):
         metadata = ConsumerProtocol.METADATA(0, [TOPIC], other).encode()
-        assert decode_member(metadata) == Member(frozenset({TOPIC}), {})
+        assert decode_member(metadata) == MemberMetadata(frozenset({TOPIC}), {})
     for garbage in (b"", b"\x00", b"\x00\x00\x7f\xff\xff\xff", b"\xff" * 40):
-        assert decode_member(garbage) == Member(frozenset(), {})
+        assert decode_member(garbage) == MemberMetadata(frozenset(), {})
         with pytest.raises(KafkaError):
             decode_assignment(garbage or b"\x00", TOPIC)
     odd = ConsumerProtocol.METADATA(0, [TOPIC, None], b'{"\xff": [1]}').encode()
-    assert decode_member(odd) == Member(frozenset({TOPIC}), {})
+    assert decode_member(odd) == MemberMetadata(frozenset({TOPIC}), {})
     assert decode_assignment(encode_assignment({TOPIC: [2, 0], "other": [1]}), TOPIC) == {0, 2}
     assert decode_assignment(b"", TOPIC) == set()

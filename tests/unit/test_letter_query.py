@@ -19,9 +19,9 @@ from lookup.letters.query import (
 from lookup.serving.query_parameters import WrongParameter
 from lookup.serving.refusal import Refused
 
-from engine.dead_letters.list import ListPlace, Selection
+from engine.dead_letters.list import LetterCursor, Selection
 
-PLACE = ListPlace(datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC), 2, 57)
+PLACE = LetterCursor(datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC), 2, 57)
 
 
 def test_nothing_asked_for_is_what_is_not_resolved() -> None:
@@ -79,7 +79,7 @@ def test_the_filters_of_a_body_are_those_of_the_list() -> None:
 )
 def test_a_cursor_leads_back_to_its_place(failed_at: datetime, partition: int, offset: int) -> None:
     """To the microsecond, and needs no encoding in an address."""
-    place = ListPlace(failed_at, partition, offset)
+    place = LetterCursor(failed_at, partition, offset)
     cursor = render_letter_cursor(place)
     assert parse_letter_cursor(cursor) == place
     assert quote(cursor, safe="") == cursor

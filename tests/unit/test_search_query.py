@@ -11,9 +11,9 @@ from lookup.orders.search_query import parse_search
 from lookup.serving.cursor import parse_cursor, render_cursor
 from lookup.serving.query_parameters import WrongParameter
 
-from handlers.summaries import Place, Search
+from handlers.summaries import OrderCursor, Search
 
-PLACE = Place(datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC), "b563feb7b2b84b6test")
+PLACE = OrderCursor(datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC), "b563feb7b2b84b6test")
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=128)
 
 
@@ -101,7 +101,7 @@ def test_a_mistyped_parameter_is_not_taken_for_none(query: str, shown: str) -> N
 @given(st.datetimes(timezones=st.just(UTC)), keys)
 def test_a_cursor_leads_back_to_its_place(date_created: datetime, order_uid: str) -> None:
     """To the microsecond, over all the years there are, and needs no encoding in an address."""
-    place = Place(date_created, order_uid)
+    place = OrderCursor(date_created, order_uid)
     cursor = render_cursor(place)
     assert parse_cursor(cursor) == place
     assert quote(cursor, safe="") == cursor

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from handlers.story import MESSAGE, REPEAT, REPLAY, STEPS, Letter, Source, Step, Story, WrittenBy
+from handlers.story import MESSAGE, REPEAT, REPLAY, STEPS, Letter, Source, Story, StoryStep, WrittenBy
 from orderflow.commands.trace import describe, trace
 
 BEGAN = datetime(2026, 3, 4, 5, 6, 7, 100_999, tzinfo=UTC)
@@ -37,9 +37,11 @@ LETTER = Letter(
 )
 
 
-def step(name: str, milliseconds: int) -> Step:
+def step(name: str, milliseconds: int) -> StoryStep:
     at = BEGAN + timedelta(milliseconds=milliseconds)
-    return Step(step=name, at=at, after_ms=None if name == "published" else 1234.5, since_published_ms=milliseconds)
+    return StoryStep(
+        step=name, at=at, after_ms=None if name == "published" else 1234.5, since_published_ms=milliseconds
+    )
 
 
 def story(**changes: Any) -> Story:
@@ -145,7 +147,7 @@ def test_a_message_without_a_timestamp_was_published_nobody_knows_when() -> None
 
 def test_what_is_not_known_is_said_to_be_unknown() -> None:
     """And what may still come, that it has not come yet."""
-    unknown = [Step(step=name, at=None, after_ms=None, since_published_ms=None) for name in STEPS]
+    unknown = [StoryStep(step=name, at=None, after_ms=None, since_published_ms=None) for name in STEPS]
     lines = list(describe(story(batch=None, source=None, steps=unknown)))
     assert lines[1:6] == [f"  {name:9}  unknown" for name in STEPS]
     assert lines[-1] == "batch        00000000-0000-0000-0000-000000000008  no longer kept"

@@ -9,74 +9,74 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.records import bounded_ms, known_time, ms_of, time_of
-from handlers.versions import UNKNOWN_TOPIC, Candidate, Source, Stored, latest_of_each, plan_writes, supersedes
+from handlers.versions import UNKNOWN_TOPIC, Candidate, Origin, Stored, latest_of_each, plan_writes, supersedes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
 
 sources = st.builds(
-    Source,
+    Origin,
     topic=st.sampled_from([UNKNOWN_TOPIC, "a", "b"]),
     partition=st.integers(0, 2),
     offset=st.integers(0, 5),
-    produced_ms=st.integers(-1, 5),
+    timestamp=st.integers(-1, 5),
     epoch=st.integers(0, 1),
 )
 
 
-def at(partition: int, offset: int, produced_ms: int, epoch: int = 0, topic: str = "orders") -> Source:
-    return Source(topic, partition, offset, produced_ms, epoch)
+def at(partition: int, offset: int, timestamp: int, epoch: int = 0, topic: str = "orders") -> Origin:
+    return Origin(topic, partition, offset, timestamp, epoch)
 
 
-def candidate(source: Source, uid: str = "u", content: bytes = b"") -> Candidate[bytes]:
+def candidate(source: Origin, uid: str = "u", content: bytes = b"") -> Candidate[bytes]:
     return Candidate(uid, source, content, content)
 
 
-def stored(source: Source, content: bytes = b"", updated_at: datetime = NOW) -> Stored:
+def stored(source: Origin, content: bytes = b"", updated_at: datetime = NOW) -> Stored:
     return Stored(source, content, NOW - timedelta(days=1), updated_at)
 
 
 @given(one=sources, other=sources)
-def test_of_two_different_sources_exactly_one_wins(one: Source, other: Source) -> None:
+def test_of_two_different_sources_exactly_one_wins(one: Origin, other: Origin) -> None:
     """Antisymmetric, and total: every worker decides alike, whichever it saw first."""
-    same = attrs.evolve(one, produced_ms=0) == attrs.evolve(other, produced_ms=0)
+    same = attrs.evolve(one, timestamp=0) == attrs.evolve(other, timestamp=0)
     assert supersedes(one, other) + supersedes(other, one) == (0 if same else 1)
 
 
 @given(source=sources)
-def test_a_message_does_not_replace_itself(source: Source) -> None:
+def test_a_message_does_not_replace_itself(source: Origin) -> None:
     """A redelivery is no change."""
     assert not supersedes(source, source)
 
 
 def test_within_a_partition_the_later_offset_wins() -> None:
     """Whatever a producer's clock says."""
-    assert supersedes(at(0, 8, produced_ms=1), at(0, 7, produced_ms=99))
-    assert not supersedes(at(0, 7, produced_ms=99), at(0, 8, produced_ms=1))
+    assert supersedes(at(0, 8, timestamp=1), at(0, 7, timestamp=99))
+    assert not supersedes(at(0, 7, timestamp=99), at(0, 8, timestamp=1))
 
 
 def test_across_partitions_the_later_timestamp_wins() -> None:
     """Whatever the offsets are: they do not compare."""
-    assert supersedes(at(0, 1, produced_ms=2), at(1, 500, produced_ms=1))
-    assert not supersedes(at(1, 500, produced_ms=1), at(0, 1, produced_ms=2))
+    assert supersedes(at(0, 1, timestamp=2), at(1, 500, timestamp=1))
+    assert not supersedes(at(1, 500, timestamp=1), at(0, 1, timestamp=2))
 
 
 def test_a_tie_across_partitions_goes_to_the_higher_one() -> None:
     """Somebody has to win, and always the same."""
-    assert supersedes(at(2, 1, produced_ms=5), at(1, 9, produced_ms=5))
+    assert supersedes(at(2, 1, timestamp=5), at(1, 9, timestamp=5))
 
 
 def test_a_topic_that_was_created_anew_begins_again_at_offset_zero() -> None:
     """Its messages are compared by time with those of the topic before."""
-    assert supersedes(at(0, 0, produced_ms=6, epoch=1), at(0, 700, produced_ms=5, epoch=0))
-    assert supersedes(at(0, 0, produced_ms=5, epoch=1), at(0, 700, produced_ms=5, epoch=0))
-    assert not supersedes(at(0, 0, produced_ms=4, epoch=1), at(0, 700, produced_ms=5, epoch=0))
+    assert supersedes(at(0, 0, timestamp=6, epoch=1), at(0, 700, timestamp=5, epoch=0))
+    assert supersedes(at(0, 0, timestamp=5, epoch=1), at(0, 700, timestamp=5, epoch=0))
+    assert not supersedes(at(0, 0, timestamp=4, epoch=1), at(0, 700, timestamp=5, epoch=0))
 
 
 def test_across_topics_the_later_timestamp_wins() -> None:
     """Whatever the offsets are, in the same partition too: they do not compare."""
-    assert supersedes(at(1, 0, produced_ms=2, topic="b"), at(1, 4999, produced_ms=1, topic="a"))
-    assert not supersedes(at(1, 4999, produced_ms=1, topic="a"), at(1, 0, produced_ms=2, topic="b"))
+    assert supersedes(at(1, 0, timestamp=2, topic="b"), at(1, 4999, timestamp=1, topic="a"))
+    assert not supersedes(at(1, 4999, timestamp=1, topic="a"), at(1, 0, timestamp=2, topic="b"))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_across_topics_the_later_timestamp_wins() -> None:
     ],
     ids=["epoch", "topic", "partition", "a topic that is not known"],
 )
-def test_on_a_tie_the_epoch_decides_then_the_topic_then_the_partition(winner: Source, loser: Source) -> None:
+def test_on_a_tie_the_epoch_decides_then_the_topic_then_the_partition(winner: Origin, loser: Origin) -> None:
     """In this order; a topic that is not known loses to any that is."""
     assert supersedes(winner, loser)
     assert not supersedes(loser, winner)
@@ -100,7 +100,7 @@ def test_no_timestamp_is_the_oldest() -> None:
     unknown, first = at(1, 9, bounded_ms(-1)), at(0, 1, bounded_ms(0))
     assert supersedes(first, unknown)
     assert not supersedes(unknown, first)
-    assert supersedes(at(0, 2, bounded_ms(-1)), at(0, 1, produced_ms=99))
+    assert supersedes(at(0, 2, bounded_ms(-1)), at(0, 1, timestamp=99))
 
 
 @pytest.mark.parametrize("timestamp", [-1, 0, 1, 1_767_225_600_123, 253_402_300_799_999])
@@ -140,7 +140,7 @@ def test_uids_are_sorted_as_the_database_sorts_them() -> None:
 def test_the_winner_is_one_that_none_of_the_others_replaces(messages: list[tuple[str, int, int]]) -> None:
     """Where clocks do not run backwards, whatever the order of arrival."""
     candidates = [
-        candidate(at(partition, offset, produced_ms=offset * 10 + partition), uid)
+        candidate(at(partition, offset, timestamp=offset * 10 + partition), uid)
         for offset, (uid, partition, _) in enumerate(messages)
     ]
     winners = latest_of_each(candidates)
@@ -215,7 +215,7 @@ class Message:
 
     uid: str
     content: bytes
-    source: Source
+    source: Origin
 
 
 Store = dict[str, Stored]
@@ -254,11 +254,11 @@ def partition_logs(draw: st.DrawFn) -> Logs:
     logs: Logs = []
     places = [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     for topic, partition in draw(st.lists(st.sampled_from(places), min_size=1, max_size=3, unique=True)):
-        produced_ms: int = draw(st.integers(-1, 0))
+        timestamp: int = draw(st.integers(-1, 0))
         log: list[Message] = []
         for offset in range(draw(st.integers(0, 8))):
-            produced_ms += draw(st.integers(0, 3))
-            source = at(partition, offset, produced_ms, topic=topic)
+            timestamp += draw(st.integers(0, 3))
+            source = at(partition, offset, timestamp, topic=topic)
             log.append(Message(draw(st.sampled_from("abc")), draw(st.sampled_from([b"1", b"2"])), source))
         logs.append(log)
     return logs
@@ -275,8 +275,8 @@ def winners(logs: Logs) -> dict[str, bytes]:
     return {uid: one.content for uid, one in best.items()}
 
 
-def _order(source: Source) -> tuple[int, str, int]:
-    return source.produced_ms, source.topic, source.partition
+def _order(source: Origin) -> tuple[int, str, int]:
+    return source.timestamp, source.topic, source.partition
 
 
 @given(logs=partition_logs(), data=st.data())
@@ -313,9 +313,9 @@ def test_versions_only_move_forward(logs: Logs, data: st.DataObject) -> None:
 
 def test_a_newer_message_is_kept_when_its_producers_clock_went_back() -> None:
     """However three messages fall into batches, the last one of a partition is not replaced by an older one."""
-    first = Message("u", b"first", at(0, 1, produced_ms=100))
-    last = Message("u", b"last", at(0, 2, produced_ms=50))
-    other = Message("u", b"other", at(1, 1, produced_ms=75))
+    first = Message("u", b"first", at(0, 1, timestamp=100))
+    last = Message("u", b"last", at(0, 2, timestamp=50))
+    other = Message("u", b"other", at(1, 1, timestamp=75))
     for batches in ([[first], [last, other]], [[first], [last], [other]], [[first, last, other]]):
         store: Store = {}
         for batch in batches:

@@ -10,14 +10,14 @@ import attrs
 import structlog
 
 from engine.dead_letters.headers import replay_headers
-from engine.dead_letters.list import ListPlace, Selection, count_letters, find_letter, list_letters
+from engine.dead_letters.list import LetterCursor, Selection, count_letters, find_letter, list_letters
 from engine.dead_letters.replay import (
     AT_THE_LIMIT,
     NO_PARTITION,
     ON_ITS_WAY,
     Outgoing,
-    Plan,
-    Replay,
+    ReplayPlan,
+    ReplayRun,
     count_replays,
     repeat,
 )
@@ -52,11 +52,11 @@ class LetterPage:
     """Rows of some letters, and where the next page begins: None when there are no more."""
 
     letters: list[Any]
-    next: ListPlace | None
+    next: LetterCursor | None
 
 
 @attrs.frozen
-class Outcome:
+class ReplayOutcome:
     """What a replay came to: letters sent, by reason; not acknowledged, by why; and how many are left.
 
     `trouble` is None, or a word for what broke it off.
@@ -92,7 +92,7 @@ class DeadLetters:
         if len(rows) == len(shown):
             return LetterPage(shown, None)
         last = shown[-1]
-        return LetterPage(shown, ListPlace(last["failed_at"], last["partition"], last["kafka_offset"]))
+        return LetterPage(shown, LetterCursor(last["failed_at"], last["partition"], last["kafka_offset"]))
 
     async def counts(self, selection: Selection) -> dict[str, int]:
         """Return how many letters there are of each reason; `COUNTED_MOST` are counted at most."""
@@ -111,11 +111,11 @@ class DeadLetters:
             raise Refused("letter_not_found", 404, consumed=consumed)
         return letter
 
-    async def plan(self, selection: Selection) -> Plan:
+    async def plan(self, selection: Selection) -> ReplayPlan:
         """Return what a replay of all that is selected would do. Raises `BrokerUnavailable`."""
         return await self._plan(await self._replay(selection))
 
-    async def replay(self, selection: Selection, expected: int) -> Outcome:
+    async def replay(self, selection: Selection, expected: int) -> ReplayOutcome:
         """Send what is selected, up to a bound a call. Raises `Refused` when the number is no longer the expected one.
 
         Raises `BrokerUnavailable` as long as nothing was sent; what happens later is told in the outcome.
@@ -133,11 +133,11 @@ class DeadLetters:
             trouble = UNAVAILABLE
         if run.refusals[NOT_ACKNOWLEDGED]:
             trouble = NOT_ACKNOWLEDGED
-        outcome = Outcome(dict(done), dict(run.refusals), plan.total - done.total(), trouble)
+        outcome = ReplayOutcome(dict(done), dict(run.refusals), plan.total - done.total(), trouble)
         log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=done.total(), **attrs.asdict(outcome))
         return outcome
 
-    def describe_plan(self, plan: Plan) -> dict[str, Any]:
+    def describe_plan(self, plan: ReplayPlan) -> dict[str, Any]:
         """Return a plan, ready for JSON."""
         return {
             "total": plan.total,
@@ -194,10 +194,10 @@ class DeadLetters:
             raise Refused(NOT_ACKNOWLEDGED, 503, headers=RETRY_LATER)
         return outcome
 
-    async def _replay(self, selection: Selection) -> Replay:
-        return Replay(self._owner, selection, COUNTED_MOST, False, await self._sender.partitions())
+    async def _replay(self, selection: Selection) -> ReplayRun:
+        return ReplayRun(self._owner, selection, COUNTED_MOST, False, await self._sender.partitions())
 
-    async def _plan(self, replay: Replay) -> Plan:
+    async def _plan(self, replay: ReplayRun) -> ReplayPlan:
         return await self.read(lambda connection: replay.plan(connection, COUNTED_MOST))
 
 

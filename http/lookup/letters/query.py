@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from engine.dead_letters.list import ListPlace, Selection, parse_place
+from engine.dead_letters.list import LetterCursor, Selection, parse_place
 from handlers.moments import MOMENT_RULE, parse_moment
 from handlers.reasons import REASONS
 from lookup.serving.cursor import from_microseconds, to_microseconds
@@ -32,7 +32,7 @@ class LetterSearch:
     """A page of a list: which letters, where it begins, and how many it holds at most."""
 
     selection: Selection
-    before: ListPlace | None
+    before: LetterCursor | None
     limit: int
 
 
@@ -53,19 +53,19 @@ def read_letter_filters(**filters: str | None) -> Selection:
     return _selection({name: parse_parameter(name, text, _FILTERS) for name, text in given.items()})
 
 
-def render_letter_cursor(place: ListPlace) -> str:
+def render_letter_cursor(place: LetterCursor) -> str:
     """Return the place as digits and full stops."""
     return f"{to_microseconds(place.failed_at)}.{place.partition}.{place.offset}"
 
 
-def parse_letter_cursor(text: str | None) -> ListPlace | None:
+def parse_letter_cursor(text: str | None) -> LetterCursor | None:
     """Return the place that `render_letter_cursor` made this text of, or None when it made no such text."""
     parts = _CURSOR.fullmatch(text or "")
     if parts is None:
         return None
     try:
         partition, offset = parse_place(f"{parts[2]}:{parts[3]}")
-        place = ListPlace(from_microseconds(int(parts[1])), partition, offset)
+        place = LetterCursor(from_microseconds(int(parts[1])), partition, offset)
     except (ValueError, OverflowError):
         return None
     return place if render_letter_cursor(place) == text else None

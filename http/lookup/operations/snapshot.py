@@ -14,7 +14,7 @@ from engine.kafka.lag_reader import LagReader, unknown_lag
 from lookup.operations.health import KAFKA, Health, render_health
 from lookup.operations.owners import OwnerReader
 from lookup.operations.refusals import read_refusals
-from lookup.operations.store import OperationsStore, Stored
+from lookup.operations.store import OperationsStore, StoredState
 from lookup.operations.workers import DEAD
 from lookup.serving.store_reader import StoresUnavailable
 
@@ -50,13 +50,13 @@ class Operations:
             }
         )
 
-    async def _read_store(self) -> Stored | None:
+    async def _read_store(self) -> StoredState | None:
         try:
             return await self._store.read()
         except StoresUnavailable:
             return None
 
-    async def _measure(self, stored: Stored, *, kafka: bool) -> list[Lag]:
+    async def _measure(self, stored: StoredState, *, kafka: bool) -> list[Lag]:
         if kafka:
             try:
                 return await self._lag.read(stored.positions, stored.now_s)

@@ -28,7 +28,7 @@ GROUP BY bucket
 
 
 @attrs.frozen
-class Stored:
+class StoredState:
     """What was found, and when (by the database's clock, s since the epoch). `workers` are rows of `fetch_workers`."""
 
     now_s: float
@@ -46,11 +46,11 @@ class OperationsStore:
         self._deadline_s = deadline_s
         self._window = RateWindow()
 
-    async def read(self) -> Stored:
+    async def read(self) -> StoredState:
         """Return what is stored now. Raises `StoresUnavailable`, at the latest after about the deadline."""
         return await self._reader.read(self._read)
 
-    async def _read(self, connection: "Connection") -> Stored:
+    async def _read(self, connection: "Connection") -> StoredState:
         async with asyncio.timeout(self._deadline_s):
             workers = await fetch_workers(connection, *self._consumer)
             positions = await fetch_positions(connection, *self._consumer)
@@ -58,4 +58,4 @@ class OperationsStore:
             first = self._window.first_to_read(now_s)
             rates = await connection.fetch(_RATES, *self._consumer, float(first * BUCKET_S), BUCKET_S)
         self._window.take(rates, first, now_s)
-        return Stored(now_s, workers, positions, self._window.render())
+        return StoredState(now_s, workers, positions, self._window.render())

@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from handlers.model import MAX_KEY_BYTES
-from handlers.summaries import Place
+from handlers.summaries import OrderCursor
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -22,20 +22,20 @@ def from_microseconds(microseconds: int) -> datetime:
     return _EPOCH + microseconds * _MICROSECOND
 
 
-def render_cursor(place: Place) -> str:
+def render_cursor(place: OrderCursor) -> str:
     """Return the place as letters, digits, `-` and `_`."""
     plain = f"{to_microseconds(place.date_created)}:{place.order_uid}".encode()
     return base64.urlsafe_b64encode(plain).rstrip(b"=").decode()
 
 
-def parse_cursor(text: str) -> Place | None:
+def parse_cursor(text: str) -> OrderCursor | None:
     """Return the place that `render_cursor` made this text of, or None when it made no such text."""
     try:
         plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         parts = _PLAIN.fullmatch(plain)
         if parts is None or b"\x00" in plain or len(parts[2]) > MAX_KEY_BYTES:
             return None
-        place = Place(from_microseconds(int(parts[1])), parts[2].decode())
+        place = OrderCursor(from_microseconds(int(parts[1])), parts[2].decode())
     except (ValueError, OverflowError):
         return None
     return place if render_cursor(place) == text else None

@@ -18,7 +18,7 @@ class AddressTaken(Exception):
 
 
 @attrs.frozen(kw_only=True)
-class Listener:
+class ListenAddress:
     """Where to listen. An empty host means every interface; several processes may share an address on purpose."""
 
     host: str
@@ -29,7 +29,7 @@ class Listener:
 async def run_server(
     application: web.Application,
     options: LookupOptions,
-    listener: Listener,
+    listener: ListenAddress,
     stop: asyncio.Event,
     *,
     shutdown_timeout_s: float,
