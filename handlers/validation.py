@@ -94,23 +94,12 @@ def _object_hook(
 
 
 def _fields(cls: type[Any]) -> list[Any]:
-    """Describe a struct's fields as cattrs knows fields."""
-    return [
-        attrs.Attribute(  # type: ignore[call-arg]  # its public way of being made is a class definition
-            name=field.encode_name,
-            type=field.type,
-            default=attrs.NOTHING if field.required else field.default,
-            validator=None,
-            repr=True,
-            cmp=None,
-            hash=None,
-            init=True,
-            inherited=False,
-            kw_only=True,
-            alias=field.encode_name,
-        )
+    """Describe a struct's fields as cattrs knows fields: as those of a class of attrs that has the same ones."""
+    same = {
+        field.encode_name: attrs.field(type=field.type, default=attrs.NOTHING if field.required else field.default)
         for field in fields(cls)
-    ]
+    }
+    return list(attrs.fields(attrs.make_class(cls.__name__, same, kw_only=True)))
 
 
 def _amount_adds_up(payment: dict[str, Any]) -> list[FieldError]:
