@@ -1,6 +1,13 @@
-"""The connection's side of the application: broken requests, slow heads, and headers on what never reaches a route."""
+"""The connection's side of the application: broken requests, slow heads, and headers on what never reaches a route.
+
+No name here is private to aiohttp, but not all of them are documented: that a site asks its runner's `server` for the
+protocol of a connection, the arguments of `RequestHandler`, its hooks `handle_error` and `log_exception`, and when it
+starts the keep-alive timer. Written for aiohttp 3.14.5: `tests/unit/test_library_versions.py` fails at any other.
+"""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
@@ -20,16 +27,17 @@ _TOO_MANY = (
 class GuardedHandler(web.RequestHandler):
     """One connection. What cannot be parsed as HTTP is answered as every other error is."""
 
-    __slots__ = ("_max_connections",)
+    __slots__ = ("_connected_to", "_max_connections")
 
-    def __init__(self, manager: "GuardedServer", *, max_connections: int, **arguments: Any) -> None:
+    def __init__(self, manager: web.Server, *, max_connections: int, **arguments: Any) -> None:
         super().__init__(manager, **arguments)
+        self._connected_to = manager
         self._max_connections = max_connections
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve, unless there are too many connections."""
         super().connection_made(transport)
-        if self._manager is not None and len(self._manager.connections) > self._max_connections:
+        if len(self._connected_to.connections) > self._max_connections:
             cast("asyncio.Transport", transport).write(_TOO_MANY)
             self.force_close()
 
@@ -61,16 +69,6 @@ class GuardedHandler(web.RequestHandler):
             super().log_exception(*args, **kw)
 
 
-class GuardedServer(web.Server):
-    """Makes a `GuardedHandler` for each connection."""
-
-    max_connections: int
-
-    def __call__(self) -> GuardedHandler:
-        """Return the protocol of a new connection."""
-        return GuardedHandler(self, loop=self._loop, max_connections=self.max_connections, **self._kwargs)
-
-
 class LookupRunner(web.AppRunner):
     """Runs the application with its limits.
 
@@ -78,33 +76,45 @@ class LookupRunner(web.AppRunner):
     answer, and closes the connection when it ends while no whole head has arrived, however many bytes trickled in.
     """
 
-    __slots__ = ("_max_connections",)
+    __slots__ = ("_connection_arguments",)
 
     def __init__(self, application: web.Application, options: LookupOptions, *, shutdown_timeout_s: float) -> None:
-        self._max_connections = options.max_connections
-        super().__init__(
-            application,
-            access_log_class=AccessLog,
-            shutdown_timeout=shutdown_timeout_s,
-            keepalive_timeout=options.head_deadline_s,
-            max_line_size=options.max_line_bytes,
-            max_field_size=options.max_field_bytes,
-            max_headers=options.max_headers,
-            lingering_time=options.lingering_s,
-        )
+        super().__init__(application, shutdown_timeout=shutdown_timeout_s)
+        self._connection_arguments: dict[str, Any] = {
+            "max_connections": options.max_connections,
+            "access_log_class": AccessLog,
+            "keepalive_timeout": options.head_deadline_s,
+            "max_line_size": options.max_line_bytes,
+            "max_field_size": options.max_field_bytes,
+            "max_headers": options.max_headers,
+            "lingering_time": options.lingering_s,
+        }
 
-    async def _make_server(self) -> web.Server:
-        plain = await super()._make_server()
-        handle = plain.request_handler
+    async def setup(self) -> None:
+        """Start the application. Connections are accepted once a site is started."""
+        await super().setup()
+        server = cast("web.Server", super().server)
+        server.request_handler = _answering(server.request_handler)
 
-        async def answer(request: web.BaseRequest) -> web.StreamResponse:
-            try:
-                return await handle(request)
-            except web.HTTPException as error:
-                # An `Expect` that cannot be met is refused before the middlewares run.
-                return answer_http_exception(error)
+    @property
+    def server(self) -> Any:
+        """What a site calls for the protocol of each new connection; None before `setup`."""
+        server = super().server
+        if server is None:
+            return None
+        loop = asyncio.get_running_loop()
+        return partial(GuardedHandler, server, loop=loop, debug=loop.get_debug(), **self._connection_arguments)
 
-        arguments: dict[str, Any] = plain._kwargs
-        server = GuardedServer(answer, request_factory=plain.request_factory, loop=plain._loop, **arguments)
-        server.max_connections = self._max_connections
-        return server
+
+_Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def _answering(handle: _Handle) -> _Handle:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handle(request)
+        except web.HTTPException as error:
+            # An `Expect` that cannot be met is refused before the middlewares run.
+            return answer_http_exception(error)
+
+    return answer
