@@ -26,7 +26,8 @@ class InvalidRecordError(kafka.BrokerResponseError):  # type: ignore[misc]  # ai
     description = "This record has failed the validation on the broker and hence was rejected."
 
 
-# aiokafka does not know this code, and would tell it as the error of a server that has broken down.
+# aiokafka (0.14.0) does not know this code, and would tell it as the error of a server that has broken down. A producer
+# looks codes up in this table alone; where a later version knows the code, its own class stays.
 kafka.kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
 
 _INVALID = kafka.kafka_errors[InvalidRecordError.errno]

@@ -6,16 +6,16 @@ Format of a batch: Kafka's protocol guide, "Record Batch" (magic 2); what is old
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from struct import Struct
 from typing import Any
 
 import attrs
 import msgspec
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
+from engine.kafka.odd_headers import tolerant
 from engine.records import weigh
 
 _OFFSET_AND_LENGTH = Struct(">qi")
@@ -154,7 +154,7 @@ class FetchedPartition:
 
     def _records(self, batch: Any, raw: Any, position: int) -> Iterator[Any]:
         topic, partition = self.topic, self.partition
-        for one in _tolerant(batch, raw):
+        for one in tolerant(batch, raw):
             if one.offset >= position:
                 yield FetchedRecord(topic, partition, one.offset, one.timestamp, one.key, one.value, tuple(one.headers))
 
@@ -215,36 +215,3 @@ def _holds(raw: memoryview, offset: int) -> bool:
 def _begins_before(raw: memoryview, offset: int) -> bool:
     claimed = claimed_offsets(raw)
     return claimed is not None and claimed[0] < offset
-
-
-def _tolerant(batch: Any, raw: memoryview) -> Iterator[Any]:
-    """Yield a batch's records, also those whose headers have names that are not UTF-8.
-
-    aiokafka's decoder gives up on such a record. The name of a header decides nothing, the value of a message does:
-    what is no UTF-8 in a name is replaced.
-    """
-    read = 0
-    try:
-        for record in batch:
-            yield record
-            read += 1
-    except UnicodeDecodeError:
-        yield from islice(_read_slowly(raw), read, None)
-
-
-def _read_slowly(raw: memoryview) -> Iterator[Any]:
-    batch = _DefaultRecordBatchPy(raw)
-    batch._maybe_uncompress()
-    batch._buffer = _Lenient(batch._buffer)
-    return iter(batch)
-
-
-class _Lenient(bytearray):
-    """Bytes whose slices are decoded whatever they hold."""
-
-    def __getitem__(self, key: Any) -> Any:
-        found = super().__getitem__(key)
-        return _Lenient(found) if isinstance(key, slice) else found
-
-    def decode(self, encoding: str = "utf-8", _errors: str = "strict") -> str:
-        return super().decode(encoding, "replace")
