@@ -6,7 +6,7 @@ RUN npm install --no-save --no-package-lock --no-audit --no-fund --ignore-script
 FROM python:3.11-slim AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-# Every package is checked against its hash here; what is installed below comes from these wheels alone.
+# pip checks the hash of every package here; the steps below install only from these wheels.
 COPY requirements.lock ./
 RUN pip wheel --require-hashes --no-deps --wheel-dir /wheels -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./

@@ -1,4 +1,4 @@
-# Everything a fresh machine needs is Python 3.11 or newer, make and the package registries.
+# A fresh machine needs only Python 3.11 or newer, make and the package registries.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -12,14 +12,14 @@ STAMP := $(VENV)/.complete
 PYTEST_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# The lock alone decides what is installed: an activated environment or a user's own settings must not add to it.
+# Only the lock decides what is installed: an activated environment or a user's settings must not add packages.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Every program of an environment names the folder that it was made in: one that came here with its folder is of no use.
+# Every program in an environment contains the path of its folder: a moved environment does not work.
 ifneq ($(shell [ ! -e $(LOCKED) ] || [ -L $(VENV) ] || grep -qF -- " $$(pwd -P)/$(VENV)" $(VENV)/pyvenv.cfg || echo moved),)
 $(LOCKED): moved-environment
 moved-environment:
@@ -27,7 +27,7 @@ moved-environment:
 endif
 
 .PHONY: setup
-setup: $(STAMP) ## .venv with everything the other targets need
+setup: $(STAMP) ## make .venv with everything the other targets need
 
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -44,22 +44,22 @@ $(STAMP): $(LOCKED) pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: setup ## the whole system on this machine, without Docker, until Ctrl-C
+demo: setup ## run the whole system on this machine, without Docker, until Ctrl-C
 	@exec $(BIN)/python -m orderflow.demo
 
 .PHONY: smoke
-smoke: setup ## the demo without a person: publish, look up, compare, stop
+smoke: setup ## run the demo without user input: publish, look up, compare, stop
 	@exec $(BIN)/python -m orderflow.demo --smoke
 
 .PHONY: lint
-lint: setup ## style, types and the import rules
+lint: setup ## check style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
 .PHONY: test
-test: lint ## everything that checks the code, then the whole test suite (PYTEST_ARGS: for pytest)
+test: lint ## run lint, then the whole test suite (PYTEST_ARGS: arguments for pytest)
 ifneq ($(PYTEST_ARGS),)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
@@ -68,28 +68,28 @@ else
 endif
 
 .PHONY: audit
-audit: setup ## known vulnerabilities of all packages, and the hashes of the locks
+audit: setup ## check all packages for known vulnerabilities, and the hashes of the locks
 	@$(BIN)/python -m tools.audit
 
 .PHONY: hooks
-hooks: setup ## the checks before each commit, installed into this clone
+hooks: setup ## install the checks before each commit into this clone
 	@$(BIN)/pre-commit install
 
 .PHONY: chaos
-chaos: setup ## every fault against real processes, with a table at the end (SEED=number: repeat a run)
+chaos: setup ## test every fault against real processes, with a table at the end (SEED=number: repeat a run)
 	@$(BIN)/python -m pytest tests --chaos --quiet --no-header $(if $(SEED),--chaos-seed $(SEED)) $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: setup ## the benchmark table (BASE=revision: held against another build; BENCH_ARGS=--quick; PEER='command'; PLOTS=1)
+bench: setup ## run the benchmarks (BASE=revision: compare with another build; BENCH_ARGS=--quick; PEER='command'; PLOTS=1)
 	@$(if $(PLOTS),$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.lock)
 	@exec $(BIN)/python -m bench $(if $(PLOTS),--plots) $(if $(BASE),--base '$(BASE)') $(BENCH_ARGS)
 
 .PHONY: screenshots
-screenshots: setup ## the pictures of docs/images, taken anew in Chromium from the system at work
+screenshots: setup ## make the screenshots in docs/images from the running system in Chromium
 	@$(BIN)/python -m pytest tests/browser/screenshots.py --quiet --no-header
 
 .PHONY: recording
-recording: setup ## the moving picture of README.md, taken anew from `make demo` and the page in Chromium
+recording: setup ## make the recording in README.md from `make demo` and the page in Chromium
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement tests/browser/recording/requirements.lock
 	@exec $(BIN)/python -m tests.browser.recording
 
@@ -98,28 +98,28 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lo
 	--no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(LOCK_ARGS)
 
 .PHONY: lock
-lock: setup ## resolve the dependencies of pyproject.toml anew into requirements.lock (LOCK_ARGS=--upgrade: newer ones)
+lock: setup ## resolve the dependencies of pyproject.toml into requirements.lock (LOCK_ARGS=--upgrade: newer versions)
 	@$(COMPILE) --all-extras --all-build-deps --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --output-file bench/requirements.lock bench/requirements.in
 	@$(COMPILE) --constraint requirements.lock --output-file tests/browser/recording/requirements.lock tests/browser/recording/requirements.in
 
 .PHONY: wheel
-wheel: setup ## the wheel in dist/, the same bytes from the same files
+wheel: setup ## build the wheel in dist/, the same bytes from the same files
 	@env -u SOURCE_DATE_EPOCH $(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
 .PHONY: release
-release: setup ## the wheel of a release: refused unless its version, CHANGELOG.md and the commit belong together
+release: setup ## build the wheel of a release: fails if version, CHANGELOG.md and commit do not match
 	@$(BIN)/python -m tools.release
 	@$(MAKE) wheel
 
 .PHONY: up
-up: ## the whole system with docker compose
+up: ## start the whole system with docker compose
 	@docker compose up --build --detach
 
 .PHONY: down
-down: ## stop it; the stores keep their data
+down: ## stop it; volumes keep the data
 	@docker compose --profile tests --profile obs down
 
 .PHONY: run-tests
-run-tests: ## the test suite in a container
+run-tests: ## run the test suite in a container
 	@docker compose --profile tests run --build --rm tests
