@@ -23,7 +23,7 @@ help: ## list the targets
 ifneq ($(shell [ ! -e $(LOCKED) ] || [ -L $(VENV) ] || grep -qF -- " $$(pwd -P)/$(VENV)" $(VENV)/pyvenv.cfg || echo moved),)
 $(LOCKED): moved-environment
 moved-environment:
-	@echo "$(VENV) was made in another folder: making it anew"
+	@echo "$(VENV) was made in another folder: creating it again"
 endif
 
 .PHONY: setup
