@@ -26,11 +26,17 @@ READY_TIMEOUT_S = 60.0
 _SLOWEST_ORDERS_PER_S = 300
 _POLL_S = 0.1
 _CONSUMED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets WHERE consumer_group = $1"
-_UNCACHED = "SELECT count(*) FROM batches WHERE cached_at IS NULL"
-_TIMES = """
-SELECT min(consumed_at) AS first_consumed_at, max(committed_at) AS last_committed_at, max(cached_at) AS last_cached_at
-FROM batches
-"""
+# In the tables of another build the column of batches tells when the cache had followed.
+_HAS_TABLE = "SELECT to_regclass('cached_batches') IS NOT NULL"
+_UNCACHED = {
+    True: "SELECT count(*) FROM batches WHERE batch_id NOT IN (SELECT batch_id FROM cached_batches)",
+    False: "SELECT count(*) FROM batches WHERE cached_at IS NULL",
+}
+_LAST_CACHED = {
+    True: "SELECT max(cached_at) FROM cached_batches",
+    False: "SELECT max(cached_at) FROM batches",
+}
+_TIMES = "SELECT min(consumed_at) AS first_consumed_at, max(committed_at) AS last_committed_at FROM batches"
 
 
 @attrs.frozen
@@ -87,6 +93,7 @@ async def run_engine(
             spent = per_order_us(before, _processor_s(testbed, engine), backlog.messages - done)
             await engine.stop()
             times = await database.fetchrow(_TIMES)
+            last_cached_at = await database.fetchval(_LAST_CACHED[await database.fetchval(_HAS_TABLE)])
             ready_s = seconds_until_ready(engine)
         async with redis_of(environment) as redis:
             await verify_engine(database, redis, backlog, begins.stored, bodies=build == testbed.this)
@@ -94,7 +101,7 @@ async def run_engine(
     first, last = times["first_consumed_at"], times["last_committed_at"]
     return EngineRun(
         orders_per_s=backlog.messages / (last - first).total_seconds(),
-        cached_per_s=backlog.messages / (times["last_cached_at"] - first).total_seconds(),
+        cached_per_s=backlog.messages / (last_cached_at - first).total_seconds(),
         wall_s=(last - engine.started_at).total_seconds(),
         ready_s=ready_s,
         processor_us=spent,
@@ -129,7 +136,8 @@ async def consumed(
 async def cached(engine: Program, database: asyncpg.Connection) -> None:
     """Wait until every batch is in the cache. Raises `ProgramFailed` after `CACHE_SETTLES_S`."""
     deadline = monotonic() + CACHE_SETTLES_S
-    while missing := await database.fetchval(_UNCACHED):
+    uncached = _UNCACHED[await database.fetchval(_HAS_TABLE)]
+    while missing := await database.fetchval(uncached):
         engine.check()
         if monotonic() > deadline:
             raise engine.failure(f"has left {missing:,} batches out of the cache")

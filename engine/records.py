@@ -143,14 +143,12 @@ class Batch(Generic[T]):
 class Written:
     """What a handler did with a batch: how many keys were new, changed, or the same as what was stored.
 
-    `changed_keys` are those whose cached answers are stale until the cache has followed. `follow_up` is the handler's
-    own: it comes back in `batch_committed`.
+    `follow_up` is the handler's own: it comes back in `batch_committed`.
     """
 
     inserted: int = 0
     changed: int = 0
     unchanged: int = 0
-    changed_keys: list[str] = attrs.field(factory=list)
     follow_up: Any = None
 
 

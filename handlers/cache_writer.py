@@ -1,7 +1,7 @@
 """Brings committed batches into the cache: one round trip for all that wait, never in the way of ingest.
 
-What Redis misses, it misses: a new order that is not cached is read from PostgreSQL. Only changed orders must not be
-forgotten; `handlers.catch_up` finds them by their batch's empty `cached_at`.
+A new order that is not cached is read from PostgreSQL. Only changed orders must not be forgotten: they are noted
+(`handlers.cache_bookkeeping`), and `handlers.catch_up` finds the notes that stay.
 """
 
 import time
@@ -19,26 +19,31 @@ from engine.actors.status import Status
 from engine.postgres.link import Link, describe
 from engine.telemetry import events
 from handlers.cache import OrderCache
+from handlers.cache_bookkeeping import PendingChange, mark_followed
 from handlers.events import CACHE_FULL
 
 MAX_ORDERS_A_ROUND = 2000
 MAX_ORDERS_WAITING = 8000
 MAX_BYTES_WAITING = 32 * 1024 * 1024
 RETRY_S = 1.0
-MARK_CACHED = "UPDATE batches SET cached_at = clock_timestamp(), changed_keys = '{}' WHERE batch_id = ANY($1::uuid[])"
+MARK_DEADLINE_S = 10.0
 
 
 @attrs.frozen
 class CacheBatch:
-    """The bodies of one committed batch, and the `versioned_trace` of those that have one; both by uid."""
+    """The bodies of one committed batch, and the `versioned_trace` of those that have one; both by uid.
+
+    `change` is the note of those that were changed, None when there are none.
+    """
 
     batch_id: UUID
     bodies: list[tuple[str, bytes]]
     traces: list[tuple[str, bytes]] = attrs.field(factory=list)
+    change: PendingChange | None = None
 
 
 class CacheWriter:
-    """Writes bodies to Redis and then marks their batches as cached."""
+    """Writes bodies to Redis, and then deletes the notes of what was changed."""
 
     def __init__(self, cache: OrderCache, link: Link, status: Status) -> None:
         self._cache = cache
@@ -100,8 +105,9 @@ class CacheWriter:
             )
         self._full = refused > 0
         self._status.counters.cached += sum(len(batch.bodies) for batch in batches) - refused
+        notes = [batch.change.id for batch in batches if batch.change is not None]
         try:
             async with self._link.use() as connection:
-                await connection.execute(MARK_CACHED, [batch.batch_id for batch in batches], timeout=10)
+                await mark_followed(connection, notes, [batch.batch_id for batch in batches], MARK_DEADLINE_S)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error))

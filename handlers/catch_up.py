@@ -11,10 +11,11 @@ import structlog
 from asyncpg import Connection
 from redis.exceptions import RedisError
 
+from engine.actors.identity import Identity
 from engine.postgres.link import Link, describe, is_outage
 from handlers.cache import OrderCache, versioned_traces
+from handlers.cache_bookkeeping import adopt_older_notes, lock_pending, mark_followed
 from handlers.cache_recovery import CacheRecovery
-from handlers.cache_writer import MARK_CACHED
 from handlers.events import CACHE_CATCH_UP_FAILED, CACHE_CAUGHT_UP
 from handlers.reader import fetch_bodies
 
@@ -22,20 +23,15 @@ CHECK_S = 5.0
 OLDER_THAN_S = 5
 PAGE_BATCHES = 20
 MAX_UIDS = 1000
-# SKIP LOCKED: several workers look for the same work, and each batch needs it once.
-_UNDONE = """
-SELECT batch_id, changed_keys FROM batches
-WHERE cached_at IS NULL AND committed_at < clock_timestamp() - make_interval(secs => $1)
-ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED
-"""
 
 
 class CatchUp:
-    """Looks every few seconds for another Redis server, and for committed batches that the cache has not followed."""
+    """Looks every few seconds for another Redis server, and for changed orders that the cache has not followed."""
 
-    def __init__(self, cache: OrderCache, link: Link, ttl_s: int) -> None:
+    def __init__(self, cache: OrderCache, link: Link, ttl_s: int, identity: Identity) -> None:
         self._cache = cache
         self._link = link
+        self._identity = identity
         self._recovery = CacheRecovery(cache, link, ttl_s)
         self._log = structlog.get_logger()
 
@@ -43,6 +39,7 @@ class CatchUp:
         """Check for ever. Trouble with Redis or PostgreSQL ends what it befalls for this round, not the task."""
         while True:
             await self._try(self._recovery.recover())
+            await self._try(self._adopt())
             await self._try(self._catch_up_all())
             await asyncio.sleep(CHECK_S)
 
@@ -54,24 +51,30 @@ class CatchUp:
                 raise
             self._log.debug(CACHE_CATCH_UP_FAILED, error=describe(error))
 
+    async def _adopt(self) -> None:
+        group, topic = self._identity.group, self._identity.topic
+        async with self._link.use() as connection:
+            await self._link.within_deadline(adopt_older_notes(connection, group, topic, OLDER_THAN_S))
+
     async def _catch_up_all(self) -> None:
         while await self.catch_up_page():
             pass
 
     async def catch_up_page(self) -> bool:
-        """Bring one page of batches into the cache. Returns whether there may be more."""
+        """Bring the orders of one page of notes into the cache. Returns whether there may be more."""
         async with self._link.use() as connection:
             return await self._link.within_deadline(self._catch_up(connection))
 
     async def _catch_up(self, connection: Connection) -> bool:
         async with connection.transaction():
-            batches = await connection.fetch(_UNDONE, OLDER_THAN_S, PAGE_BATCHES)
-            if not batches:
+            changes = await lock_pending(connection, OLDER_THAN_S, PAGE_BATCHES)
+            if not changes:
                 return False
-            uids = sorted({uid for batch in batches for uid in batch["changed_keys"]})
+            uids = sorted({uid for change in changes for uid in change.order_uids})
             for start in range(0, len(uids), MAX_UIDS):
                 bodies = await fetch_bodies(connection, uids[start : start + MAX_UIDS])
                 await self._cache.put_many(list(bodies.items()), versioned_traces(bodies))
-            await connection.execute(MARK_CACHED, [batch["batch_id"] for batch in batches])
+            batches = {change.batch_id for change in changes}
+            await mark_followed(connection, [change.id for change in changes], list(batches))
         self._log.info(CACHE_CAUGHT_UP, batches=len(batches), orders=len(uids))
         return True

@@ -1,11 +1,15 @@
 """The handler of orders: what the engine calls for each record and for each batch."""
 
+from uuid import uuid4
+
+import attrs
 from asyncpg import Connection
 
 from engine.records import Batch, Record, Written
 from engine.verdict import Rejected
 from handlers.body import finish_body, render_time
 from handlers.cache import versioned_trace
+from handlers.cache_bookkeeping import PendingChange, note_change
 from handlers.cache_writer import CacheBatch, CacheWriter
 from handlers.decode import decode_order
 from handlers.model import SUBJECT_NAME
@@ -36,22 +40,32 @@ class OrderHandler:
     async def handle_batch(self, connection: Connection, batch: Batch[PreparedOrder]) -> Written:
         """Write the batch's orders within the open transaction. See `handlers.order_writer`."""
         plan = await self._writer.write(connection, batch)
+        change = None
+        if plan.changes:
+            change = PendingChange(uuid4(), batch.batch_id, [write.candidate.uid for write in plan.changes])
+            await note_change(connection, change)
         return Written(
             inserted=len(plan.inserts),
             changed=len(plan.changes),
             unchanged=len(batch.entries) - len(batch.rejected()) - len(plan.inserts) - len(plan.changes),
-            changed_keys=[write.candidate.uid for write in plan.changes],
-            follow_up=plan,
+            follow_up=_FollowUp(plan, change),
         )
 
     async def batch_committed(self, batch: Batch[PreparedOrder], written: Written) -> None:
         """Cache the new and changed orders, and log every order of the batch."""
-        plan: WritePlan[PreparedOrder] = written.follow_up
-        self._cache_writer.offer(_cached(batch, plan))
+        follow_up: _FollowUp = written.follow_up
+        self._cache_writer.offer(_cached(batch, follow_up))
         log_batch(batch, written)
 
 
-def _cached(batch: Batch[PreparedOrder], plan: WritePlan[PreparedOrder]) -> CacheBatch:
+@attrs.frozen
+class _FollowUp:
+    plan: WritePlan[PreparedOrder]
+    change: PendingChange | None
+
+
+def _cached(batch: Batch[PreparedOrder], follow_up: _FollowUp) -> CacheBatch:
+    plan = follow_up.plan
     bodies, traces = [], []
     rendered = {}
     for write in (*plan.inserts, *plan.changes):
@@ -63,4 +77,4 @@ def _cached(batch: Batch[PreparedOrder], plan: WritePlan[PreparedOrder]) -> Cach
         bodies.append((candidate.uid, body))
         if candidate.traceparent is not None:
             traces.append((candidate.uid, versioned_trace(body, candidate.traceparent)))
-    return CacheBatch(batch.batch_id, bodies, traces)
+    return CacheBatch(batch.batch_id, bodies, traces, follow_up.change)

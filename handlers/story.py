@@ -27,7 +27,9 @@ _SELECT = f"""
 SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id, o.traceparent,
        o.source_topic, o.source_partition, o.source_offset, o.source_epoch, o.produced_at,
        b.batch_id IS NOT NULL AS batch_kept, b.topic, b.consumer_group, b.worker, b.host,
-       b.consumed_at, b.validated_at, b.committed_at, b.cached_at,
+       b.consumed_at, b.validated_at, b.committed_at,
+       -- The column is that of rows from before the table; in later ones it repeats committed_at.
+       coalesce(c.cached_at, CASE WHEN b.cached_at > b.committed_at THEN b.cached_at END) AS cached_at,
        b.messages, b.inserted, b.changed, b.unchanged, b.rejected,
        (o.source_topic IS NULL OR o.source_topic = b.topic) AND EXISTS (
            SELECT FROM jsonb_to_recordset(b.sources) AS s (partition int, first_offset bigint, last_offset bigint)
@@ -44,6 +46,7 @@ SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id
 FROM (SELECT $1::text AS uid) AS asked
 LEFT JOIN orders o ON o.order_uid = asked.uid
 LEFT JOIN batches b ON b.batch_id = o.batch_id
+LEFT JOIN cached_batches c ON c.batch_id = b.batch_id
 LEFT JOIN LATERAL (
     SELECT * FROM dead_letters WHERE subject = asked.uid
     ORDER BY failed_at DESC, topic DESC, partition DESC, kafka_offset DESC LIMIT {MAX_LETTERS + 1}

@@ -11,11 +11,13 @@ from engine.actors.identity import Identity
 from engine.records import Batch, Written
 
 # All times are the database's, so that they fit together whatever a worker's clock says.
+# Only workers of the build before read `cached_at`: an empty one is work that they have to finish.
 _INSERT = """
 INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
-                     messages, inserted, changed, unchanged, rejected, changed_keys)
-VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, clock_timestamp() - $7::interval, clock_timestamp() - $8::interval,
-        clock_timestamp(), $9, $10, $11, $12, $13, $14)
+                     cached_at, messages, inserted, changed, unchanged, rejected)
+SELECT $1, $2, $3, $4, $5, $6::text::jsonb, time.now - $7::interval, time.now - $8::interval, time.now,
+       time.now, $9, $10, $11, $12, $13
+FROM (SELECT clock_timestamp() AS now) AS time
 """
 _FIND = "SELECT 1 FROM batches WHERE batch_id = $1"
 
@@ -38,7 +40,6 @@ async def insert_batch(connection: Connection, identity: Identity, batch: Batch[
         written.changed,
         written.unchanged,
         len(batch.rejected()),
-        written.changed_keys,
     )
 
 

@@ -53,7 +53,7 @@ async def _run(settings: Settings, index: int, name: str) -> int:
     cache = OrderCache(redis, settings.redis_ttl_s)
     cache_writer = CacheWriter(cache, Link(options.session_options), status)
     catch_up_link, warm_link = Link(options.session_options), Link(options.session_options)
-    background = [CatchUp(cache, catch_up_link, settings.redis_ttl_s).run, cache_writer.wait]
+    background = [CatchUp(cache, catch_up_link, settings.redis_ttl_s, options.identity).run, cache_writer.wait]
     if index == 0 and settings.cache_warm_orders:
         background.append(WarmUp(cache, warm_link, settings.cache_warm_orders).run)
 

@@ -40,6 +40,8 @@ TABLES: Mapping[str, frozenset[str]] = {
             brake_id consumer_group topic worker host engaged_at until rejected messages seen_at supervisor
         """,
         "cache_servers": "only_row run_id recovered_at",
+        "cache_pending": "id batch_id order_uids committed_at",
+        "cached_batches": "batch_id cached_at",
     }.items()
 }
 """The columns of each table that the migrations make and the program uses."""

@@ -21,8 +21,11 @@ _OLD_LETTERS = """
 dead_letters WHERE resolved_at < $1 AND topic = $2 AND (published_at IS NOT NULL OR publish_error IS NOT NULL)
 AND (replayed_at IS NULL OR replayed_at < $1)
 """
-# A batch that the cache has not followed says which answers are stale.
-_OLD_BATCHES = "batches WHERE committed_at < $1 AND topic = $2 AND consumer_group = $3 AND cached_at IS NOT NULL"
+# A worker of the build before may have noted there which cached answers are old.
+_OLD_BATCHES = """
+batches WHERE committed_at < $1 AND topic = $2 AND consumer_group = $3
+AND (cached_at IS NOT NULL OR changed_keys = '{}')
+"""
 # What is locked is in use, and stays until the next time.
 _DELETE_LETTERS = f"""
 WITH old AS (
@@ -40,7 +43,9 @@ WITH old AS (
     SELECT batch_id FROM {_OLD_BATCHES} AND committed_at >= $4
     ORDER BY committed_at LIMIT $5 FOR UPDATE SKIP LOCKED
 ), deleted AS (
-    DELETE FROM batches b USING old WHERE b.batch_id = old.batch_id RETURNING b.committed_at
+    DELETE FROM batches b USING old WHERE b.batch_id = old.batch_id RETURNING b.batch_id, b.committed_at
+), forgotten AS (
+    DELETE FROM cached_batches c USING deleted WHERE c.batch_id = deleted.batch_id
 )
 SELECT count(*), max(committed_at) AS last FROM deleted
 """

@@ -21,9 +21,11 @@ from hypothesis.stateful import (
 from lookup.orders.guarded_cache import GuardedCache
 from redis.asyncio import Redis
 
+from engine.actors.identity import Identity
 from engine.actors.status import Status
 from engine.postgres.link import Link
 from handlers.cache import OrderCache
+from handlers.cache_bookkeeping import PendingChange, note_change
 from handlers.cache_writer import CacheBatch, CacheWriter
 from handlers.catch_up import CatchUp
 from handlers.reader import fetch_bodies
@@ -41,12 +43,7 @@ _CHANGE = """
 UPDATE orders SET locale = $2, updated_at = greatest(clock_timestamp(), updated_at + interval '1 microsecond')
 WHERE order_uid = ANY($1::text[])
 """
-_COMMIT = """
-INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
-                     messages, inserted, changed, unchanged, rejected, changed_keys)
-VALUES ($1, 'group', 'orders', 'worker', 'host', '[]', now(), now(), clock_timestamp() - interval '1 minute',
-        1, 0, 1, 0, 0, $2)
-"""
+_LONG_AGO = "UPDATE cache_pending SET committed_at = clock_timestamp() - interval '1 minute' WHERE id = $1"
 
 
 @attrs.define
@@ -85,7 +82,7 @@ class CacheMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.stores.run(self.stores.redis.flushdb())
-        self.stores.run(self.stores.postgres.execute("DELETE FROM batches"))
+        self.stores.run(self.stores.postgres.execute("DELETE FROM cache_pending"))
         bodies = self.stores.bodies(self.stores.uids)
         self.versions = {uid: [bodies[uid]] for uid in self.stores.uids}
         self.committed: list[CacheBatch] = []
@@ -113,15 +110,17 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(numbers=st.sets(NUMBERS, min_size=1))
     def change(self, numbers: set[int]) -> None:
         """Commit a change of some orders, as a worker does; it then has their bodies in hand."""
-        uids, batch_id = [self.stores.uids[number] for number in sorted(numbers)], uuid4()
+        change = PendingChange(uuid4(), uuid4(), [self.stores.uids[number] for number in sorted(numbers)])
+        uids = change.order_uids
         self.changes += 1
         self.stores.run(self.stores.postgres.execute(_CHANGE, uids, str(self.changes)))
-        self.stores.run(self.stores.postgres.execute(_COMMIT, batch_id, uids))
+        self.stores.run(note_change(self.stores.postgres, change))
+        self.stores.run(self.stores.postgres.execute(_LONG_AGO, change.id))
         bodies = self.stores.bodies(uids)
         for uid in uids:
             self.versions[uid].append(bodies[uid])
             self.followed[uid] = False
-        self.committed.append(CacheBatch(batch_id, list(bodies.items())))
+        self.committed.append(CacheBatch(change.batch_id, list(bodies.items()), change=change))
 
     @precondition(lambda self: self.committed)
     @rule(data=st.data(), again=st.booleans(), dies=st.booleans())
@@ -267,7 +266,7 @@ def open_stores(settings: Settings) -> Iterator[Stores]:
             [order.order_uid for order in orders],
             cache,
             CacheWriter(cache, write_link, Status()),
-            CatchUp(cache, catch_up_link, TTL_S),
+            CatchUp(cache, catch_up_link, TTL_S, Identity("group", "orders", "worker")),
             GuardedCache(redis, cache, deadline_s=30, probe_pause_s=30),
         )
         for link in (write_link, catch_up_link):

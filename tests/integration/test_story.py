@@ -60,9 +60,7 @@ def moment(text: str) -> datetime:
 
 
 async def cached(database: asyncpg.Connection, batches: int) -> None:
-    await eventually(
-        lambda: database.fetchval("SELECT count(*) FROM batches WHERE cached_at IS NOT NULL"), batches.__eq__
-    )
+    await eventually(lambda: database.fetchval("SELECT count(*) FROM cached_batches"), batches.__eq__)
 
 
 async def test_a_published_order_tells_its_whole_way(

@@ -30,9 +30,7 @@ async def server(settings: Settings) -> AsyncIterator[LookupServer]:
 
 
 async def cached(database: asyncpg.Connection, batches: int) -> None:
-    await eventually(
-        lambda: database.fetchval("SELECT count(*) FROM batches WHERE cached_at IS NOT NULL"), batches.__eq__
-    )
+    await eventually(lambda: database.fetchval("SELECT count(*) FROM cached_batches"), batches.__eq__)
 
 
 async def looked_up(server: LookupServer, order_uid: str, **headers: str) -> dict[str, Any]:

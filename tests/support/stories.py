@@ -21,7 +21,8 @@ def after_ms(milliseconds: float) -> datetime:
 
 
 async def store_batch(database: asyncpg.Connection, settings: Settings, **columns: Any) -> None:
-    """Insert a batch of the offsets 50 to 59 of partition 2; `columns` replace what is usual."""
+    """Insert a batch of the offsets 50 to 59 of partition 2; `columns` (or `cached_at`) replace what is usual."""
+    cached_at = columns.pop("cached_at", after_ms(31.25))
     sources = [{"partition": 2, "first_offset": 50, "messages": 10, "last_offset": 59}]
     row = {
         "batch_id": BATCH_ID,
@@ -33,7 +34,6 @@ async def store_batch(database: asyncpg.Connection, settings: Settings, **column
         "consumed_at": after_ms(20),
         "validated_at": after_ms(20.5),
         "committed_at": after_ms(30),
-        "cached_at": after_ms(31.25),
         "messages": 10,
         "inserted": 7,
         "changed": 1,
@@ -43,6 +43,8 @@ async def store_batch(database: asyncpg.Connection, settings: Settings, **column
     }
     places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
     await database.execute(f"INSERT INTO batches ({', '.join(row)}) VALUES ({places})", *row.values())
+    if cached_at is not None:
+        await database.execute("INSERT INTO cached_batches VALUES ($1, $2)", row["batch_id"], cached_at)
 
 
 async def store_written_order(database: asyncpg.Connection, order_uid: str, **columns: Any) -> None:

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
 
 # The latencies are those of the average message: a batch counts as often as it has messages.
+# Only a worker of the build before says in `batches.cached_at` when the cache had followed; later it repeats committed_at.
 _RATES = """
 SELECT floor(extract(epoch FROM committed_at) / $4::integer)::bigint AS bucket,
        sum(messages - rejected)::bigint AS accepted, sum(rejected)::bigint AS rejected,
        (sum(messages * extract(epoch FROM committed_at - consumed_at)) / nullif(sum(messages), 0))::float8 AS commit_s,
-       (sum(messages * extract(epoch FROM cached_at - committed_at))
-           / nullif(sum(messages) FILTER (WHERE cached_at IS NOT NULL), 0))::float8 AS cache_s
-FROM batches WHERE committed_at >= to_timestamp($3) AND consumer_group = $1 AND topic = $2
+       (sum(messages * extract(epoch FROM cached - committed_at))
+           / nullif(sum(messages) FILTER (WHERE cached IS NOT NULL), 0))::float8 AS cache_s
+FROM batches LEFT JOIN cached_batches USING (batch_id), coalesce(
+    cached_batches.cached_at, CASE WHEN batches.cached_at > committed_at THEN batches.cached_at END) AS cached
+WHERE committed_at >= to_timestamp($3) AND consumer_group = $1 AND topic = $2
 GROUP BY bucket
 """
 
