@@ -18,7 +18,7 @@ from engine.processes.run import run_worker, supervise
 from engine.processes.supervisor import ChildSpec
 from engine.processes.worker import Worker
 from engine.stages.brake import BrakeLimits
-from engine.stages.options import WorkerOptions
+from engine.stages.options import BATCH_HISTORY_S, WorkerOptions
 from engine.telemetry.logs import configure_logging
 from engine.telemetry.tracing import TracingRefused, check_tracing, start_tracing
 
@@ -42,6 +42,7 @@ class Pipeline(Generic[T]):
     workers: int = 2
     backoff: Backoff = Backoff()
     brake: BrakeLimits = BrakeLimits()
+    batch_history_s: float = BATCH_HISTORY_S
 
 
 def run(pipeline: Pipeline[Any], module: str, arguments: Sequence[str]) -> int:
@@ -89,6 +90,7 @@ async def _work(pipeline: Pipeline[Any], name: str) -> int:
         postgres_options=pipeline.postgres_options,
         backoff=pipeline.backoff,
         brake=pipeline.brake,
+        batch_history_s=pipeline.batch_history_s,
         tracing=start_tracing(pipeline.group, name),
     )
     return await Worker(options, pipeline.handler).run()

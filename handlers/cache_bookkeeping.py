@@ -12,7 +12,8 @@ from asyncpg import Connection
 _NOTE = "INSERT INTO cache_pending (id, batch_id, order_uids) VALUES ($1, $2, $3)"
 _FOLLOWED = """
 WITH followed AS (DELETE FROM cache_pending WHERE id = ANY($1::uuid[]))
-INSERT INTO cached_batches (batch_id) SELECT DISTINCT unnest($2::uuid[]) ON CONFLICT DO NOTHING
+INSERT INTO cached_batches (batch_id)
+SELECT batch_id FROM batches WHERE batch_id = ANY($2::uuid[]) ON CONFLICT DO NOTHING
 """
 # SKIP LOCKED: several workers look for the same work, and each piece needs it once.
 _PENDING = """

@@ -27,18 +27,21 @@ _SELECT = f"""
 SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id, o.traceparent,
        o.source_topic, o.source_partition, o.source_offset, o.source_epoch, o.produced_at,
        b.batch_id IS NOT NULL AS batch_kept, b.topic, b.consumer_group, b.worker, b.host,
-       b.consumed_at, b.validated_at, b.committed_at,
+       b.consumed_at + later AS consumed_at, b.validated_at + later AS validated_at,
+       b.committed_at + later AS committed_at,
        -- The column is that of rows from before the table; in later ones it repeats committed_at.
-       coalesce(c.cached_at, CASE WHEN b.cached_at > b.committed_at THEN b.cached_at END) AS cached_at,
+       coalesce(c.cached_at, CASE WHEN b.cached_at > b.committed_at THEN b.cached_at END) + later AS cached_at,
        b.messages, b.inserted, b.changed, b.unchanged, b.rejected,
-       (o.source_topic IS NULL OR o.source_topic = b.topic) AND EXISTS (
+       o.produced_at <= ended_at AS produced_before_its_end,
+       (o.source_topic IS NULL OR o.source_topic = b.topic) AND (EXISTS (
            SELECT FROM jsonb_to_recordset(b.sources) AS s (partition int, first_offset bigint, last_offset bigint)
            WHERE s.partition = o.source_partition AND o.source_offset BETWEEN s.first_offset AND s.last_offset
-       ) AS offset_in_batch,
+       -- A shared row that is not complete yet does not tell.
+       ) OR CASE WHEN ended_at = 'infinity' THEN NULL ELSE false END) AS offset_in_batch,
        EXISTS (
            SELECT FROM dead_letters r
            WHERE r.topic = coalesce(o.source_topic, b.topic) AND r.partition = o.source_partition
-             AND r.kafka_offset = o.source_offset AND r.resolved_at <= b.committed_at
+             AND r.kafka_offset = o.source_offset AND r.resolved_at <= ended_at
        ) AS letter_resolved_in_batch,
        d.topic AS letter_topic, d.partition AS letter_partition, d.kafka_offset AS letter_offset,
        d.reason AS letter_reason, d.produced_at AS letter_produced_at, d.failed_at AS letter_failed_at,
@@ -47,6 +50,11 @@ FROM (SELECT $1::text AS uid) AS asked
 LEFT JOIN orders o ON o.order_uid = asked.uid
 LEFT JOIN batches b ON b.batch_id = o.batch_id
 LEFT JOIN cached_batches c ON c.batch_id = b.batch_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(b.ended_at, b.committed_at) AS ended_at,
+           -- The times of a row that batches share are those of the first; the order was written so much later.
+           coalesce(greatest(o.updated_at - b.worker_clock, interval '0'), interval '0') AS later
+) AS sharing
 LEFT JOIN LATERAL (
     SELECT * FROM dead_letters WHERE subject = asked.uid
     ORDER BY failed_at DESC, topic DESC, partition DESC, kafka_offset DESC LIMIT {MAX_LETTERS + 1}
@@ -92,8 +100,10 @@ class StoryStep(Struct, kw_only=True):
     """One of `STEPS`, and how many milliseconds it came after the one before and after the first.
 
     Published is the message, by the producer's clock (or the broker's); consumed and validated is the batch, by the
-    worker's clock; committed and cached, by PostgreSQL's. Where clocks disagree a difference may be below 0. Cached
-    says that the cache answers with nothing older than the batch since then.
+    worker's clock; committed and cached, by PostgreSQL's. Small batches that follow each other within a quarter of a
+    second share a row: all but the first's times are worked out from that one's, and are right to within that time.
+    Where clocks disagree a difference may be below 0. Cached says that the cache answers with nothing older than the
+    batch since then.
     """
 
     step: str
@@ -183,9 +193,11 @@ def _came_as(row: Any) -> str | None:
     if not row["batch_kept"]:
         return None
     # In a topic that was created anew the same offset comes again, but later than the batch.
-    same_topic = row["source_epoch"] == 0 or row["produced_at"] <= row["committed_at"]
+    same_topic = row["source_epoch"] == 0 or row["produced_before_its_end"]
     if row["offset_in_batch"] and same_topic:
         return MESSAGE
+    if row["offset_in_batch"] is None and not row["letter_resolved_in_batch"]:
+        return None
     return REPLAY if row["letter_resolved_in_batch"] else REPEAT
 
 

@@ -15,7 +15,7 @@ CREATE INDEX cache_pending_committed_at_idx ON cache_pending (committed_at);
 
 -- When a batch of orders was brought into the cache.
 CREATE TABLE cached_batches (
-    batch_id  uuid PRIMARY KEY,
+    batch_id  uuid PRIMARY KEY REFERENCES batches ON DELETE CASCADE,
     cached_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 

@@ -51,6 +51,7 @@ class DeadLetterPublisher:
 
     def __init__(
         self,
+        *,
         owner: Owner,
         dlq_topic: str,
         producer_options: dict[str, Any],

@@ -1,5 +1,7 @@
 """The offsets that count: rows in PostgreSQL, moved by compare-and-set inside the batch's own transaction."""
 
+from collections.abc import Mapping
+from uuid import UUID
 from zlib import crc32
 
 import attrs
@@ -21,7 +23,7 @@ WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
 """
 _ADVANCE = """
 UPDATE consumed_offsets
-SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, updated_at = now()
+SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, batch_id = $9, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
 # What follows without a record, a transaction's marker, say, leaves the last record what it was.
@@ -29,6 +31,12 @@ _PASS = """
 UPDATE consumed_offsets SET next_offset = $5, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
+# FOR UPDATE waits for a COMMIT that is still on its way: its transaction holds the locks of all its offsets.
+_LANDED = """
+SELECT batch_id, next_offset FROM consumed_offsets
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
+"""
+_HAS_ROW = "SELECT 1 FROM batches WHERE batch_id = $1"
 _POSITIONS = """
 SELECT partition, next_offset, last_timestamp, extract(epoch FROM updated_at)::float8 FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2
@@ -68,12 +76,24 @@ async def open_offset(connection: Connection, group: str, topic: str, partition:
     return StoredOffset(**dict(row))
 
 
-async def await_offset(connection: Connection, group: str, topic: str, partition: int) -> None:
-    """Wait until whatever transaction is at work on a partition's offset has ended."""
-    await connection.execute(_OPEN_SELECT, group, topic, partition)
+async def has_landed(
+    connection: Connection, group: str, topic: str, batch_id: UUID, ends: Mapping[int, int], *, own_row: bool
+) -> bool:
+    """Return whether a batch that moves offsets to `ends`, by partition, was committed. Waits until that is decided.
+
+    Any partition tells, as long as nobody else has moved its offset since: batches may share an id, but no end. After
+    that the batch's row does, if it has one of its own (`own_row`).
+    """
+    for partition, end in sorted(ends.items()):
+        row = await connection.fetchrow(_LANDED, group, topic, partition)
+        if row is not None and (row["batch_id"], row["next_offset"]) == (batch_id, end):
+            return True
+    return own_row and await connection.fetchrow(_HAS_ROW, batch_id) is not None
 
 
-async def advance_offsets(connection: Connection, group: str, topic: str, advances: list[Advance]) -> None:
+async def advance_offsets(
+    connection: Connection, group: str, topic: str, advances: list[Advance], batch_id: UUID
+) -> None:
     """Move each partition's offset within the open transaction, in the partitions' order. Raises `Fenced`."""
     for step in sorted(advances, key=lambda advance: advance.partition):
         key = (group, topic, step.partition, step.expected, step.next_offset)
@@ -81,7 +101,7 @@ async def advance_offsets(connection: Connection, group: str, topic: str, advanc
             tag = await connection.execute(_PASS, *key)
         else:
             last = (step.last.offset, step.last.timestamp, checksum(step.last))
-            tag = await connection.execute(_ADVANCE, *key, *last)
+            tag = await connection.execute(_ADVANCE, *key, *last, batch_id)
         if tag != "UPDATE 1":
             raise Fenced(step.partition)
 

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from engine.actors import failpoints
 from engine.actors.status import Status
 from engine.handler import Handler
+from engine.postgres.history import TROUBLE
 from engine.processes.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
     LIFELINE_FD_VARIABLE,
@@ -95,6 +96,8 @@ class Worker(Generic[T]):
         others = [
             asyncio.create_task(self._tell_start(), name="start"),
             asyncio.create_task(self._stages.publisher.run(), name="dead-letters"),
+            asyncio.create_task(self._stages.history.run(), name="batch-history"),
+            asyncio.create_task(self._stages.history.forget_old(), name="old-batches"),
             asyncio.create_task(self._stages.writer.wait(), name="writer-watch"),
             asyncio.create_task(self._stages.processor.wait(), name="processor-watch"),
             *(asyncio.ensure_future(start()) for start in self._background),
@@ -141,6 +144,7 @@ class Worker(Generic[T]):
         written = await self._stages.writer.stop(_left(deadline))
         if not (processed and written):
             self._log.error(events.DRAIN_INCOMPLETE, waiting=self._stages.waiting)
+        await self._complete_history(_left(deadline))
         if self._close_application is not None:
             await self._close_application(_left(deadline))
         if self._options.tracing is not None:
@@ -148,6 +152,14 @@ class Worker(Generic[T]):
         # Nothing is lost by not taking leave: the group misses a member that has gone after its session timeout.
         await self._leave(min(LEAVE_S, max(1.0, _left(deadline))))
         return processed and written
+
+    async def _complete_history(self, timeout_s: float) -> None:
+        """Write what the last batch's row lacks. Without it the row tells of its first batch alone."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._stages.history.complete()
+        except TROUBLE as error:
+            self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=type(error).__name__)
 
     async def _leave(self, timeout_s: float) -> None:
         try:

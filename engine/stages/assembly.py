@@ -17,6 +17,7 @@ from engine.handler import Handler
 from engine.kafka.fetcher import FetchState
 from engine.kafka.partitions import PartitionTable
 from engine.postgres.blockers import BlockerWatch
+from engine.postgres.history import BatchHistory
 from engine.postgres.link import Link, finding_by_key, with_server_settings
 from engine.records import Chunk, HandledChunk
 from engine.stages.brake import Brake
@@ -42,7 +43,9 @@ class Stages(Generic[T]):
         self._handler = handler
         self._status = status
         self._links: list[Link] = []
-        self._watch = BlockerWatch(self._link())
+        # For what happens rarely, and takes little time.
+        spare = self._link()
+        self._watch = BlockerWatch(spare)
         self.table = PartitionTable()
         # One batch waits while the one before it is at work: a second would gain no speed and cost memory.
         capacity = {
@@ -52,7 +55,11 @@ class Stages(Generic[T]):
             "capacity_weight": options.batch_max_bytes,
         }
         self.publisher = self._make_publisher()
-        self.writer: BatchActor[HandledChunk[T]] = BatchActor("writer", self._make_writer().handle_batch, **capacity)
+        writing = finding_by_key(self._options.session_options)
+        write_link = self._link(with_server_settings(writing, lock_timeout=str(LOCK_TIMEOUT_MS)))
+        self.history = BatchHistory(options.identity, write_link, spare, options.batch_history_s)
+        writer = self._make_writer(write_link)
+        self.writer: BatchActor[HandledChunk[T]] = BatchActor("writer", writer.handle_batch, **capacity)
         processor = self._make_processor(stopping)
         self.processor: BatchActor[Chunk] = BatchActor("processor", processor.handle_batch, **capacity)
         self.source = self._make_source()
@@ -75,27 +82,27 @@ class Stages(Generic[T]):
     def _make_publisher(self) -> DeadLetterPublisher:
         options = self._options
         return DeadLetterPublisher(
-            Owner(options.identity.group, options.identity.topic),
-            options.dlq_topic,
-            options.kafka_options,
-            self._link(),
-            self._status,
-            options.backoff,
-            self._handler.subject_name,
+            owner=Owner(options.identity.group, options.identity.topic),
+            dlq_topic=options.dlq_topic,
+            producer_options=options.kafka_options,
+            link=self._link(),
+            status=self._status,
+            backoff=options.backoff,
+            subject_name=self._handler.subject_name,
         )
 
-    def _make_writer(self) -> BatchWriter[T]:
-        writing = finding_by_key(self._options.session_options)
+    def _make_writer(self, link: Link) -> BatchWriter[T]:
         return BatchWriter(
-            self._options.identity,
-            self._handler,
-            self._link(with_server_settings(writing, lock_timeout=str(LOCK_TIMEOUT_MS))),
-            self._watch,
-            self.table,
-            self._status,
-            self._options.backoff,
-            self.publisher.wake,
-            self._options.tracing,
+            identity=self._options.identity,
+            handler=self._handler,
+            link=link,
+            history=self.history,
+            watch=self._watch,
+            table=self.table,
+            status=self._status,
+            backoff=self._options.backoff,
+            dead_letters_stored=self.publisher.wake,
+            tracing=self._options.tracing,
         )
 
     def _make_processor(self, stopping: asyncio.Event) -> Processor[T]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
 
 SHUTDOWN_TIMEOUT_S = 30.0
+BATCH_HISTORY_S = 7 * 24 * 3600.0
+"""How long the rows of batches are kept."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +34,7 @@ class WorkerOptions:
     shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S
     brake: BrakeLimits = BrakeLimits()
     tracing: "Tracing | None" = None
+    batch_history_s: float = BATCH_HISTORY_S
 
     @property
     def session_options(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ dead letters, the batch's own row) → the handler's follow-up. What can go wron
 * somebody else moved an offset (`Fenced`): drop that partition, write the rest;
 * PostgreSQL refuses the data: bisect, so that the culprits alone become dead letters;
 * an outage: wait and try the same batch again, for as long as it takes;
-* a connection lost during COMMIT: wait until the server is done with it, and look for the batch's row.
+* a connection lost during COMMIT: wait until the server is done with it, and look at the offsets.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from uuid import uuid4
 
 import attrs
 import structlog
@@ -28,10 +27,10 @@ from engine.actors.status import Status
 from engine.dead_letters.replays import recognise_replays, replay_counts, store_verdicts
 from engine.handler import Handler, RewriteBatch
 from engine.kafka.partitions import PartitionTable
-from engine.postgres.batch_rows import insert_batch, is_stored
 from engine.postgres.blockers import BlockerWatch
+from engine.postgres.history import BatchHistory
 from engine.postgres.link import Link, describe, describe_refusal, is_momentary, is_outage, refuses_data
-from engine.postgres.offsets import Advance, Fenced, advance_offsets, await_offset
+from engine.postgres.offsets import Advance, Fenced, advance_offsets, has_landed
 from engine.records import Batch, Entry, HandledChunk, Record, Written
 from engine.telemetry import events
 from engine.verdict import REFUSED_BY_DATABASE, FieldError, Rejected
@@ -55,9 +54,11 @@ class BatchWriter(Generic[T]):
 
     def __init__(
         self,
+        *,
         identity: Identity,
         handler: Handler[T],
         link: Link,
+        history: BatchHistory,
         watch: BlockerWatch,
         table: PartitionTable,
         status: Status,
@@ -68,6 +69,7 @@ class BatchWriter(Generic[T]):
         self._identity = identity
         self._handler = handler
         self._link = link
+        self._history = history
         self._watch = watch
         self._table = table
         self._status = status
@@ -93,7 +95,8 @@ class BatchWriter(Generic[T]):
     async def _settle(self, work: "_Work[T]") -> None:
         while (work := self._owned(work)).ends:
             entries = work.entries
-            batch = Batch(uuid4(), self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
+            batch_id = self._history.id_for(len(entries))
+            batch = Batch(batch_id, self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
             try:
                 batch, written = await self._commit(batch, work)
             except Fenced as fence:
@@ -150,6 +153,7 @@ class BatchWriter(Generic[T]):
         """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
         tries = _Tries()
         done: tuple[Batch[T], Written] | None = None
+        self._attempted = None
         while done is None:
             try:
                 with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
@@ -159,7 +163,7 @@ class BatchWriter(Generic[T]):
                 continue
             except Exception as error:
                 await self._wait_or_raise(error, tries)
-                done = await self._landed(batch)
+                done = await self._landed(batch, work)
         if self._status.recovered("postgres"):
             self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
         return done
@@ -190,13 +194,14 @@ class BatchWriter(Generic[T]):
         await transaction.start()
         try:
             async with self._watch.over(connection):
-                await advance_offsets(connection, self._identity.group, batch.topic, self._advances(work))
+                advances = self._advances(work)
+                await advance_offsets(connection, self._identity.group, batch.topic, advances, batch.batch_id)
             if batch.entries:
                 async with self._watch.over(connection):
                     batch = await recognise_replays(connection, self._identity.group, batch)
                 written = await self._handler.handle_batch(connection, batch)
                 await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
-                await insert_batch(connection, self._identity, batch, written)
+                await self._history.store(connection, batch, written, work.openings)
         except BaseException:
             if not connection.is_closed():
                 await transaction.rollback()
@@ -216,16 +221,16 @@ class BatchWriter(Generic[T]):
             advances.append(Advance(partition, opened.next_offset, end, last.get(partition)))
         return advances
 
-    async def _landed(self, batch: Batch[T]) -> tuple[Batch[T], Written] | None:
+    async def _landed(self, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
         attempted, attempt, found = self._attempted, 0, None
-        if attempted is None or attempted[0].batch_id != batch.batch_id or not batch.entries:
+        if attempted is None or not batch.entries:
             return None  # what moves offsets alone is fenced if it landed: its partitions are opened where it left them
         while found is None:
             try:
                 with self._status.step("settle", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
-                        found = await self._link.within_deadline(self._find(connection, batch))
+                        found = await self._link.within_deadline(self._find(connection, batch, work.ends))
             except Exception as error:
                 if not is_outage(error):
                     raise
@@ -236,11 +241,16 @@ class BatchWriter(Generic[T]):
         self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
         return attempted
 
-    async def _find(self, connection: Connection, batch: Batch[T]) -> bool:
-        # While the COMMIT is still on its way, its transaction holds the locks of all its offsets.
+    async def _find(self, connection: Connection, batch: Batch[T], ends: dict[int, int]) -> bool:
         async with self._watch.over(connection):
-            await await_offset(connection, self._identity.group, batch.topic, batch.entries[0].record.partition)
-        return await is_stored(connection, batch.batch_id)
+            return await has_landed(
+                connection,
+                self._identity.group,
+                batch.topic,
+                batch.batch_id,
+                ends,
+                own_row=self._history.writes_row(batch.batch_id),
+            )
 
     async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
         failpoints.reach(failpoints.AFTER_COMMIT)
@@ -251,6 +261,7 @@ class BatchWriter(Generic[T]):
         self._status.committed()
         if not batch.entries:
             return
+        self._history.committed(batch, written, work.openings)
         rejected = len(batch.rejected())
         counters.batches += 1
         counters.messages += len(batch.entries)

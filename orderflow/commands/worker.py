@@ -41,6 +41,7 @@ async def _run(settings: Settings, index: int, name: str) -> int:
         postgres_options=postgres_options(settings),
         batch_max_records=settings.batch_max_orders,
         batch_max_bytes=settings.batch_max_bytes,
+        batch_history_s=settings.batch_history_s,
         backoff=Backoff(
             settings.kafka_initial_retry_delay_s, settings.kafka_backoff_factor, settings.kafka_max_retry_delay_s
         ),

@@ -22,11 +22,11 @@ TABLES: Mapping[str, frozenset[str]] = {
         """,
         "consumed_offsets": """
             consumer_group topic partition next_offset last_offset last_timestamp last_checksum epoch updated_at
-            predates_source_topic
+            predates_source_topic batch_id
         """,
         "batches": """
             batch_id consumer_group topic worker host sources consumed_at validated_at committed_at cached_at messages
-            inserted changed unchanged rejected changed_keys
+            inserted changed unchanged rejected changed_keys ended_at worker_clock
         """,
         "dead_letters": """
             topic partition kafka_offset key payload headers reason errors subject produced_at failed_at batch_id

@@ -43,13 +43,13 @@ async def publish_letters(
         await wait_again(connection, owner, REFUSALS)
     link = Link(postgres_options(settings))
     publisher = DeadLetterPublisher(
-        owner,
-        settings.kafka_dlq_topic,
-        kafka_options(settings),
-        link,
-        Status(settings.kafka_max_retries),
-        Backoff(),
-        SUBJECT_NAME,
+        owner=owner,
+        dlq_topic=settings.kafka_dlq_topic,
+        producer_options=kafka_options(settings),
+        link=link,
+        status=Status(settings.kafka_max_retries),
+        backoff=Backoff(),
+        subject_name=SUBJECT_NAME,
     )
     done = _Done()
     try:

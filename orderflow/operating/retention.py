@@ -43,9 +43,7 @@ WITH old AS (
     SELECT batch_id FROM {_OLD_BATCHES} AND committed_at >= $4
     ORDER BY committed_at LIMIT $5 FOR UPDATE SKIP LOCKED
 ), deleted AS (
-    DELETE FROM batches b USING old WHERE b.batch_id = old.batch_id RETURNING b.batch_id, b.committed_at
-), forgotten AS (
-    DELETE FROM cached_batches c USING deleted WHERE c.batch_id = deleted.batch_id
+    DELETE FROM batches b USING old WHERE b.batch_id = old.batch_id RETURNING b.committed_at
 )
 SELECT count(*), max(committed_at) AS last FROM deleted
 """

@@ -158,6 +158,7 @@ class Settings:
 
     workers: int | None = _setting("WORKERS", "", lambda text: _whole(1, 256)(text) if text else None)
     batch_max_orders: int = _setting("BATCH_MAX_ORDERS", "1000", _whole(1, 100_000))
+    batch_history_s: float = _setting("BATCH_HISTORY_S", "604800", _seconds(60, 10 * 365 * 86_400))
     batch_max_bytes: int = _setting("BATCH_MAX_BYTES", str(8 * 1024 * 1024), _whole(1024, 1 << 30))
     restart_max: int = _setting("RESTART_MAX", "10", _whole(0, 1_000_000))
     restart_window_s: float = _setting("RESTART_WINDOW_S", "60", _seconds(0.1, 86_400))

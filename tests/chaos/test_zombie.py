@@ -56,7 +56,10 @@ class Sleep:
         joined = next(index for index, line in enumerate(awake) if line["event"] == "partitions_assigned")
         logged = [line["batch_id"] for line in awake[:joined] if line["event"] == "batch_committed"]
         # A batch whose COMMIT was under way when its worker froze may be logged when that wakes up.
-        late = "SELECT batch_id::text FROM batches WHERE batch_id = ANY($1::uuid[]) AND committed_at > $2"
+        late = """
+SELECT batch_id::text FROM batches
+WHERE batch_id = ANY($1::uuid[]) AND coalesce(nullif(ended_at, 'infinity'), committed_at) > $2
+"""
         return [row[0] for row in await self._database.fetch(late, logged, self._taken_over_at)]
 
 

@@ -24,11 +24,15 @@ _ASSIGNMENT = re.compile(r"(\w+) = (?:\$(\d+)|(NULL)|stored\.(\w+) \+ \$(\d+))")
 
 @attrs.define(eq=False)
 class Transaction:
-    """What a transaction of `client` has written and not yet committed."""
+    """What a transaction of `client` has written and not yet committed.
+
+    `batches` are the ids that it moved offsets with, `rows` those of batches that it wrote rows of.
+    """
 
     client: object
     offsets: dict[Key, Row] = attrs.field(factory=dict)
     batches: list[Any] = attrs.field(factory=list)
+    rows: list[Any] = attrs.field(factory=list)
     orders: list[tuple[Any, ...]] = attrs.field(factory=list)
     letters: list[tuple[int, int]] = attrs.field(factory=list)
     lock_timeout_s: float | None = None
@@ -129,6 +133,8 @@ class MemoryPostgres:
         if words[:3] == ["SET", "LOCAL", "lock_timeout"]:
             own.lock_timeout_s = float(words[4].strip("'s"))
             return "SET"
+        if "batches" in words:
+            return self._on_batches(own, words[0], args)
         if "consumed_offsets" not in words:
             return self._on_other_tables(own, words, args)
         if words[0] == "INSERT":
@@ -138,18 +144,23 @@ class MemoryPostgres:
             columns = re.findall(r"\w+", sql.split("FROM", maxsplit=1)[0])[1:]
             return [] if row is None else [{column: row[column] for column in columns}]
         if row is not None:
-            own.offsets[args[:3]] = _assigned(row, sql, args)
+            own.offsets[args[:3]] = moved = _assigned(row, sql, args)
+            if "batch_id" in sql and moved["batch_id"] not in own.batches:
+                own.batches.append(moved["batch_id"])
         return f"UPDATE {int(row is not None)}"
+
+    def _on_batches(self, own: Transaction, verb: str, args: tuple[Any, ...]) -> Any:
+        if verb == "SELECT":
+            return [{"?column?": 1}] if args[0] in self._batches else []
+        if verb == "DELETE":
+            return "DELETE 0"  # none is old
+        assert (args[0] in self._batches) == (verb == "UPDATE"), "a row is inserted once, and updated afterwards"
+        if verb == "INSERT":
+            own.rows.append(args[0])
+        return f"{verb} 1"
 
     def _on_other_tables(self, own: Transaction, words: list[str], args: tuple[Any, ...]) -> Any:
         match words:
-            case ["INSERT", "INTO", "batches", *_]:
-                if args[0] in self._batches:
-                    raise asyncpg.UniqueViolationError
-                own.batches.append(args[0])
-                return "INSERT 0 1"
-            case ["SELECT", "1", "FROM", "batches", *_]:
-                return [{"?column?": 1}] if args[0] in self._batches else []
             case ["INSERT", "INTO", "dead_letters", *_]:
                 own.letters += zip(args[1], args[2], strict=True)
                 return f"INSERT 0 {len(args[1])}"
@@ -176,7 +187,7 @@ class MemoryPostgres:
         if key not in self.offsets:
             await self._acquire(backend, own, key)  # somebody else may be inserting it
         if key not in self.offsets:
-            others = dict.fromkeys(("last_offset", "last_timestamp", "last_checksum"))
+            others = dict.fromkeys(("last_offset", "last_timestamp", "last_checksum", "batch_id"))
             own.offsets[key] = dict(zip(_KEY_COLUMNS, key, strict=True)) | {"next_offset": args[3], "epoch": 0} | others
             return "INSERT 0 1"
         if "DO NOTHING" in sql:
@@ -287,7 +298,7 @@ class MemoryPostgres:
     def _finish(self, backend: Backend, transaction: Transaction) -> None:
         if not transaction.failed:
             self.offsets |= transaction.offsets
-            self._batches.update(transaction.batches)
+            self._batches.update(transaction.rows)
             self.committed(transaction)
         self._release(backend)
 

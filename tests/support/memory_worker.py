@@ -66,7 +66,10 @@ class PlainHandler:
 
 @attrs.define(eq=False)
 class Process:
-    """A worker process. `batches` are those that PostgreSQL has committed for it; `asked_to_stop` says it may end."""
+    """A worker process. `asked_to_stop` says that it may end.
+
+    `batches` are the ids of those that PostgreSQL has committed for it, `rows` of those that wrote a row of their own.
+    """
 
     client: Client
     member: Member
@@ -75,6 +78,7 @@ class Process:
     task: "asyncio.Task[int]"
     asked_to_stop: bool = False
     batches: list[Any] = attrs.field(factory=list)
+    rows: list[Any] = attrs.field(factory=list)
 
     @property
     def frozen(self) -> bool:

@@ -11,6 +11,7 @@ from engine.actors.identity import Identity
 from engine.actors.status import Status
 from engine.kafka.partitions import PartitionTable
 from engine.postgres.blockers import BlockerWatch
+from engine.postgres.history import BatchHistory
 from engine.postgres.link import Link
 from engine.postgres.offsets import Fenced
 from engine.records import Entry
@@ -36,7 +37,17 @@ def writer(table: PartitionTable) -> BatchWriter[PreparedOrder]:
     cache: Any = None
     handler = OrderHandler(CacheWriter(cache, link, status))
     identity = Identity("group", "orders", "worker-0", "host")
-    return BatchWriter(identity, handler, link, BlockerWatch(link), table, status, Backoff(), lambda: None)
+    return BatchWriter(
+        identity=identity,
+        handler=handler,
+        link=link,
+        history=BatchHistory(identity, link, link, kept_s=60),
+        watch=BlockerWatch(link),
+        table=table,
+        status=status,
+        backoff=Backoff(),
+        dead_letters_stored=lambda: None,
+    )
 
 
 async def test_a_batch_of_an_earlier_opening_moves_no_offset() -> None:

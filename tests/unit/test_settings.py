@@ -34,6 +34,7 @@ BAD = {
     "WORKERS": ["0", "257", "auto"],
     "BATCH_MAX_ORDERS": ["0", "1e3"],
     "BATCH_MAX_BYTES": ["1", "8MiB"],
+    "BATCH_HISTORY_S": ["59", "nan", "7d"],
     "RESTART_MAX": ["-1", "often"],
     "RESTART_WINDOW_S": ["0", "nan"],
     "START_TIMEOUT_S": ["-1", "nan"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
 
 # The latencies are those of the average message: a batch counts as often as it has messages.
-# Only a worker of the build before says in `batches.cached_at` when the cache had followed; later it repeats committed_at.
+# Only a worker of the build before says in `batches.cached_at` when the cache had followed.
 _RATES = """
 SELECT floor(extract(epoch FROM committed_at) / $4::integer)::bigint AS bucket,
        sum(messages - rejected)::bigint AS accepted, sum(rejected)::bigint AS rejected,

@@ -1,0 +1,20 @@
+-- migrate:up
+
+SET LOCAL lock_timeout = '10s';
+
+-- The last batch that moved the offset: after a connection that was lost during COMMIT this says whether it was committed.
+ALTER TABLE consumed_offsets ADD COLUMN batch_id uuid;
+
+-- Small batches that follow each other quickly share a row. ended_at is the last one's commit: infinity until that is known,
+-- NULL in the row of a batch of its own. worker_clock is the worker's clock at validated_at, in shared rows alone.
+ALTER TABLE batches ADD COLUMN ended_at timestamptz, ADD COLUMN worker_clock timestamptz;
+
+-- Room for a shared row's counts beside the row itself, so that no index has to follow.
+ALTER TABLE batches SET (fillfactor = 80);
+
+-- migrate:down
+
+SET LOCAL lock_timeout = '10s';
+ALTER TABLE batches RESET (fillfactor);
+ALTER TABLE batches DROP COLUMN ended_at, DROP COLUMN worker_clock;
+ALTER TABLE consumed_offsets DROP COLUMN batch_id;

@@ -1,0 +1,202 @@
+"""The table of batches: which worker stored which messages, when, and what became of them.
+
+A batch has a row of its own, except when small ones follow each other quickly: these share a row, and so their id. It
+is written with the first of them, says when that was stored, and gets the counts of the others afterwards.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import attrs
+from asyncpg import Connection
+from msgspec import json
+
+from engine.actors.identity import Identity
+from engine.postgres.link import Link
+from engine.records import Batch, Written
+
+SHARED_S = 0.25
+"""So long after its first batch a row takes others. It is also how quickly two must follow each other to share one."""
+SMALL = 100
+"""How many messages a batch may hold to share a row."""
+FORGOTTEN_AT_ONCE = 1000
+FORGET_EVERY_S = 60.0
+DEADLINE_S = 5.0
+"""Of what is not part of a batch: none waits for it longer than that."""
+# All times are the database's, so that they fit together whatever a worker's clock says. `worker_clock` is its time at
+# `validated_at`. Only workers of the build before read `cached_at`: an empty one is work that they have to finish.
+_INSERT = """
+INSERT INTO batches (batch_id, consumer_group, topic, worker, host, consumed_at, validated_at, committed_at, cached_at,
+                     worker_clock, ended_at, messages, inserted, changed, unchanged, rejected, sources)
+SELECT $1, $7, $8, $9, $10, time.now - $11::interval, time.now - $12::interval, time.now, time.now,
+       $13, CASE WHEN $13::timestamptz IS NOT NULL THEN 'infinity'::timestamptz END,
+       $2, $3, $4, $5, $6, $14::text::jsonb
+FROM (SELECT clock_timestamp() AS now) AS time
+"""
+_COMPLETE = """
+UPDATE batches SET messages = $2, inserted = $3, changed = $4, unchanged = $5, rejected = $6,
+                   sources = $7::text::jsonb, ended_at = clock_timestamp() - $8::interval
+WHERE batch_id = $1
+"""
+# What is locked is in use, and stays until the next time.
+_FORGET = """
+DELETE FROM batches WHERE batch_id IN (
+    SELECT batch_id FROM batches
+    WHERE committed_at < clock_timestamp() - make_interval(secs => $3) AND consumer_group = $1 AND topic = $2
+    ORDER BY committed_at LIMIT $4 FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_COUNTS = ("messages", "inserted", "changed", "unchanged", "rejected")
+
+
+@attrs.define
+class _Row:
+    """A row as it is or will be. Times are of the event loop's clock, in seconds."""
+
+    batch_id: UUID
+    began_s: float
+    shared: bool
+    ended_s: float
+    counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTS, 0))
+    sources: dict[tuple[int, int], dict[str, int]] = attrs.field(factory=dict)
+    complete: bool = True
+
+    def add(self, batch: Batch[Any], written: Written, openings: Mapping[int, int]) -> None:
+        """Count a batch. Offsets that follow each other were read under one opening of their partition."""
+        rejected = len(batch.rejected())
+        found = (len(batch.entries), written.inserted, written.changed, written.unchanged, rejected)
+        self.counts = {name: self.counts[name] + count for name, count in zip(_COUNTS, found, strict=True)}
+        for entry in batch.entries:
+            partition, offset = entry.record.partition, entry.record.offset
+            source = self.sources.setdefault(
+                (partition, openings[partition]), {"partition": partition, "first_offset": offset, "messages": 0}
+            )
+            source["last_offset"] = offset
+            source["messages"] += 1
+
+    @property
+    def sources_json(self) -> str:
+        return json.encode(list(self.sources.values())).decode()
+
+
+class BatchHistory:
+    """Writes the rows of one worker's batches, and deletes those of its topic after `kept_s` seconds.
+
+    `link` is the writer's: both work on it in turn. Old rows are deleted through `other_link`.
+    """
+
+    def __init__(self, identity: Identity, link: Link, other_link: Link, kept_s: float) -> None:
+        self._identity = identity
+        self._link = link
+        self._other_link = other_link
+        self._kept_s = kept_s
+        self._row: _Row | None = None
+        self._next: _Row | None = None
+        self._incomplete = asyncio.Event()
+
+    def id_for(self, messages: int) -> UUID:
+        """Return the id of the next batch, of so many messages: a new one, or that of the row that it shares."""
+        row = self._row
+        if row is not None and row.shared and messages <= SMALL and _now_s() - row.began_s < SHARED_S:
+            return row.batch_id
+        return uuid4()
+
+    def writes_row(self, batch_id: UUID) -> bool:
+        """Return whether a batch with this id writes a row of its own, and does not share one that is there."""
+        return self._row is None or self._row.batch_id != batch_id
+
+    async def store(
+        self, connection: Connection, batch: Batch[Any], written: Written, openings: Mapping[int, int]
+    ) -> None:
+        """Write the batch's row within its transaction, unless it shares one that is there."""
+        if not self.writes_row(batch.batch_id):
+            return
+        if self._row is not None and not self._row.complete:
+            await _write_counts(connection, self._row)
+        now, now_s = datetime.now(UTC), _now_s()
+        quick = self._row is not None and now_s - self._row.began_s < SHARED_S
+        row = _Row(batch.batch_id, now_s, quick and len(batch.entries) <= SMALL, now_s)
+        row.add(batch, written, openings)
+        await connection.execute(
+            _INSERT,
+            batch.batch_id,
+            *row.counts.values(),
+            self._identity.group,
+            batch.topic,
+            self._identity.worker,
+            self._identity.host,
+            now - batch.consumed_at,
+            now - batch.validated_at,
+            batch.validated_at if row.shared else None,
+            row.sources_json,
+        )
+        self._next = row
+
+    def committed(self, batch: Batch[Any], written: Written, openings: Mapping[int, int]) -> None:
+        """Note that the transaction of `store` was committed."""
+        if self._next is not None and self._next.batch_id == batch.batch_id:
+            self._row, self._next = self._next, None
+            if self._row.shared:
+                self._to_be_completed()
+        elif self._row is not None and self._row.batch_id == batch.batch_id:
+            self._row.add(batch, written, openings)
+            self._row.ended_s = _now_s()
+            self._to_be_completed()
+
+    def _to_be_completed(self) -> None:
+        assert self._row is not None
+        self._row.complete = False
+        self._incomplete.set()
+
+    async def run(self) -> None:
+        """Complete rows that no batch shares any more, for ever. The writer tells of an outage."""
+        while True:
+            await self._incomplete.wait()
+            await asyncio.sleep(SHARED_S)
+            self._incomplete.clear()
+            try:
+                await self.complete()
+            except TROUBLE:
+                self._incomplete.set()
+
+    async def forget_old(self) -> None:
+        """Delete old rows, for ever."""
+        deleted = 0
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S if deleted < FORGOTTEN_AT_ONCE else 1)
+            with suppress(*TROUBLE):
+                deleted = await self.forget()
+
+    async def complete(self) -> None:
+        """Write what the last row lacks. Raises the link's errors."""
+        row = self._row
+        if row is None or row.complete:
+            return
+        async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
+            counts = row.counts
+            await _write_counts(connection, row)
+            row.complete = counts is row.counts
+
+    async def forget(self) -> int:
+        """Delete rows that are older than is kept, `FORGOTTEN_AT_ONCE` at most; return how many those were."""
+        scope = (self._identity.group, self._identity.topic, self._kept_s, FORGOTTEN_AT_ONCE)
+        async with asyncio.timeout(DEADLINE_S), self._other_link.use() as connection:
+            tag = await connection.execute(_FORGET, *scope)
+        return int(tag.split()[-1])
+
+
+async def _write_counts(connection: Connection, row: _Row) -> None:
+    ended = timedelta(seconds=_now_s() - row.ended_s)
+    await connection.execute(_COMPLETE, row.batch_id, *row.counts.values(), row.sources_json, ended)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
