@@ -110,11 +110,16 @@ def session_of(options: Mapping[str, Any], process: str, group: str) -> dict[str
 
 
 class Link:
-    """One connection, used by one caller at a time, opened anew after any error."""
+    """One connection, used by one caller at a time, opened anew after any error.
 
-    def __init__(self, options: dict[str, Any], deadline_s: float = 60.0) -> None:
+    With `idle_s` it is closed when nobody has used it for so many seconds.
+    """
+
+    def __init__(self, options: dict[str, Any], deadline_s: float = 60.0, idle_s: float | None = None) -> None:
         self._options = options
         self._deadline_s = deadline_s
+        self._idle_s = idle_s
+        self._idle: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._rests_since_s = 0.0
         self._lock = asyncio.Lock()
@@ -140,6 +145,18 @@ class Link:
                 raise
             finally:
                 self._rests_since_s = time.monotonic()
+                if self._idle_s is not None and self._idle is None:
+                    self._idle = asyncio.create_task(self._close_when_idle(self._idle_s), name="idle-connection")
+
+    async def _close_when_idle(self, idle_s: float) -> None:
+        left_s = idle_s
+        while left_s > 0:
+            await asyncio.sleep(left_s)
+            async with self._lock:
+                left_s = self._rests_since_s + idle_s - time.monotonic()
+                if left_s <= 0:
+                    self._idle = None
+                    await self._close()
 
     async def _is_alive(self, connection: Connection) -> bool:
         """Whether a connection can be used. One that has rested is asked: the network may have forgotten it."""
@@ -192,6 +209,12 @@ class Link:
 
     async def close(self) -> None:
         """Close the connection politely, if there is one."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        await self._close()
+
+    async def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
             try:

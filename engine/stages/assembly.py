@@ -30,6 +30,8 @@ from engine.stages.writer import BatchWriter
 
 T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
+IDLE_S = 10.0
+"""How long a connection stays open that is used when partitions come or something is wrong."""
 
 
 class Stages(Generic[T]):
@@ -43,9 +45,9 @@ class Stages(Generic[T]):
         self._handler = handler
         self._status = status
         self._links: list[Link] = []
-        # For what happens rarely, and takes little time.
-        spare = self._link()
-        self._watch = BlockerWatch(spare)
+        # For what happens rarely and takes little time. Nothing on it waits for another session's lock, nor for Kafka.
+        self._spare = self._link(idle_s=IDLE_S)
+        self._watch = BlockerWatch(self._spare)
         self.table = PartitionTable()
         # One batch waits while the one before it is at work: a second would gain no speed and cost memory.
         capacity = {
@@ -57,7 +59,7 @@ class Stages(Generic[T]):
         self.publisher = self._make_publisher()
         writing = finding_by_key(self._options.session_options)
         write_link = self._link(with_server_settings(writing, lock_timeout=str(LOCK_TIMEOUT_MS)))
-        self.history = BatchHistory(options.identity, write_link, spare, options.batch_history_s)
+        self.history = BatchHistory(options.identity, write_link, self._spare, options.batch_history_s)
         writer = self._make_writer(write_link)
         self.writer: BatchActor[HandledChunk[T]] = BatchActor("writer", writer.handle_batch, **capacity)
         processor = self._make_processor(stopping)
@@ -74,8 +76,8 @@ class Stages(Generic[T]):
         for link in self._links:
             await link.close()
 
-    def _link(self, options: dict[str, Any] | None = None) -> Link:
-        link = Link(options or self._options.session_options)
+    def _link(self, options: dict[str, Any] | None = None, idle_s: float | None = None) -> Link:
+        link = Link(options or self._options.session_options, idle_s=idle_s)
         self._links.append(link)
         return link
 
@@ -107,12 +109,12 @@ class Stages(Generic[T]):
 
     def _make_processor(self, stopping: asyncio.Event) -> Processor[T]:
         identity, brake = self._options.identity, Brake(self._options.brake)
-        pause = BrakePause(identity, brake, self._link(), self._status)
+        pause = BrakePause(identity, brake, self._spare, self._status)
         return Processor(identity.topic, self._handler, self.table, brake, pause, stopping, self.writer.put)
 
     def _make_source(self) -> KafkaSource:
         options, identity = self._options, self._options.identity
-        link = self._link()
+        link = self._link(idle_s=IDLE_S)
 
         def make_opener(follow: Callable[[int, FetchState], None]) -> PartitionOpener:
             return PartitionOpener(identity.topic, identity.group, link, self._watch, self.table, follow)

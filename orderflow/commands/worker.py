@@ -53,10 +53,10 @@ async def _run(settings: Settings, index: int, name: str) -> int:
     status = Status(settings.kafka_max_retries)
     cache = OrderCache(redis, settings.redis_ttl_s)
     cache_writer = CacheWriter(cache, Link(options.session_options), status)
-    catch_up_link, warm_link = Link(options.session_options), Link(options.session_options)
-    background = [CatchUp(cache, catch_up_link, settings.redis_ttl_s, options.identity).run, cache_writer.wait]
+    background_link = Link(options.session_options)
+    background = [CatchUp(cache, background_link, settings.redis_ttl_s, options.identity).run, cache_writer.wait]
     if index == 0 and settings.cache_warm_orders:
-        background.append(WarmUp(cache, warm_link, settings.cache_warm_orders).run)
+        background.append(WarmUp(cache, background_link, settings.cache_warm_orders).run)
 
     async def close(deadline_s: float) -> None:
         await cache_writer.stop(deadline_s)
@@ -65,6 +65,5 @@ async def _run(settings: Settings, index: int, name: str) -> int:
     try:
         return await Worker(options, OrderHandler(cache_writer), status, background, close).run()
     finally:
-        await catch_up_link.close()
-        await warm_link.close()
+        await background_link.close()
         await redis.aclose()

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import attrs
 import pytest
 
 from engine.postgres.link import Link
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
+from tests.support.eventually import eventually
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 FAR_S = 15
@@ -80,3 +82,22 @@ async def test_connecting_ends_at_a_deadline(link: Link, proxy: TcpProxy) -> Non
     async with asyncio.timeout(FAR_S):
         with pytest.raises(TimeoutError):
             await answer(link)
+
+
+async def test_a_connection_that_nobody_uses_is_closed_and_opened_anew(
+    settings: Settings, database: asyncpg.Connection
+) -> None:
+    """After a while of rest, not before: whoever uses it again and again keeps it."""
+    link = Link(postgres_options(settings), idle_s=0.3)
+    sessions = "SELECT count(*)::int FROM pg_stat_activity WHERE pid = $1"
+    try:
+        async with link.use() as connection:
+            first = await connection.fetchval("SELECT pg_backend_pid()")
+            await connection.execute("SELECT pg_sleep(0.5)")
+        async with link.use() as connection:
+            assert await connection.fetchval("SELECT pg_backend_pid()") == first
+        await eventually(lambda: database.fetchval(sessions, first), (0).__eq__)
+        async with link.use() as connection:
+            assert await connection.fetchval("SELECT pg_backend_pid()") != first
+    finally:
+        await link.close()
