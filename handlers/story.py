@@ -27,21 +27,24 @@ _SELECT = f"""
 SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id, o.traceparent,
        o.source_topic, o.source_partition, o.source_offset, o.source_epoch, o.produced_at,
        b.batch_id IS NOT NULL AS batch_kept, b.topic, b.consumer_group, b.worker, b.host,
-       b.consumed_at + later AS consumed_at, b.validated_at + later AS validated_at,
+       -- In a shared row that is worked out: it was after the message was published, and before it was validated.
+       CASE WHEN b.worker_clock IS NULL THEN b.consumed_at
+            ELSE least(greatest(b.consumed_at + later, o.produced_at), b.validated_at + later) END AS consumed_at,
+       b.validated_at + later AS validated_at,
        b.committed_at + later AS committed_at,
        -- The column is that of rows from before the table; in later ones it repeats committed_at.
        coalesce(c.cached_at, CASE WHEN b.cached_at > b.committed_at THEN b.cached_at END) + later AS cached_at,
        b.messages, b.inserted, b.changed, b.unchanged, b.rejected,
-       o.produced_at <= ended_at AS produced_before_its_end,
+       o.produced_at <= sharing.ended_at AS produced_before_its_end,
        (o.source_topic IS NULL OR o.source_topic = b.topic) AND (EXISTS (
            SELECT FROM jsonb_to_recordset(b.sources) AS s (partition int, first_offset bigint, last_offset bigint)
            WHERE s.partition = o.source_partition AND o.source_offset BETWEEN s.first_offset AND s.last_offset
        -- A shared row that is not complete yet does not tell.
-       ) OR CASE WHEN ended_at = 'infinity' THEN NULL ELSE false END) AS offset_in_batch,
+       ) OR CASE WHEN sharing.ended_at = 'infinity' THEN NULL ELSE false END) AS offset_in_batch,
        EXISTS (
            SELECT FROM dead_letters r
            WHERE r.topic = coalesce(o.source_topic, b.topic) AND r.partition = o.source_partition
-             AND r.kafka_offset = o.source_offset AND r.resolved_at <= ended_at
+             AND r.kafka_offset = o.source_offset AND r.resolved_at <= sharing.ended_at
        ) AS letter_resolved_in_batch,
        d.topic AS letter_topic, d.partition AS letter_partition, d.kafka_offset AS letter_offset,
        d.reason AS letter_reason, d.produced_at AS letter_produced_at, d.failed_at AS letter_failed_at,

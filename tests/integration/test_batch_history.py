@@ -55,6 +55,7 @@ async def test_each_order_of_a_trickle_has_its_story(orderflow: Programs, databa
     assert await database.fetchval("SELECT count(*) FROM batches WHERE ended_at IS NOT NULL") > 0
     for uid in published.lines[1:-1:8]:
         traced = await orderflow.run("trace", uid, "--json")
+        assert traced.returncode == 0, traced.stderr
         story = json.decode(traced.stdout)
         assert story["source"]["came_as"] == "message"
         assert story["batch"]["worker"] == "worker-0"
