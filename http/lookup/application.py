@@ -36,9 +36,9 @@ from lookup.serving.request_spans import trace_requests
 from lookup.serving.static import add_page_routes, read_page
 
 ENGINE = "engine"
-LOOK_EVERY_S = 5.0
+OWNER_CHECK_INTERVAL_S = 5.0
 OWNERS_SHARE = 0.5
-"""Of the time that a check has, what the question to Kafka may take who owns which partition."""
+"""The share of a check's deadline that asking Kafka for the partitions' owners may take."""
 
 
 def create_application(options: LookupOptions, connections: Connections) -> web.Application:
@@ -70,7 +70,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
 
 
 class _Stores:
-    """What lives as long as the application does. It opens nothing by force: a store that is down may come back."""
+    """Connections and readers that live as long as the application. A store that is down does not prevent the start."""
 
     def __init__(self, options: LookupOptions, connections: Connections) -> None:
         self._options = options
@@ -84,7 +84,7 @@ class _Stores:
             connections,
             options.search_connections,
             options.store_deadline_s,
-            # A kept statement may keep a plan from when the table was small: one that reads all of it.
+            # A cached statement may keep a plan that was made while the table was small: a sequential scan.
             statement_cache_size=0,
         )
         self._cache = GuardedCache(
@@ -102,18 +102,18 @@ class _Stores:
         self.search = OrderSearch(self._search_pool, options)
         self.stories = OrderStories(self._search_pool, options)
         await self._open_operations()
-        self._looking = asyncio.create_task(self._look_at_owners(), name="owners")
+        self._owner_checks = asyncio.create_task(self._check_owners_regularly(), name="owners")
         return self
 
-    async def _look_at_owners(self) -> None:
-        """Whoever asks for the first time is told of strangers that have been there for a while."""
+    async def _check_owners_regularly(self) -> None:
+        """Run the engine's check at intervals: a foreign member is reported only after it was seen for a while."""
         while True:
             await self.health.examine(ENGINE)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(OWNER_CHECK_INTERVAL_S)
 
     def _make_owners(self, deadline_s: float) -> OwnerReader:
         connections = self._connections
-        # Kafka may be silent: the engine's check, which asks it, has to answer all the same.
+        # Kafka may not answer. The engine's check asks it, and must end within its own deadline.
         deadline_s *= OWNERS_SHARE
         return OwnerReader(
             GroupMembers(connections.kafka, connections.kafka_group, connections.kafka_topic, deadline_s), self._matcher
@@ -132,10 +132,10 @@ class _Stores:
             ENGINE: EngineCheck(pool, deadline_s, *consumer, owners),
             "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
         }
-        return broker, Health(checks, deadline_s=deadline_s, told_by_postgresql=(ENGINE, "dead_letters"))
+        return broker, Health(checks, deadline_s=deadline_s, needs_postgresql=(ENGINE, "dead_letters"))
 
     async def _open_operations(self) -> None:
-        """Make what watchers are told: with a connection and checks of its own, so that they delay nobody else."""
+        """Prepare the snapshots, with a connection and checks of their own, so that they delay no other request."""
         connections, deadline_s = self._connections, self._options.operations_deadline_s
         self._operations_pool = await open_pool(connections, 1, self._options.store_deadline_s, statement_cache_size=0)
         owners = self._make_owners(deadline_s)
@@ -154,8 +154,8 @@ class _Stores:
         )
 
     async def __aexit__(self, *_: object) -> None:
-        self._looking.cancel()
-        await asyncio.wait([self._looking])
+        self._owner_checks.cancel()
+        await asyncio.wait([self._owner_checks])
         await self.operations.close()
         await self._operations.close()
         await self.health.stop()
@@ -165,7 +165,7 @@ class _Stores:
         await self._broker.close()
         await self._operations_broker.close()
         await self._redis.aclose()
-        # A polite close waits for the server to answer; every query has ended by now.
+        # `close` would wait for the server's answer. Every query has ended by now.
         self._pool.terminate()
         self._search_pool.terminate()
         self._operations_pool.terminate()

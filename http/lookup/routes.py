@@ -1,4 +1,4 @@
-"""The routes that are not files: the order, its story, lists of orders, and the three questions about health."""
+"""The routes of orders and health: one order, its story, lists of orders, and the three health checks."""
 
 import time
 
@@ -27,19 +27,19 @@ async def get_order(request: web.Request) -> web.Response:
     order_uid = parse_order_uid(request.rel_url.raw_path)
     if order_uid is None:
         return error_answer("invalid_order_uid", 400, allowed=KEY_RULE)
-    found = await request.app[LOOKUP].find(order_uid)
+    result = await request.app[LOOKUP].find(order_uid)
     headers = {"Server-Timing": f"total;dur={(time.perf_counter() - began) * 1000:.3f}"}
-    if found.body is None:
+    if result.body is None:
         return error_answer("order_not_found", 404, headers)
-    request[ORDER_UID] = order_uid  # only now: what is no order's uid may be anything that a person typed
-    if found.traceparent is not None:
-        request[ORDER_TRACE] = found.traceparent
-    headers |= {"X-Cache": "hit" if found.cached else "miss", "Cache-Control": "no-store"}
-    return web.Response(body=found.body, content_type="application/json", headers=headers)
+    request[ORDER_UID] = order_uid  # only known uids are logged: an unknown one may be any text that a person typed
+    if result.traceparent is not None:
+        request[ORDER_TRACE] = result.traceparent
+    headers |= {"X-Cache": "hit" if result.cached else "miss", "Cache-Control": "no-store"}
+    return web.Response(body=result.body, content_type="application/json", headers=headers)
 
 
 async def get_story(request: web.Request) -> web.Response:
-    """Answer `GET /order/{order_uid}/story`: the order's way, 404, or 400. Raises `StoresUnavailable`."""
+    """Answer `GET /order/{order_uid}/story`: the order's processing steps, 404, or 400. Raises `StoresUnavailable`."""
     order_uid = parse_order_uid(request.rel_url.raw_path.rpartition("/")[0])
     if order_uid is None:
         return error_answer("invalid_order_uid", 400, allowed=KEY_RULE)
@@ -51,34 +51,34 @@ async def get_story(request: web.Request) -> web.Response:
 
 
 async def get_orders(request: web.Request) -> web.Response:
-    """Answer `GET /orders`: a page of a list, newest first. Raises `WrongParameter` and `StoresUnavailable`."""
+    """Answer `GET /orders`: one page of a list, newest first. Raises `WrongParameter` and `StoresUnavailable`."""
     page = await request.app[SEARCH].find(parse_search(request.rel_url.raw_query_string))
     return json_answer({"orders": page.orders, "next": None if page.next is None else render_cursor(page.next)})
 
 
 async def get_health(request: web.Request) -> web.Response:
-    """Answer `GET /healthz`, for people and alarms: 200 when every part of the system is well, else 503.
+    """Answer `GET /healthz`, for people and alerts: 200 when every part of the system is healthy, else 503.
 
-    The body says which is not: PostgreSQL, Redis, Kafka, the engine (no worker works, or a partition is refused), or
-    the dead letters (they wait for their topic).
+    The body says which part is not: PostgreSQL, Redis, Kafka, the engine (no worker works, or a partition is refused),
+    or the dead letters (they wait too long for the dead-letter topic).
     """
     parts = await request.app[HEALTH].examine()
-    return json_answer(render_health(parts), 200 if all(part.well for part in parts) else 503)
+    return json_answer(render_health(parts), 200 if all(part.healthy for part in parts) else 503)
 
 
 async def get_liveness(request: web.Request) -> web.Response:
-    """Answer `GET /livez`, for whoever restarts processes: this one takes requests, and what answers lookups runs."""
+    """Answer `GET /livez`, for process supervisors: 200 when this process answers and its lookup actors run."""
     alive = request.app[LOOKUP].alive
     return json_answer({"status": "ok" if alive else "unavailable"}, 200 if alive else 503)
 
 
 async def get_readiness(request: web.Request) -> web.Response:
-    """Answer `GET /readyz`, for whoever balances load: 200 when lookups can be answered, from either store.
+    """Answer `GET /readyz`, for load balancers: 200 when lookups can be answered from at least one store.
 
-    The engine, Kafka and dead letters have no say in it: without them, all that is stored can still be looked up.
+    The engine, Kafka and dead letters do not count: stored orders can be looked up without them.
     """
     parts = await request.app[HEALTH].examine("postgresql", "redis")
-    ready = request.app[LOOKUP].alive and any(part.well for part in parts)
+    ready = request.app[LOOKUP].alive and any(part.healthy for part in parts)
     return json_answer({**render_health(parts), "status": "ok" if ready else "unavailable"}, 200 if ready else 503)
 
 

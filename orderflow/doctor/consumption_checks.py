@@ -77,7 +77,7 @@ async def _members(settings: Settings) -> Finding:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         return skipped(MEMBERS, "PostgreSQL, which tells whose they are")
     if owners.foreign:
-        who = ", ".join(f"{member.client_id!r} at {member.host.lstrip('/')}" for member in owners.strangers)
+        who = ", ".join(f"{member.client_id!r} at {member.host.lstrip('/')}" for member in owners.foreign_members)
         problem = f"partition {', '.join(map(str, owners.foreign))} is consumed by a stranger ({who})"
         fix = f"stop it, or give it another group than {settings.kafka_group_id!r} (KAFKA_GROUP_ID)"
         return failed(MEMBERS, problem, f"what it consumes does not arrive in this database; {fix}")

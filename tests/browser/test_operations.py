@@ -157,7 +157,7 @@ async def test_strangers_and_open_transactions_are_seen(page: Page, server: Look
         await page.goto(address(server))
         alarms = page.get_by_role("list", name="Needs attention")
         await expect(alarms).to_contain_text(
-            "A stranger in the consumer group has partitions 0, 1, 2, 3", timeout=20_000
+            "A foreign member of the consumer group owns partitions 0, 1, 2, 3", timeout=20_000
         )
         await expect(alarms).to_contain_text("An open transaction holds back partitions 1")
         lags = page.get_by_role("table", name="Lag by partition").get_by_role("row")
@@ -180,7 +180,7 @@ async def test_without_postgresql_the_page_says_what_is_missing(page: Page, serv
     for name in ("Engine", "Dead letters"):
         part = services.get_by_role("listitem").filter(has_text=name)
         await expect(part).to_contain_text("Not known")
-        await expect(part).to_contain_text("PostgreSQL, which would tell, does not answer")
+        await expect(part).to_contain_text("it is read from PostgreSQL, which does not answer")
     await expect(live(page)).to_contain_text("Live")
     await server.postgres.open()
     await expect(page.get_by_role("table", name="Lag by partition")).to_be_visible()

@@ -27,7 +27,7 @@ from tests.support.topic_admin import configure_topic
 
 TOKEN = "the admin's token"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
-READ_ONLY = {"error": "read_only", "allowed": "only to read, until ADMIN_TOKEN is set"}
+READ_ONLY = {"error": "read_only", "allowed": "only reading, until ADMIN_TOKEN is set"}
 UNAUTHORIZED = {
     "error": "unauthorized",
     "allowed": "the header Authorization: Bearer, with the token that ADMIN_TOKEN sets",
@@ -283,8 +283,8 @@ async def test_bodies_are_json_within_bounds(
     [
         ("replay", {"reason": []}, "reason", "one of empty_message, "),
         ("replay", {"since": 1}, "since", "an RFC 3339 time "),
-        ("replay", {"expected": "3"}, "expected", "the `total` that a dry run has told, a whole number"),
-        ("replay", None, "expected", "the `total` that a dry run has told, a whole number"),
+        ("replay", {"expected": "3"}, "expected", "the `total` of a dry run, a whole number"),
+        ("replay", None, "expected", "the `total` of a dry run, a whole number"),
         ("0/0/send", {"dry_run": 1, "payload": "{}"}, "dry_run", "true or false"),
         ("0/0/send", None, "payload", "the whole message, as text"),
         ("replay", [], None, "a JSON object with no other fields than reason, order_uid, since, until, expected, "),

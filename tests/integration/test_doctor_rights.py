@@ -14,7 +14,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from lookup.operations.broker_check import BrokerCheck
-from lookup.operations.health import Unwell
+from lookup.operations.health import Unhealthy
 from msgspec import json
 
 from orderflow.doctor.rights_checks import CHECKS
@@ -89,7 +89,7 @@ async def test_each_right_that_is_missing_is_named_with_the_command_that_gives_i
             asked = await orderflow.run("lag")
             assert (asked.returncode, "hides the topic" in asked.stderr) == (3, True), asked.stderr
             check = BrokerCheck(kafka_options(parse_settings(environment)), topic, 5)
-            with pytest.raises(Unwell, match="hidden from this login"):
+            with pytest.raises(Unhealthy, match="hidden from this login"):
                 await check()
             await check.close()
         finally:

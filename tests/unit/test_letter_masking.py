@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from lookup.letters.masking import MASK, Shapeless, shape_of
+from lookup.letters.masking import MASK, NotJson, shape_of
 
 from tests.support.bad_messages import ORDER
 
@@ -58,7 +58,7 @@ def test_a_name_that_no_order_has_is_masked() -> None:
 )
 def test_what_the_engine_cannot_read_has_no_shape(payload: bytes | None) -> None:
     """However deep it is nested."""
-    with pytest.raises(Shapeless):
+    with pytest.raises(NotJson):
         shape_of(payload)
 
 

@@ -52,8 +52,8 @@ def test_everything_asked_for_is_read() -> None:
         ("since=1h&until=2h", "since", "before `until`"),
         ("state=resolved", "state", "unresolved or all"),
         ("limit=0", "limit", "a whole number from 1 to 100"),
-        ("before=1", "before", "the `next` of an earlier answer"),
-        ("reason=invalid_json&reason=invalid_json", "reason", "once at most"),
+        ("before=1", "before", "the `next` of the previous page"),
+        ("reason=invalid_json&reason=invalid_json", "reason", "at most once"),
         ("resaon=invalid_json", "resaon", "only these parameters: reason, order_uid, since, until, state"),
     ],
 )

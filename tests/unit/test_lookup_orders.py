@@ -9,7 +9,7 @@ from typing import cast
 import attrs
 import pytest
 from lookup.orders.guarded_cache import GuardedCache
-from lookup.orders.lookup import Found, OrderLookup
+from lookup.orders.lookup import LookupResult, OrderLookup
 from lookup.orders.store import OrderStore
 from lookup.serving.options import LookupOptions
 from lookup.serving.store_reader import StoresUnavailable
@@ -94,12 +94,12 @@ async def test_all_that_wait_share_one_read_of_each_store() -> None:
         later = [asyncio.create_task(lookup.find(uid)) for uid in ("hot", "cold", "none", "cold")]
         await turns()
         cache.gate.set()
-        assert await first == Found(b"H", cached=True)
+        assert await first == LookupResult(b"H", cached=True)
         assert await asyncio.gather(*later) == [
-            Found(b"H", cached=True),
-            Found(b"C", cached=False),
-            Found(None, cached=False),
-            Found(b"C", cached=False),
+            LookupResult(b"H", cached=True),
+            LookupResult(b"C", cached=False),
+            LookupResult(None, cached=False),
+            LookupResult(b"C", cached=False),
         ]
         assert cache.reads == [["hot"], ["hot", "cold", "none"]]
         assert store.reads == [["cold", "none"]]
@@ -117,11 +117,11 @@ async def test_those_who_missed_during_a_read_wait_for_its_fill() -> None:
         second = asyncio.create_task(lookup.find("cold"))
         await turns()
         store.gate.set()
-        assert await first == Found(b"C", cached=False)
+        assert await first == LookupResult(b"C", cached=False)
         await turns()
         assert not second.done()
         cache.filling.set()
-        assert await second == Found(b"C", cached=True)
+        assert await second == LookupResult(b"C", cached=True)
         assert store.reads == [["cold"]]
 
 
@@ -132,7 +132,7 @@ async def test_a_fill_that_takes_too_long_is_not_waited_for() -> None:
     cache.filling.clear()
     async with lookup_over(cache, store, cache_deadline_s=0.02) as lookup:
         assert (await lookup.find("cold")).body == b"C"
-        assert await lookup.find("cold") == Found(b"C", cached=False)
+        assert await lookup.find("cold") == LookupResult(b"C", cached=False)
         assert store.reads == [["cold"], ["cold"]]
 
 
@@ -163,9 +163,9 @@ async def test_an_order_that_cannot_be_read_fails_alone() -> None:
         await turns()
         cache.gate.set()
         results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert results[1] == Found(b"G", cached=False)
+        assert results[1] == LookupResult(b"G", cached=False)
         assert isinstance(results[2], ValueError)
-        assert results[3] == Found(None, cached=False)
+        assert results[3] == LookupResult(None, cached=False)
         assert await lookup.find("good")
 
 
@@ -204,7 +204,7 @@ async def test_more_than_may_wait_is_refused() -> None:
         assert len(refused) >= 30
         store.gate.set()
         results = await asyncio.gather(*lookups, return_exceptions=True)
-        assert {type(result) for result in results} == {Found, StoresUnavailable}
+        assert {type(result) for result in results} == {LookupResult, StoresUnavailable}
 
 
 async def test_a_caller_who_leaves_is_not_read_for() -> None:

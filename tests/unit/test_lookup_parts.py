@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from lookup.operations.health import Check, Health, Unwell, render_health
+from lookup.operations.health import Check, Health, Unhealthy, render_health
 from lookup.orders.uid import parse_order_uid
 from lookup.serving.static import PageMissing, read_page
 
@@ -85,7 +85,7 @@ async def test_a_caller_who_leaves_does_not_end_the_run_of_the_others() -> None:
     first.cancel()
     await asyncio.sleep(0)
     release.set()
-    assert (await second)[0].well
+    assert (await second)[0].healthy
 
 
 async def test_what_postgresql_tells_of_is_not_known_without_it() -> None:
@@ -99,9 +99,12 @@ async def test_what_postgresql_tells_of_is_not_known_without_it() -> None:
 
     def told_with(postgresql: Check) -> Health:
         checks = {"postgresql": postgresql, "engine": lambda: raising(OSError()), "redis": lambda: raising(OSError())}
-        return Health(checks, deadline_s=1, told_by_postgresql=("engine",))
+        return Health(checks, deadline_s=1, needs_postgresql=("engine",))
 
-    for postgresql, engine in ((lambda: raising(OSError()), "not known: PostgreSQL, "), (well, "not reachable")):
+    for postgresql, engine in (
+        (lambda: raising(OSError()), "not known: it is read from "),
+        (well, "not reachable"),
+    ):
         rendered = render_health(await told_with(postgresql).examine())
         assert rendered["checks"]["engine"]["status"] == "unavailable"
         assert rendered["checks"]["engine"]["error"].startswith(engine)
@@ -123,7 +126,7 @@ async def test_what_is_wrong_is_said_without_what_drivers_say() -> None:
             "refused": lambda: raising(ConnectionRefusedError("10.0.0.1:5432 password=secret")),
             "odd": lambda: raising(ValueError("password=secret")),
             "silent": silent,
-            "unwell": lambda: raising(Unwell("no worker works: 1 outage")),
+            "unwell": lambda: raising(Unhealthy("no worker works: 1 outage")),
         },
         deadline_s=0.05,
     )

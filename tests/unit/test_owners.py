@@ -26,7 +26,7 @@ def worker(name: str, member_id: str | None, *partitions: int, state: str = "idl
 def test_a_worker_owns_what_its_member_was_given() -> None:
     owners = OwnerMatcher().match([member("a", 0, 2), member("b", 1)], [worker("w-0", "a"), worker("w-1", "b")], 0.0)
     assert owners.by_partition == {0: "host/w-0", 2: "host/w-0", 1: "host/w-1"}
-    assert (owners.foreign, owners.strangers, owners.undecided) == ([], [], False)
+    assert (owners.foreign, owners.foreign_members, owners.undecided) == ([], [], False)
 
 
 def test_a_member_that_stays_unknown_is_a_stranger() -> None:
@@ -36,7 +36,7 @@ def test_a_member_that_stays_unknown_is_a_stranger() -> None:
     assert (first.by_partition, first.undecided) == ({1: None, 3: None, 0: "host/w"}, True)
     later = matcher.match([stranger, member("a", 0)], [worker("w", "a")], GRACE_S)
     assert later.by_partition == {1: FOREIGN, 3: FOREIGN, 0: "host/w"}
-    assert (later.foreign, later.strangers, later.undecided) == ([1, 3], [stranger], False)
+    assert (later.foreign, later.foreign_members, later.undecided) == ([1, 3], [stranger], False)
 
 
 def test_a_worker_that_tells_its_member_id_late_was_never_a_stranger() -> None:

@@ -77,7 +77,7 @@ def test_a_limit_within_the_bounds_is_taken(value: str) -> None:
 def test_a_parameter_comes_once() -> None:
     """Two values would be two searches."""
     wrong = refused("customer_id=a&customer_id=a")
-    assert (wrong.parameter, wrong.allowed) == ("customer_id", "once at most")
+    assert (wrong.parameter, wrong.allowed) == ("customer_id", "at most once")
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_a_cursor_is_refused_by_its_name() -> None:
     """Also one that lost its end on the way."""
     for text in ("", "x", render_cursor(PLACE)[:-1], render_cursor(PLACE) + "=", "%FF"):
         wrong = refused(f"before={text}")
-        assert (wrong.parameter, wrong.allowed) == ("before", "the `next` of an earlier answer")
+        assert (wrong.parameter, wrong.allowed) == ("before", "the `next` of the previous page")

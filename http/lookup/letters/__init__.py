@@ -1,1 +1,1 @@
-"""Dead letters over HTTP: listed, shown, mended and sent again."""
+"""Dead letters over HTTP: list, show, correct and replay."""

@@ -1,4 +1,4 @@
-"""Who may do more than read: whoever presents the admin token."""
+"""Checks the admin token, which a request needs for everything but reading."""
 
 from hashlib import sha256
 from hmac import compare_digest
@@ -13,25 +13,25 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="orderflow"'}
 
 
 class Admin:
-    """Knows the token, and tells nobody. An empty one is no token: then nobody may."""
+    """Holds a digest of the admin token. With an empty token every request is read-only."""
 
     def __init__(self, token: str) -> None:
         self._digest = _digest(token) if token else None
 
     @property
     def read_only(self) -> bool:
-        """Whether nobody may do more than read."""
+        """Whether no token is set, so that every request may only read."""
         return self._digest is None
 
     def check(self, request: web.BaseRequest) -> None:
-        """Return if the request may do more than read. Raises `Refused`: 403 when nobody may, else 401."""
+        """Return if the request has the admin token. Raises `Refused`: 403 when no token is set, else 401."""
         if self._digest is None:
-            raise Refused("read_only", 403, allowed="only to read, until ADMIN_TOKEN is set")
+            raise Refused("read_only", 403, allowed="only reading, until ADMIN_TOKEN is set")
         scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != _SCHEME or not compare_digest(_digest(presented.strip()), self._digest):
             raise Refused("unauthorized", 401, headers=_CHALLENGE, allowed=_ALLOWED)
 
 
 def _digest(token: str) -> bytes:
-    # Digests are of one length, so that comparing them takes the same time whatever is presented.
+    # Digests have equal lengths, so the comparison takes the same time for every presented token.
     return sha256(token.encode("utf-8", "surrogateescape")).digest()

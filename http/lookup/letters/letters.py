@@ -1,4 +1,4 @@
-"""Reads dead letters for HTTP, and gives them their second chance."""
+"""Reads dead letters for HTTP, and replays them."""
 
 import asyncio
 from collections import Counter
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-COUNTED_MOST = 100_000
-"""Counting stops here: a request must not read a table of millions."""
+MAX_COUNTED = 100_000
+"""Counting stops at this number: a request must not read millions of rows."""
 UNAVAILABLE = "unavailable"
 RESOLVED, UNCHANGED = "resolved", "unchanged"
 _CONSUMED = """
@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 @attrs.frozen
 class LetterPage:
-    """Rows of some letters, and where the next page begins: None when there are no more."""
+    """The rows of one page, and where the next page begins; None when this is the last one."""
 
     letters: list[Any]
     next: LetterCursor | None
@@ -57,9 +57,9 @@ class LetterPage:
 
 @attrs.frozen
 class ReplayOutcome:
-    """What a replay came to: letters sent, by reason; not acknowledged, by why; and how many are left.
+    """The result of a replay: letters sent, by reason; letters not acknowledged, by cause; and how many are left.
 
-    `trouble` is None, or a word for what broke it off.
+    `trouble` is the error code of what stopped the replay early, or None.
     """
 
     replayed: Mapping[str, int]
@@ -69,7 +69,7 @@ class ReplayOutcome:
 
 
 class DeadLetters:
-    """The letters of this server's consumer group: read on a small pool of their own, sent on one producer."""
+    """The dead letters of this server's consumer group: read with a small connection pool, sent by one producer."""
 
     def __init__(self, pool: "Pool", sender: LetterSender, owner: Owner, options: LookupOptions) -> None:
         self._reader = StoreReader(
@@ -80,11 +80,11 @@ class DeadLetters:
         self._options = options
 
     async def read(self, query: Callable[[Any], Awaitable[T]]) -> T:
-        """Return what `query` returns. Raises `StoresUnavailable`, at the latest when the deadline is over."""
+        """Return what `query` returns. Raises `StoresUnavailable`, at the latest at the deadline."""
         return await self._reader.read(query)
 
     async def page(self, search: LetterSearch) -> LetterPage:
-        """Return a page of the list, the letters that failed last first."""
+        """Return a page of the list, latest failure first."""
         rows = await self.read(
             lambda connection: list_letters(connection, self._owner, search.selection, search.limit + 1, search.before)
         )
@@ -95,14 +95,14 @@ class DeadLetters:
         return LetterPage(shown, LetterCursor(last["failed_at"], last["partition"], last["kafka_offset"]))
 
     async def counts(self, selection: Selection) -> dict[str, int]:
-        """Return how many letters there are of each reason; `COUNTED_MOST` are counted at most."""
-        return await self.read(lambda connection: count_letters(connection, self._owner, selection, COUNTED_MOST))
+        """Return the number of letters by reason; counts at most `MAX_COUNTED` letters."""
+        return await self.read(lambda connection: count_letters(connection, self._owner, selection, MAX_COUNTED))
 
     async def find(self, place: Place) -> Any:
-        """Return a letter's row. Raises `Refused`, telling whether the engine has consumed what is at that place."""
+        """Return a letter's row. Raises `Refused`, which says whether the engine has consumed that offset."""
 
         async def query(connection: Any) -> tuple[bool, Any]:
-            # In this order: what was consumed before has its letter by now, if it was rejected.
+            # The order matters: a message that is consumed and was rejected has its letter by the second query.
             consumed = await connection.fetchval(_CONSUMED, self._owner.group, self._owner.topic, *place)
             return consumed, await find_letter(connection, self._owner, place)
 
@@ -112,43 +112,43 @@ class DeadLetters:
         return letter
 
     async def plan(self, selection: Selection) -> ReplayPlan:
-        """Return what a replay of all that is selected would do. Raises `BrokerUnavailable`."""
+        """Return what a replay of all selected letters would do. Raises `BrokerUnavailable`."""
         return await self._plan(await self._replay(selection))
 
     async def replay(self, selection: Selection, expected: int) -> ReplayOutcome:
-        """Send what is selected, up to a bound a call. Raises `Refused` when the number is no longer the expected one.
+        """Send the selected letters, up to a maximum per call. Raises `Refused` when their number is not `expected`.
 
-        Raises `BrokerUnavailable` as long as nothing was sent; what happens later is told in the outcome.
+        Raises `BrokerUnavailable` before anything is sent; later failures are in the outcome.
         """
         replay = await self._replay(selection)
         plan = await self._plan(replay)
         if plan.total != expected:
             raise Refused("count_changed", 409, plan=self.describe_plan(plan))
-        done: Counter[str] = Counter()
+        replayed: Counter[str] = Counter()
         run = _Run(self._sender, self._options.replay_deadline_s)
         trouble = None
         try:
-            await replay.run(self, run, min(plan.total, self._options.replay_max_letters), done)
+            await replay.run(self, run, min(plan.total, self._options.replay_max_letters), replayed)
         except StoresUnavailable:
             trouble = UNAVAILABLE
         if run.refusals[NOT_ACKNOWLEDGED]:
             trouble = NOT_ACKNOWLEDGED
-        outcome = ReplayOutcome(dict(done), dict(run.refusals), plan.total - done.total(), trouble)
-        log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=done.total(), **attrs.asdict(outcome))
+        outcome = ReplayOutcome(dict(replayed), dict(run.refusals), plan.total - replayed.total(), trouble)
+        log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=replayed.total(), **attrs.asdict(outcome))
         return outcome
 
     def describe_plan(self, plan: ReplayPlan) -> dict[str, Any]:
-        """Return a plan, ready for JSON."""
+        """Return a plan as a JSON object."""
         return {
             "total": plan.total,
             "chosen": plan.chosen,
             "skipped": plan.skipped,
-            "complete": plan.matching < COUNTED_MOST,
+            "complete": plan.matching < MAX_COUNTED,
             "per_call": self._options.replay_max_letters,
         }
 
     async def replay_one(self, place: Place) -> Place:
-        """Send one letter again, and return where it lies. Raises `Refused` or `BrokerUnavailable`."""
+        """Replay one letter, and return the new message's place. Raises `Refused` or `BrokerUnavailable`."""
         letter = await self.find(place)
         if letter["on_its_way"]:
             raise Refused("not_replayable", 409, why=ON_ITS_WAY)
@@ -156,16 +156,16 @@ class DeadLetters:
             raise Refused("not_replayable", 409, why=AT_THE_LIMIT)
         sent = await self._send(letter, repeat(letter))
         log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=1, replayed={letter["reason"]: 1}, left=0)
-        # It was sent, whether or not this can be noted: sent again it is the same replay.
+        # The letter was sent even if the count cannot be stored. Sending it once more is the same replay.
         with suppress(StoresUnavailable):
             await count_replays(self, self._owner, [letter])
         return sent
 
-    async def send_mended(self, place: Place, payload: bytes) -> Place:
-        """Send another payload in a letter's stead, and return where it lies.
+    async def send_corrected(self, place: Place, payload: bytes) -> Place:
+        """Send a corrected payload instead of a letter's own, and return the new message's place.
 
-        It is a message of its own that says which letter it mends, and is not counted as a replay of it. Raises
-        `Refused` or `BrokerUnavailable`.
+        The message names the letter that it corrects. It does not count as a replay of that letter. Raises `Refused`
+        or `BrokerUnavailable`.
         """
         letter = await self.find(place)
         if letter["payload"] == payload:
@@ -195,14 +195,14 @@ class DeadLetters:
         return outcome
 
     async def _replay(self, selection: Selection) -> ReplayRun:
-        return ReplayRun(self._owner, selection, COUNTED_MOST, False, await self._sender.partitions())
+        return ReplayRun(self._owner, selection, MAX_COUNTED, False, await self._sender.partitions())
 
     async def _plan(self, replay: ReplayRun) -> ReplayPlan:
-        return await self.read(lambda connection: replay.plan(connection, COUNTED_MOST))
+        return await self.read(lambda connection: replay.plan(connection, MAX_COUNTED))
 
 
 class _Run:
-    """Sends one run's letters until the broker is gone or the time is over."""
+    """Sends the letters of one replay until the broker does not answer or the deadline has passed."""
 
     def __init__(self, sender: LetterSender, deadline_s: float) -> None:
         self.refusals: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Shows what a message looks like without what it says."""
+"""Shows the structure of a message with its values masked."""
 
 from json import JSONDecoder
 from typing import Any
@@ -11,19 +11,19 @@ MASK = "•••"
 _KNOWN_NAMES = frozenset(field.encode_name for kind in (Order, Delivery, Payment, Item) for field in fields(kind))
 
 
-class Shapeless(Exception):
-    """The bytes are no JSON that the engine would read."""
+class NotJson(Exception):
+    """The bytes are not JSON that the engine can read."""
 
 
 def shape_of(payload: bytes | None) -> Any:
-    """Return the JSON that the bytes hold with `MASK` for every text and every number.
+    """Return the decoded JSON with `MASK` in place of every text and every number.
 
-    Names that an order does not have may be anything: they are masked, too. Raises `Shapeless`.
+    Field names that an order does not have may hold personal data: they are masked too. Raises `NotJson`.
     """
     try:
         return _mask(_decode((payload or b"").decode()))
     except (ValueError, RecursionError):
-        raise Shapeless from None
+        raise NotJson from None
 
 
 def _mask(value: Any) -> Any:
@@ -31,7 +31,7 @@ def _mask(value: Any) -> Any:
         case str():
             return MASK
         case list():
-            return [_mask(each) for each in value]
+            return [_mask(item) for item in value]
         case dict():
             return _mask_object(value)
         case _:

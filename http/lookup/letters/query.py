@@ -1,4 +1,4 @@
-"""Reads which dead letters are meant, and the cursor that leads from page to page of their list."""
+"""Parses the filters of dead letters, and the cursor of their list's pages."""
 
 import re
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ _CURSOR = re.compile(r"(-?\d{1,18})\.(\d{1,10})\.(\d{1,19})", re.ASCII)
 
 @attrs.frozen
 class LetterSearch:
-    """A page of a list: which letters, where it begins, and how many it holds at most."""
+    """A request for one page: which letters, where the page begins, and how many letters it holds at most."""
 
     selection: Selection
     before: LetterCursor | None
@@ -37,29 +37,29 @@ class LetterSearch:
 
 
 def parse_letter_search(raw_query: str) -> LetterSearch:
-    """Return what the query of a list asks for. Raises `WrongParameter`."""
-    found = parse_parameters(raw_query, _LIST)
-    return LetterSearch(_selection(found), found.get("before"), found.get("limit", DEFAULT_LIMIT))
+    """Parse the query string of a list. Raises `WrongParameter`."""
+    parameters = parse_parameters(raw_query, _LIST)
+    return LetterSearch(_selection(parameters), parameters.get("before"), parameters.get("limit", DEFAULT_LIMIT))
 
 
 def parse_letter_filters(raw_query: str) -> Selection:
-    """Return which letters the query of a count means. Raises `WrongParameter`."""
+    """Parse the query string of a count. Raises `WrongParameter`."""
     return _selection(parse_parameters(raw_query, _COUNT))
 
 
 def read_letter_filters(**filters: str | None) -> Selection:
-    """Return which letters the filters of a body mean; only those that are not resolved. Raises `WrongParameter`."""
+    """Parse the filters of a request body; they select only unresolved letters. Raises `WrongParameter`."""
     given = {name: text for name, text in filters.items() if text is not None}
     return _selection({name: parse_parameter(name, text, _FILTERS) for name, text in given.items()})
 
 
 def render_letter_cursor(place: LetterCursor) -> str:
-    """Return the place as digits and full stops."""
+    """Return the cursor as text of digits and full stops."""
     return f"{to_microseconds(place.failed_at)}.{place.partition}.{place.offset}"
 
 
 def parse_letter_cursor(text: str | None) -> LetterCursor | None:
-    """Return the place that `render_letter_cursor` made this text of, or None when it made no such text."""
+    """Return the cursor that `render_letter_cursor` wrote as this text, or None if the text is not a cursor."""
     parts = _CURSOR.fullmatch(text or "")
     if parts is None:
         return None
@@ -71,16 +71,16 @@ def parse_letter_cursor(text: str | None) -> LetterCursor | None:
     return place if render_letter_cursor(place) == text else None
 
 
-def _selection(found: dict[str, Any]) -> Selection:
-    since, until = found.get("since"), found.get("until")
+def _selection(parameters: dict[str, Any]) -> Selection:
+    since, until = parameters.get("since"), parameters.get("until")
     if since and until and since >= until:
         raise WrongParameter("since", "before `until`")
     return Selection(
-        reasons=(found["reason"],) if "reason" in found else (),
-        uids=(found["order_uid"],) if "order_uid" in found else (),
+        reasons=(parameters["reason"],) if "reason" in parameters else (),
+        uids=(parameters["order_uid"],) if "order_uid" in parameters else (),
         since=since,
         until=until,
-        resolved_too=found.get("state") == _ALL,
+        resolved_too=parameters.get("state") == _ALL,
     )
 
 
@@ -104,5 +104,5 @@ _COUNT: Parameters = {
 _LIST: Parameters = {
     **_COUNT,
     "limit": (number_up_to(MAX_LIMIT), f"a whole number from 1 to {MAX_LIMIT}"),
-    "before": (parse_letter_cursor, "the `next` of an earlier answer"),
+    "before": (parse_letter_cursor, "the `next` of the previous page"),
 }

@@ -1,4 +1,4 @@
-"""The routes of dead letters: lists and one letter for everybody, masked; replays for whoever has the admin token."""
+"""The routes of dead letters: masked lists and letters for every caller; replays with the admin token only."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,8 +17,8 @@ from handlers.decode import decode_order
 from handlers.model import SUBJECT_NAME
 from handlers.moments import MOMENT_RULE
 from lookup.letters.admin import Admin
-from lookup.letters.letters import COUNTED_MOST, DeadLetters
-from lookup.letters.masking import Shapeless, shape_of
+from lookup.letters.letters import MAX_COUNTED, DeadLetters
+from lookup.letters.masking import NotJson, shape_of
 from lookup.letters.query import (
     REASON_RULE,
     parse_letter_filters,
@@ -38,7 +38,7 @@ from lookup.serving.refusal import Refused
 LETTERS = web.AppKey("letters", DeadLetters)
 ADMIN = web.AppKey("admin", Admin)
 OPTIONS = web.AppKey("letter_options", LookupOptions)
-_EXPECTED_RULE = "the `total` that a dry run has told, a whole number"
+_EXPECTED_RULE = "the `total` of a dry run, a whole number"
 _DRY_RUN_RULE = "true or false"
 _PAYLOAD_RULE = "the whole message, as text"
 _REVEAL: Parameters = {"reveal": (lambda text: text == "1" or None, "1")}
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 
 class ReplayOrder(Struct, forbid_unknown_fields=True):
-    """The body of a replay of many: filters as in the list, and how many letters the caller expects it to be."""
+    """The body of a replay of several letters: filters as in the list, and the number of letters that is expected."""
 
     reason: Annotated[str | None, Meta(description=REASON_RULE)] = None
     order_uid: Annotated[str | None, Meta(description=KEY_RULE)] = None
@@ -58,32 +58,32 @@ class ReplayOrder(Struct, forbid_unknown_fields=True):
 
 
 class ReplayOne(Struct, forbid_unknown_fields=True):
-    """The body of a replay of one letter: an empty object, or none."""
+    """The body of a replay of one letter: an empty object, or no body."""
 
 
-class Mended(Struct, forbid_unknown_fields=True):
-    """The body that mends a letter: the whole new message as text. With `dry_run` it is only checked."""
+class CorrectedMessage(Struct, forbid_unknown_fields=True):
+    """The body that corrects a letter: the whole new message as text. With `dry_run` it is only checked."""
 
     payload: Annotated[str, Meta(description=_PAYLOAD_RULE)]
     dry_run: Annotated[bool, Meta(description=_DRY_RUN_RULE)] = False
 
 
 async def get_list(request: web.Request) -> web.Response:
-    """Answer `GET /dead-letters/list`: a page, the letters that failed last first, without what a message held."""
+    """Answer `GET /dead-letters/list`: one page, latest failure first, without the messages' content."""
     page = await request.app[LETTERS].page(parse_letter_search(request.rel_url.raw_query_string))
-    following = None if page.next is None else render_letter_cursor(page.next)
-    return json_answer({"letters": [summarise(letter, SUBJECT_NAME) for letter in page.letters], "next": following})
+    next_cursor = None if page.next is None else render_letter_cursor(page.next)
+    return json_answer({"letters": [summarise(letter, SUBJECT_NAME) for letter in page.letters], "next": next_cursor})
 
 
 async def get_counts(request: web.Request) -> web.Response:
-    """Answer `GET /dead-letters/counts`: how many letters the filters match, by reason, up to a bound."""
+    """Answer `GET /dead-letters/counts`: how many letters the filters match, by reason; at most `MAX_COUNTED`."""
     counts = await request.app[LETTERS].counts(parse_letter_filters(request.rel_url.raw_query_string))
     total = sum(counts.values())
-    return json_answer({"counts": counts, "total": total, "complete": total < COUNTED_MOST})
+    return json_answer({"counts": counts, "total": total, "complete": total < MAX_COUNTED})
 
 
 async def get_access(request: web.Request) -> web.Response:
-    """Answer `GET /dead-letters/access`: whether anybody may write, and whether this caller may.
+    """Answer `GET /dead-letters/access`: whether the server allows writes, and whether this caller may write.
 
     A wrong token is answered with 401.
     """
@@ -95,29 +95,29 @@ async def get_access(request: web.Request) -> web.Response:
 
 
 async def get_letter(request: web.Request) -> web.Response:
-    """Answer `GET /dead-letters/{partition}/{offset}`: all of a letter, what the message held masked.
+    """Answer `GET /dead-letters/{partition}/{offset}`: one letter with the message's values masked.
 
-    With `reveal=1` and the admin token it is as it was sent.
+    With `reveal=1` and the admin token the message is shown as it was sent.
     """
     reveal = "reveal" in parse_parameters(request.rel_url.raw_query_string, _REVEAL)
     if reveal:
         request.app[ADMIN].check(request)
     place = _place(request)
     letter = await request.app[LETTERS].find(place)
-    told = describe_letter(letter, SUBJECT_NAME, payload=reveal)
+    body = describe_letter(letter, SUBJECT_NAME, payload=reveal)
     if reveal:
         log.info(events.LETTER_REVEALED, letter="{}:{}".format(*place), order_uid=letter["subject"])
-    elif told["payload_bytes"] <= request.app[OPTIONS].letter_shape_max_bytes:
-        with suppress(Shapeless):
-            # A large one takes long enough to delay the lookups of other callers.
-            told["shape"] = await asyncio.to_thread(shape_of, letter["payload"])
-    return json_answer(told)
+    elif body["payload_bytes"] <= request.app[OPTIONS].letter_shape_max_bytes:
+        with suppress(NotJson):
+            # In a thread: masking a large message would delay the lookups of other callers.
+            body["shape"] = await asyncio.to_thread(shape_of, letter["payload"])
+    return json_answer(body)
 
 
 async def post_replay(request: web.Request) -> web.Response:
-    """Answer `POST /dead-letters/replay`: sends letters, if they are still as many as expected.
+    """Answer `POST /dead-letters/replay`: sends the letters again, if their number is still the expected one.
 
-    With `dry_run` nothing is sent: the answer is the plan.
+    With `dry_run` nothing is sent, and the answer is the plan.
     """
     order = await _body(request, ReplayOrder)
     selection = read_letter_filters(
@@ -129,14 +129,14 @@ async def post_replay(request: web.Request) -> web.Response:
     if order.expected is None:
         raise WrongParameter("expected", _EXPECTED_RULE)
     outcome = await letters.replay(selection, order.expected)
-    told = {
+    body = {
         "replayed": outcome.replayed,
         "not_acknowledged": outcome.not_acknowledged,
         "left": outcome.left,
     }
     if outcome.trouble:
-        raise Refused(outcome.trouble, 503, headers=RETRY_LATER, **told)
-    return json_answer(told)
+        raise Refused(outcome.trouble, 503, headers=RETRY_LATER, **body)
+    return json_answer(body)
 
 
 async def post_replay_one(request: web.Request) -> web.Response:
@@ -146,19 +146,19 @@ async def post_replay_one(request: web.Request) -> web.Response:
     return json_answer({"partition": partition, "offset": offset})
 
 
-async def post_mended(request: web.Request) -> web.Response:
-    """Answer `POST /dead-letters/{partition}/{offset}/send`, once the broker has acknowledged the mended message.
+async def post_corrected(request: web.Request) -> web.Response:
+    """Answer `POST /dead-letters/{partition}/{offset}/send`, once the broker has acknowledged the corrected message.
 
-    With `dry_run` nothing is sent: the answer tells what is wrong with it, and whether it would resolve the letter.
+    With `dry_run` nothing is sent: the answer lists the message's errors, and says whether it would resolve the letter.
     """
-    mended = await _body(request, Mended)
-    payload = mended.payload.encode()
+    corrected = await _body(request, CorrectedMessage)
+    payload = corrected.payload.encode()
     if not payload:
         raise WrongParameter("payload", _PAYLOAD_RULE)
     letters, place = request.app[LETTERS], _place(request)
-    if mended.dry_run:
+    if corrected.dry_run:
         return json_answer(await _check(letters, place, payload))
-    partition, offset = await letters.send_mended(place, payload)
+    partition, offset = await letters.send_corrected(place, payload)
     return json_answer({"partition": partition, "offset": offset})
 
 
@@ -172,11 +172,11 @@ async def _check(letters: DeadLetters, place: Place, payload: bytes) -> dict[str
 
 
 async def _body(request: web.Request, kind: type[Any]) -> Any:
-    """Return the body of a request that writes. The token comes first: a stranger's body is not read."""
+    """Return the body of a request that writes. Checks the token first: without it the body is not read."""
     request.app[ADMIN].check(request)
     options = request.app[OPTIONS]
-    longest = options.letter_body_max_bytes if kind is Mended else options.max_body_bytes
-    return await read_body(request, kind, max_bytes=longest, deadline_s=options.letter_body_deadline_s)
+    max_bytes = options.letter_body_max_bytes if kind is CorrectedMessage else options.max_body_bytes
+    return await read_body(request, kind, max_bytes=max_bytes, deadline_s=options.letter_body_deadline_s)
 
 
 def _place(request: web.Request) -> Place:
@@ -187,7 +187,7 @@ def _place(request: web.Request) -> Place:
 
 
 def add_dead_letters(application: web.Application, options: LookupOptions, connections: Connections) -> None:
-    """Add the routes, and what they need for as long as the application lives."""
+    """Add the routes, and open their connections for the lifetime of the application."""
     application[ADMIN] = Admin(options.admin_token)
     application[OPTIONS] = options
     router = application.router
@@ -198,7 +198,7 @@ def add_dead_letters(application: web.Application, options: LookupOptions, conne
     router.add_get(place, get_letter)
     router.add_post("/dead-letters/replay", post_replay)
     router.add_post(f"{place}/replay", post_replay_one)
-    router.add_post(f"{place}/send", post_mended)
+    router.add_post(f"{place}/send", post_corrected)
 
     async def open_letters(application: web.Application) -> AsyncIterator[None]:
         pool = await open_pool(

@@ -19,19 +19,19 @@ RETRY_LATER = {"Retry-After": "5"}
 
 
 class BrokerUnavailable(Refused):
-    """Kafka does not answer, or has no such topic: nothing was sent."""
+    """Kafka does not answer, or the topic is missing: nothing was sent."""
 
     def __init__(self) -> None:
         super().__init__("kafka_unavailable", 503, headers=RETRY_LATER)
 
 
 class LetterSender:
-    """Keeps one producer, which is started when it is first needed; every step ends within the deadline."""
+    """Keeps one producer, which is started when it is first needed. Every step ends within the deadline."""
 
     def __init__(self, options: Mapping[str, Any], topic: str, deadline_s: float) -> None:
         self._topic = topic
         self._deadline_s = deadline_s
-        # Its own time-out is the shorter one: what it gives up is known not to be sent later.
+        # The producer's own time-out is shorter: a message that it gave up on is not sent later.
         self._producer = LazyProducer(dict(options), request_timeout_s=deadline_s * 0.8, name="letter-sender-stop")
 
     async def partitions(self) -> list[int]:
@@ -39,24 +39,24 @@ class LetterSender:
         try:
             async with asyncio.timeout(self._deadline_s):
                 producer = await self._producer.started()
-                # Asking for one topic by its name would create it where the broker allows that.
+                # Asking for one topic by name would create it where the broker allows that.
                 metadata = await producer.client.fetch_all_metadata()
         except (KafkaError, OSError):
             self._producer.drop()
             raise BrokerUnavailable from None
-        found = metadata.partitions_for_topic(self._topic)
-        if not found:
+        partitions = metadata.partitions_for_topic(self._topic)
+        if not partitions:
             raise BrokerUnavailable
-        return sorted(found)
+        return sorted(partitions)
 
     async def send(self, messages: list[Outgoing]) -> list[Place | str]:
-        """Send messages, and return of each its place, or why it has none.
+        """Send messages, and return for each message its place, or an error code.
 
-        Why is `MESSAGE_TOO_LARGE`, or `NOT_ACKNOWLEDGED`: whether that one arrived is not known.
+        The code is `MESSAGE_TOO_LARGE`, or `NOT_ACKNOWLEDGED`: the message may have arrived or not.
         """
         outcomes = await self._send(messages)
         refused = [index for index, outcome in enumerate(outcomes) if outcome == MESSAGE_TOO_LARGE]
-        # One message that is refused takes down those that were sent with it: each is sent again alone.
+        # One refused message fails the whole batch that it was sent in: send each of them again alone.
         for index in refused if len(messages) > 1 else []:
             if NOT_ACKNOWLEDGED not in outcomes:
                 [outcomes[index]] = await self._send([messages[index]])
@@ -67,9 +67,9 @@ class LetterSender:
     async def _send(self, messages: list[Outgoing]) -> list[Place | str]:
         sending = [asyncio.ensure_future(self._send_one(message)) for message in messages]
         done, late = await asyncio.wait(sending, timeout=self._deadline_s)
-        for one in late:
-            one.cancel()
-        return [one.result() if one in done else NOT_ACKNOWLEDGED for one in sending]
+        for task in late:
+            task.cancel()
+        return [task.result() if task in done else NOT_ACKNOWLEDGED for task in sending]
 
     async def _send_one(self, message: Outgoing) -> Place | str:
         try:

@@ -1,4 +1,4 @@
-"""One source, many listeners: what it makes is made once for all, and nobody who is slow holds up anybody else."""
+"""One source, many listeners: each value is made once for all, and a slow listener does not delay the others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,11 +10,11 @@ from lookup.serving.middleware import report_defect
 
 
 class TooManyListeners(Exception):
-    """There are as many listeners as there may be."""
+    """The maximum number of listeners is reached."""
 
 
 class Broadcast:
-    """Calls `make` every `every_s` seconds while somebody listens, and keeps nothing but the newest of what it made."""
+    """Calls `make` every `every_s` seconds while there are listeners, and keeps only the newest value."""
 
     def __init__(self, make: Callable[[], Awaitable[bytes]], *, every_s: float, max_listeners: int) -> None:
         self._make = make
@@ -22,10 +22,10 @@ class Broadcast:
         self._max_listeners = max_listeners
         self._listeners: set[Listener] = set()
         self._task: asyncio.Task[None] | None = None
-        self._news = asyncio.Event()
+        self._update = asyncio.Event()
         self.closed = False
         self.number = 0
-        """Which one `newest` is. 0: there is none yet."""
+        """The sequence number of `newest`. 0: there is no value yet."""
         self.newest = b""
 
     def listen(self) -> "Listener":
@@ -42,12 +42,12 @@ class Broadcast:
         """Forget a listener."""
         self._listeners.discard(listener)
 
-    async def news(self) -> None:
-        """Return when there is something newer, or nothing will come any more."""
-        await self._news.wait()
+    async def wait_for_update(self) -> None:
+        """Return when there is a newer value, or the broadcast has ended."""
+        await self._update.wait()
 
     async def close(self) -> None:
-        """End everything at once: who waits is told so, who is in the middle of taking is interrupted."""
+        """End the broadcast at once: waiting listeners return None, and a running `taking` is interrupted."""
         self.closed = True
         self._wake()
         for listener in self._listeners:
@@ -74,12 +74,12 @@ class Broadcast:
             self.number, self.newest = 0, b""
 
     def _wake(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        update, self._update = self._update, asyncio.Event()
+        update.set()
 
 
 class Listener:
-    """Takes what is newest when it comes to take it; what came between is missed."""
+    """Takes the newest value each time; values that were made in between are missed."""
 
     def __init__(self, broadcast: Broadcast) -> None:
         self._broadcast = broadcast
@@ -95,16 +95,16 @@ class Listener:
         self._broadcast.leave(self)
 
     async def next(self) -> bytes | None:
-        """Return what is newer than the last that was returned, waiting for it. None: it is over."""
+        """Wait for a value that is newer than the last returned one, and return it. None: the broadcast has ended."""
         broadcast = self._broadcast
         while not broadcast.closed and broadcast.number in {0, self._number}:
-            await broadcast.news()
+            await broadcast.wait_for_update()
         self._number = broadcast.number
         return None if broadcast.closed else broadcast.newest
 
     @asynccontextmanager
     async def taking(self, deadline_s: float) -> AsyncIterator[None]:
-        """Guard the work of passing something on. Raises `TimeoutError` after the deadline, or when all is over."""
+        """Guard the sending of a value. Raises `TimeoutError` after the deadline, or when the broadcast ends."""
         try:
             async with asyncio.timeout(0 if self._broadcast.closed else deadline_s) as self._taking:
                 yield
@@ -112,6 +112,6 @@ class Listener:
             self._taking = None
 
     def interrupt(self) -> None:
-        """Have whoever is within `taking` leave it now."""
+        """End a running `taking` now."""
         if self._taking is not None:
             self._taking.reschedule(0)

@@ -1,4 +1,4 @@
-"""How Kafka is asked whether it is well: its brokers, the topic, its partitions' leaders, and open transactions."""
+"""The health check of Kafka: its brokers, the topic, the partitions' leaders, and open transactions."""
 
 import time
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 from engine.kafka.brokers import REFUSED_LOGIN
 from engine.kafka.open_transactions import HANGING_S, OpenTransactions
 from engine.kafka.topic_offsets import TopicOffsets
-from lookup.operations.health import LOGIN_REFUSED, Unwell, describe_tls
+from lookup.operations.health import LOGIN_REFUSED, Unhealthy, describe_tls
 
 
 class BrokerCheck:
@@ -24,35 +24,38 @@ class BrokerCheck:
         self._transactions = OpenTransactions(self._offsets)
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Return the number of `brokers`, and by partition what open transactions hold back.
+        """Return the number of `brokers`, and by partition the messages that open transactions hold back.
 
-        That is how many messages (`held`), and for how many seconds (`held_s`; None: not known). Raises `Unwell` when
-        no broker answers or lets us in, the topic is missing, a partition has no leader (`no_leader`), or a transaction
-        is open for longer than `HANGING_S`.
+        `held` is the number of messages, `held_s` for how many seconds (None: not known). Raises `Unhealthy` when no
+        broker answers, the login is refused, the topic is missing, a partition has no leader (`no_leader`), or a
+        transaction is open for longer than `HANGING_S`.
         """
         try:
             view = await self._offsets.look()
             held = await self._transactions.look(time.time())
         except UnknownTopicOrPartitionError:
-            raise Unwell(f"topic {self._topic} is missing") from None
+            raise Unhealthy(f"topic {self._topic} is missing") from None
         except TopicAuthorizationFailedError:
-            raise Unwell(f"topic {self._topic} is hidden from this login: see `orderflow doctor`") from None
+            raise Unhealthy(f"topic {self._topic} is hidden from this login: see `orderflow doctor`") from None
         except REFUSED_LOGIN:
-            raise Unwell(LOGIN_REFUSED) from None
+            raise Unhealthy(LOGIN_REFUSED) from None
         except (KafkaError, OSError) as error:
-            raise Unwell(describe_tls(error) or "no broker answers") from None
-        found = {
+            raise Unhealthy(describe_tls(error) or "no broker answers") from None
+        details = {
             "brokers": view.brokers,
-            "held": {str(partition): one.messages for partition, one in sorted(held.items())},
-            "held_s": {str(partition): one.seconds and round(one.seconds) for partition, one in sorted(held.items())},
+            "held": {str(partition): waiting.messages for partition, waiting in sorted(held.items())},
+            "held_s": {
+                str(partition): waiting.seconds and round(waiting.seconds)
+                for partition, waiting in sorted(held.items())
+            },
         }
         leaderless = [partition for partition, leader in view.leaders.items() if leader is None]
         if leaderless:
-            raise Unwell("partitions have no leader: start their brokers", **found, no_leader=leaderless)
-        if any(one.hangs for one in held.values()):
+            raise Unhealthy("partitions have no leader: start their brokers", **details, no_leader=leaderless)
+        if any(state.hangs for state in held.values()):
             problem = f"a transaction is open for longer than {HANGING_S / 60:g} minutes"
-            raise Unwell(f"{problem}: see `orderflow doctor`", **found)
-        return found
+            raise Unhealthy(f"{problem}: see `orderflow doctor`", **details)
+        return details
 
     async def close(self) -> None:
         """Close the client. Closing twice is fine."""

@@ -1,4 +1,4 @@
-"""How each part of the system is asked whether it is well."""
+"""The health checks of PostgreSQL, Redis and the dead letters."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -9,12 +9,12 @@ from asyncpg import InvalidAuthorizationSpecificationError
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from lookup.operations.health import LOGIN_REFUSED, Unwell, describe_tls
+from lookup.operations.health import LOGIN_REFUSED, Unhealthy, describe_tls
 
 if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
 
-# Those that the topic cannot take for their size are marked, and do not wait.
+# Letters that are too large for the topic have a `publish_error`, and do not wait.
 _WAITING = """
 SELECT count(*)::int AS letters, min(failed_at) AS since,
        coalesce(min(failed_at) < now() - make_interval(secs => $3), false) AS overdue
@@ -33,11 +33,11 @@ class StoreCheck:
         self._deadline_s = deadline_s
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Run the check. Raises `Unwell` when PostgreSQL does not let us in, else what asyncpg raises."""
+        """Run the check. Raises `Unhealthy` when PostgreSQL refuses the login, else what asyncpg raises."""
         try:
             await _fetch(self._pool, "SELECT 1", deadline_s=self._deadline_s)
         except InvalidAuthorizationSpecificationError:
-            raise Unwell(LOGIN_REFUSED) from None
+            raise Unhealthy(LOGIN_REFUSED) from None
         return {}
 
 
@@ -51,15 +51,15 @@ class DeadLetterCheck:
         self._max_wait_s = max_wait_s
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Return how many wait (at most `MAX_LETTERS_COUNTED` are counted), and since when. Raises `Unwell`."""
-        [found] = await _fetch(
+        """Return how many letters wait (counts at most `MAX_LETTERS_COUNTED`), and since when. Raises `Unhealthy`."""
+        [row] = await _fetch(
             self._pool, _WAITING, *self._consumer, self._max_wait_s, MAX_LETTERS_COUNTED, deadline_s=self._deadline_s
         )
-        waiting = {"waiting": found["letters"]}
-        if found["since"] is not None:
-            waiting["since"] = found["since"].isoformat().replace("+00:00", "Z")
-        if found["overdue"]:
-            raise Unwell("dead letters do not reach their topic", **waiting)
+        waiting = {"waiting": row["letters"]}
+        if row["since"] is not None:
+            waiting["since"] = row["since"].isoformat().replace("+00:00", "Z")
+        if row["overdue"]:
+            raise Unhealthy("dead letters do not reach their topic", **waiting)
         return waiting
 
 
@@ -70,13 +70,13 @@ class CacheCheck:
         self._redis = redis
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Run the check. Raises `Unwell` when Redis is not there, else what redis-py raises."""
+        """Run the check. Raises `Unhealthy` when Redis is unreachable or refuses the login, else a redis-py error."""
         try:
             await self._redis.ping()
         except redis_errors.AuthenticationError:
-            raise Unwell(LOGIN_REFUSED) from None
+            raise Unhealthy(LOGIN_REFUSED) from None
         except (redis_errors.ConnectionError, redis_errors.TimeoutError) as error:
-            raise Unwell(describe_tls(error) or "not reachable") from None
+            raise Unhealthy(describe_tls(error) or "not reachable") from None
         return {}
 
 
@@ -87,12 +87,12 @@ async def _fetch(pool: "Pool", query: str, *arguments: Any, deadline_s: float) -
 
 @asynccontextmanager
 async def connection_of(pool: "Pool", deadline_s: float) -> "AsyncIterator[Connection]":
-    """Lend a connection of the pool, waiting `deadline_s` seconds at most. Raises what asyncpg raises."""
+    """Provide a connection of the pool, waiting at most `deadline_s` seconds. Raises what asyncpg raises."""
     connection = await pool.acquire(timeout=deadline_s)
     try:
         yield connection
     except asyncio.CancelledError:
-        # Giving back a connection waits until the server has confirmed the cancelling: a frozen one never does.
+        # Releasing a connection waits until the server confirms the cancellation, and a frozen server never does.
         connection.terminate()
         raise
     finally:

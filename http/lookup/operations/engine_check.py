@@ -1,4 +1,4 @@
-"""How the engine is asked whether it is well: its workers, what they refuse, and who else consumes in its group."""
+"""The health check of the engine: its workers, the partitions they refuse, and foreign members of its group."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.actors.status import State
 from lookup.operations.checks import connection_of
-from lookup.operations.health import Unwell
+from lookup.operations.health import Unhealthy
 from lookup.operations.owners import OwnerReader, Owners
 from lookup.operations.refusals import refusals_of
 from lookup.operations.workers import DEAD, FORGOTTEN_AFTER_S, fetch_workers
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from lookup.serving.store_reader import Pool
 
 WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING})
-"""States in which a worker consumes, or would if there were anything to consume."""
+"""States in which a worker consumes, or waits for messages to consume."""
 
 
 class EngineCheck:
-    """At least one worker, on any machine, has lately said that it works, and every partition is theirs to consume.
+    """At least one worker, on any machine, has reported that it works, and no partition is refused or foreign.
 
-    The workers of other pipelines, which may share the database, are not asked.
+    Workers of other pipelines that share the database do not count.
     """
 
     def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str, owners: OwnerReader) -> None:
@@ -31,28 +31,28 @@ class EngineCheck:
         self._owners = owners
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Return the number of workers by state, and of living ones by host. Raises `Unwell`.
+        """Return the number of workers by state, and of live workers by host. Raises `Unhealthy`.
 
-        `refused` tells of each partition that a worker refuses why, and what mends it; `foreign` are the partitions
-        that a stranger in the group owns, None while that is not known.
+        `refused` holds for each partition that a worker refuses the reason and the fix. `foreign` lists the partitions
+        that a foreign member of the group owns; None while that is not known.
         """
         async with connection_of(self._pool, self._deadline_s) as connection:
             rows = await fetch_workers(connection, *self._consumer)
         owners = await self._owners.read(rows)
-        told = {"refused": refusals_of(rows), "foreign": _foreign(owners)}
+        partitions = {"refused": refusals_of(rows), "foreign": _foreign(owners)}
         if not rows:
-            raise Unwell(f"no worker runs: none has said so within {FORGOTTEN_AFTER_S} s", **told)
+            raise Unhealthy(f"no worker runs: none has reported within {FORGOTTEN_AFTER_S} s", **partitions)
         workers = Counter(row["state"] for row in rows)
         alive = Counter(row["host"] for row in rows if row["state"] != DEAD)
-        found = {"workers": workers, "hosts": alive, **told}
+        details = {"workers": workers, "hosts": alive, **partitions}
         if WORKING_STATES.isdisjoint(workers):
             states = ", ".join(f"{count} {state}" for state, count in workers.items())
-            raise Unwell(f"no worker works: {states}", **found)
-        if told["refused"]:
-            raise Unwell("partitions are refused: see the fix of each", **found)
-        if told["foreign"]:
-            raise Unwell("a stranger in the consumer group owns partitions: see `orderflow doctor`", **found)
-        return found
+            raise Unhealthy(f"no worker works: {states}", **details)
+        if partitions["refused"]:
+            raise Unhealthy("partitions are refused: see the fix of each", **details)
+        if partitions["foreign"]:
+            raise Unhealthy("a foreign member of the consumer group owns partitions: see `orderflow doctor`", **details)
+        return details
 
 
 def _foreign(owners: Owners | None) -> list[int] | None:

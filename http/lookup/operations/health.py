@@ -1,4 +1,4 @@
-"""Whether the system is well: each part of it is asked, all at the same time and within a deadline."""
+"""Whether the system is healthy: runs the checks of all parts at the same time, within a deadline."""
 
 import asyncio
 import ssl
@@ -12,14 +12,14 @@ from engine.kafka.tls_errors import find_tls_error
 
 POSTGRESQL = "postgresql"
 KAFKA = "kafka"
-NOT_KNOWN: Mapping[str, Any] = {"error": "not known: PostgreSQL, which would tell, does not answer"}
+NOT_KNOWN: Mapping[str, Any] = {"error": "not known: it is read from PostgreSQL, which does not answer"}
 LOGIN_REFUSED = "the login was refused: see `orderflow doctor`"
 Check = Callable[[], Awaitable[Mapping[str, Any]]]
-"""Raises when its part is not well; what it returns is shown to the caller and must hold no secret."""
+"""Raises when its part is not healthy. What it returns is shown to the caller and must hold no secret."""
 
 
-class Unwell(Exception):
-    """A part answers, but is not well. The message is shown to the caller, and so are the details."""
+class Unhealthy(Exception):
+    """A part of the system is not healthy. The message and the details are shown to the caller."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -28,29 +28,29 @@ class Unwell(Exception):
 
 @attrs.frozen
 class Part:
-    """What was found about one part of the system."""
+    """The result of one check."""
 
     name: str
-    well: bool
+    healthy: bool
     details: Mapping[str, Any]
 
 
 class Health:
-    """Runs the checks. Callers that ask at the same time share one run.
+    """Runs the checks. Concurrent calls share one run.
 
-    PostgreSQL tells of the parts that `told_by_postgresql` names: while it is not well, nothing is known of them.
+    The checks in `needs_postgresql` read from PostgreSQL: while it is not healthy, their results are "not known".
     """
 
     def __init__(
-        self, checks: Mapping[str, Check], *, deadline_s: float, told_by_postgresql: Collection[str] = ()
+        self, checks: Mapping[str, Check], *, deadline_s: float, needs_postgresql: Collection[str] = ()
     ) -> None:
         self._checks = checks
         self._deadline_s = deadline_s
-        self._told_by_postgresql = told_by_postgresql
+        self._needs_postgresql = needs_postgresql
         self._running: dict[frozenset[str], asyncio.Task[list[Part]]] = {}
 
     async def examine(self, *names: str) -> list[Part]:
-        """Return what the named checks found, or all of them, within the deadline. Never raises."""
+        """Return the results of the named checks, or of all checks, within the deadline. Never raises."""
         chosen = frozenset(names or self._checks)
         running = self._running.get(chosen)
         if running is None:
@@ -61,12 +61,12 @@ class Health:
 
     async def _run(self, names: frozenset[str]) -> list[Part]:
         parts = await asyncio.gather(*(self._run_one(name) for name in self._checks if name in names))
-        if all(part.well for part in parts if part.name == POSTGRESQL):
+        if all(part.healthy for part in parts if part.name == POSTGRESQL):
             return parts
         return [attrs.evolve(part, details=NOT_KNOWN) if self._is_not_known(part) else part for part in parts]
 
     def _is_not_known(self, part: Part) -> bool:
-        return part.name in self._told_by_postgresql and not part.well
+        return part.name in self._needs_postgresql and not part.healthy
 
     async def _run_one(self, name: str) -> Part:
         began = time.perf_counter()
@@ -74,12 +74,14 @@ class Health:
             async with asyncio.timeout(self._deadline_s):
                 details = dict(await self._checks[name]())
         except Exception as error:
-            details = error.details if isinstance(error, Unwell) else {}
-            return Part(name, well=False, details={"error": _describe(error, self._deadline_s), **details})
-        return Part(name, well=True, details={**details, "duration_ms": round((time.perf_counter() - began) * 1000, 3)})
+            details = error.details if isinstance(error, Unhealthy) else {}
+            return Part(name, healthy=False, details={"error": _describe(error, self._deadline_s), **details})
+        return Part(
+            name, healthy=True, details={**details, "duration_ms": round((time.perf_counter() - began) * 1000, 3)}
+        )
 
     async def stop(self) -> None:
-        """End the checks that still run. Stopping twice is fine."""
+        """Cancel the running checks. Stopping twice is fine."""
         tasks = set(self._running.values())
         for task in tasks:
             task.cancel()
@@ -90,22 +92,22 @@ class Health:
 def render_health(parts: list[Part]) -> dict[str, Any]:
     """Return the parts as the JSON object that `/healthz` answers with."""
     return {
-        "status": "ok" if all(part.well for part in parts) else "unavailable",
-        "checks": {part.name: {"status": "ok" if part.well else "unavailable", **part.details} for part in parts},
+        "status": "ok" if all(part.healthy for part in parts) else "unavailable",
+        "checks": {part.name: {"status": "ok" if part.healthy else "unavailable", **part.details} for part in parts},
     }
 
 
 def describe_tls(error: BaseException) -> str | None:
-    """Say what is wrong with the encryption of a connection, without its address; None if that is not what failed."""
-    found = find_tls_error(error)
-    if isinstance(found, ssl.SSLCertVerificationError):
+    """Describe a TLS error without the server's address; None if the error is not about TLS."""
+    tls_error = find_tls_error(error)
+    if isinstance(tls_error, ssl.SSLCertVerificationError):
         return "the certificate is not accepted: see `orderflow doctor`"
-    return None if found is None else "the encryption fails: see `orderflow doctor`"
+    return None if tls_error is None else "the encryption fails: see `orderflow doctor`"
 
 
 def _describe(error: Exception, deadline_s: float) -> str:
-    """Say what is wrong without an address, a user or a password, which the texts of drivers may hold."""
-    if isinstance(error, Unwell):
+    """Describe the error without the driver's text, which may hold an address, a user or a password."""
+    if isinstance(error, Unhealthy):
         return str(error)
     if (refusal := describe_tls(error)) is not None:
         return refusal

@@ -1,7 +1,7 @@
-"""Who owns each partition: a worker of this database, nobody, or a stranger in the consumer group.
+"""Who owns each partition: a worker of this database, nobody, or a foreign member of the consumer group.
 
-Kafka says which member has a partition; a worker says in its row which member it is. One that has just joined may not
-have said so yet: whoever is not known counts as a stranger only after a while.
+Kafka knows which member has a partition, and a worker's row holds its member id. The row of a worker that has just
+joined may not have it yet: an unknown member counts as foreign only after `GRACE_S`.
 """
 
 import asyncio
@@ -18,42 +18,42 @@ from lookup.operations.workers import DEAD
 
 FOREIGN = "foreign"
 GRACE_S = 2.5
-"""A worker tells its member id at once, and its supervisor writes once a second."""
+"""A worker reports its member id at once, and its supervisor writes it once a second."""
 FRESH_S = 0.5
 _REMEMBERED = 1000
 
 
 @attrs.frozen
 class Owners:
-    """The owner of each partition that the group has given to somebody: "HOST/WORKER", `FOREIGN`, or None.
+    """The owner of each assigned partition: "HOST/WORKER", `FOREIGN`, or None.
 
-    None is a worker that has died, or one of a build that does not say which member it is. `strangers` are the members
-    that own the foreign ones. `undecided` says that a member is not known and may yet turn out to be a worker.
+    None is a dead worker, or a worker of an older build that does not report its member id. `foreign_members` own the
+    foreign partitions. `undecided` is true while an unknown member may still turn out to be a worker.
     """
 
     by_partition: Mapping[int, str | None]
-    strangers: Sequence[Member] = ()
+    foreign_members: Sequence[Member] = ()
     undecided: bool = False
 
     @property
     def foreign(self) -> list[int]:
-        """The partitions that strangers own, sorted."""
+        """The partitions that foreign members own, sorted."""
         return sorted(partition for partition, owner in self.by_partition.items() if owner == FOREIGN)
 
 
 class OwnerReader:
-    """Asks Kafka again and again, at most every `FRESH_S` seconds. Its `matcher` remembers who was seen."""
+    """Asks Kafka for the group's members, at most every `FRESH_S` seconds. `matcher` remembers members seen before."""
 
     def __init__(self, group: GroupMembers, matcher: "OwnerMatcher") -> None:
         self._group = group
         self._matcher = matcher
         self._members: list[Member] | None = None
         self._asked_s = float("-inf")
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def read(self, workers: Sequence[Any]) -> Owners | None:
-        """Return the owners; `workers` are rows of `fetch_workers`. None when Kafka does not tell. Never raises."""
-        async with self._one_at_a_time:
+        """Return the owners; `workers` are rows of `fetch_workers`. None when Kafka does not answer. Never raises."""
+        async with self._lock:
             if time.monotonic() - self._asked_s > FRESH_S:
                 try:
                     self._members = await self._group.fetch()
@@ -63,12 +63,12 @@ class OwnerReader:
         return None if self._members is None else self._matcher.match(self._members, workers, time.monotonic())
 
     async def close(self) -> None:
-        """Close what is kept. Closing twice is fine."""
+        """Close the connection to Kafka. Closing twice is fine."""
         await self._group.close()
 
 
 async def read_once(group: GroupMembers, fetch_workers: Callable[[], Awaitable[Sequence[Any]]]) -> Owners:
-    """Return the owners without having seen anybody before: with whoever is not known, `GRACE_S` later.
+    """Return the owners without earlier observations. If a member is unknown, it waits `GRACE_S` and asks again.
 
     Raises `KafkaError`, `OSError`, and what `fetch_workers` raises.
     """
@@ -81,14 +81,14 @@ async def read_once(group: GroupMembers, fetch_workers: Callable[[], Awaitable[S
 
 
 class OwnerMatcher:
-    """Matches members and workers. Pure: time is an argument, in seconds of a steady clock."""
+    """Matches members of the group with workers. Pure: time is an argument, in seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._ours: dict[str, None] = {}
         self._unknown_since: dict[tuple[str, int], float] = {}
 
     def match(self, members: Sequence[Member], workers: Sequence[Any], now_s: float) -> Owners:
-        """Return who owns what now. `workers` are rows of `fetch_workers`."""
+        """Return the owners now. `workers` are rows of `fetch_workers`."""
         names, unnamed = _names(workers)
         self._remember(names)
         owned = [(partition, member) for member in members for partition in member.partitions]
@@ -113,14 +113,14 @@ class OwnerMatcher:
         )
 
     def _remember(self, names: Mapping[str, str | None]) -> None:
-        """Keep who was a worker: one that has died stays in the group until Kafka misses it."""
+        """Remember the member ids of workers: a dead worker stays in the group until its Kafka session expires."""
         self._ours = {**self._ours, **dict.fromkeys(names)}
         while len(self._ours) > _REMEMBERED:
             del self._ours[next(iter(self._ours))]
 
 
 def _names(workers: Sequence[Any]) -> tuple[dict[str, str | None], set[int]]:
-    """Return each worker's name by its member id, None for a dead one, and what those without an id say they own."""
+    """Return the workers' names by member id (None for a dead one), and the partitions of workers without an id."""
     names: dict[str, str | None] = {}
     unnamed: set[int] = set()
     for row in workers:

@@ -1,4 +1,4 @@
-"""The routes of live operations: a stream of snapshots, one by itself, and metrics."""
+"""The routes of live operations: a stream of snapshots, a single snapshot, and metrics."""
 
 from aiohttp import web
 from msgspec import json
@@ -15,7 +15,7 @@ SEND_DEADLINE_S = 10.0
 _HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # a proxy that collects events until they fill a buffer would show the past
+    "X-Accel-Buffering": "no",  # a proxy that buffers events would deliver them late
 }
 
 
@@ -28,7 +28,7 @@ async def get_snapshot(request: web.Request) -> web.Response:
 
 
 async def get_metrics(request: web.Request) -> web.Response:
-    """Answer `GET /metrics`: the same, and what this server counts, for Prometheus."""
+    """Answer `GET /metrics`: the snapshot and this server's own counters, for Prometheus."""
     snapshot = await _newest(request)
     if snapshot is None:
         return _full()
@@ -37,9 +37,10 @@ async def get_metrics(request: web.Request) -> web.Response:
 
 
 async def get_events(request: web.Request) -> web.StreamResponse:
-    """Answer `GET /operations/events`: a snapshot about once a second, as server-sent events, until either side ends.
+    """Answer `GET /operations/events`: about one snapshot per second, as server-sent events, until either side ends.
 
-    Who reads slowly misses snapshots; who reads nothing for `SEND_DEADLINE_S` is cut off. 503 when too many listen.
+    A slow reader misses snapshots. One that reads nothing for `SEND_DEADLINE_S` is disconnected. 503 with too many
+    listeners.
     """
     try:
         listener = request.app[OPERATIONS].listen()
@@ -54,7 +55,7 @@ async def get_events(request: web.Request) -> web.StreamResponse:
             if request.transport is not None:
                 request.transport.abort()
         except ConnectionError:
-            pass  # the listener has left, and nobody is there to be told
+            pass  # the client has disconnected
     return stream
 
 
@@ -78,7 +79,7 @@ def _full() -> web.Response:
 
 
 def add_operations_routes(application: web.Application) -> None:
-    """Add the routes, and have the streams end when the server begins to stop: it waits for every answer."""
+    """Add the routes, and end the streams when the server begins to stop: it waits for every open answer."""
     application.router.add_get("/operations/events", get_events, allow_head=False)
     application.router.add_get("/operations/snapshot", get_snapshot)
     application.router.add_get("/metrics", get_metrics)

@@ -1,4 +1,4 @@
-"""The state of the whole system at one moment, for people who watch it."""
+"""A snapshot of the whole system's state, for the operations page and for metrics."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ _COUNTERS = [field.name for field in attrs.fields(Counters)]
 
 
 class Operations:
-    """Takes snapshots. What cannot be known at the moment is null in them; nothing here ever raises for an outage."""
+    """Takes snapshots. A value that cannot be read at the moment is null; an outage never raises."""
 
     def __init__(self, health: Health, store: OperationsStore, lag: LagReader, owners: OwnerReader) -> None:
         self._health = health
@@ -31,11 +31,11 @@ class Operations:
         self._owners = owners
 
     async def snapshot(self) -> bytes:
-        """Return the state of now as JSON on one line: `at`, `services`, `workers`, `partitions`, `rates`."""
-        # One after the other: they share a connection, and whoever did not answer a check is not waited for again.
+        """Return the current state as JSON on one line: `at`, `services`, `workers`, `partitions`, `rates`."""
+        # One after the other: they share a connection, and a service that failed its check is not asked again.
         parts = await self._health.examine()
-        well = {part.name for part in parts if part.well}
-        stored = await self._read_store() if "postgresql" in well else None
+        healthy = {part.name for part in parts if part.healthy}
+        stored = await self._read_store() if "postgresql" in healthy else None
         reached = any(part.name == KAFKA and "brokers" in part.details for part in parts)
         lags = None if stored is None else await self._measure(stored, kafka=reached)
         owners = await self._owners.read(stored.workers) if stored is not None and reached else None
@@ -65,7 +65,7 @@ class Operations:
         return unknown_lag(stored.positions)
 
     async def close(self) -> None:
-        """Close what is kept between snapshots. Closing twice is fine."""
+        """Close the connections that are kept between snapshots. Closing twice is fine."""
         await self._health.stop()
         await self._lag.close()
         await self._owners.close()

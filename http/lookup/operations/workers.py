@@ -1,17 +1,17 @@
-"""The workers of all machines, as their supervisors report them; and, for all who ask, which of them are alive.
+"""The workers of all machines, as their supervisors report them, and which of them are alive.
 
-How old a heartbeat is, the database says: by its clock it was written. No other machine's clock matters.
+A heartbeat's age is computed by the database's clock, which also wrote it. No other machine's clock matters.
 """
 
 from typing import Any
 
 DEAD_AFTER_S = 2.5
-"""A worker beats twice a second and its supervisor writes once a second: who was not heard for so long is dead."""
+"""A worker without a heartbeat for so long is dead: workers send two a second, and supervisors write one a second."""
 FORGOTTEN_AFTER_S = 60
-"""A worker that was not heard for so long, and has no supervisor that says why, is not told of any more."""
+"""A worker without a report from its supervisor for so long is no longer listed."""
 MAX_WORKERS = 500
 DEAD = "dead"
-# An empty group is told by a supervisor that is older than that column.
+# Supervisors of older builds, from before the column existed, write an empty group.
 _WORKERS = f"""
 SELECT worker_id, host, split_part(worker_id, '/', 2) AS supervisor, worker, pid, partitions, restarts,
        started_at, details::text AS details,
@@ -25,9 +25,9 @@ ORDER BY host, worker, worker_id LIMIT {MAX_WORKERS}
 
 
 async def fetch_workers(connection: Any, group: str, topic: str) -> list[Any]:
-    """Return a row for each worker of the group: `state` is `DEAD`, or what a living one says of itself.
+    """Return a row for each worker of the group: `state` is `DEAD`, or the state that a live worker reports.
 
-    `heartbeat_age_s` is None where a supervisor has said that the worker is dead.
+    `heartbeat_age_s` is None when the supervisor has reported the worker dead.
     """
     rows: list[Any] = await connection.fetch(_WORKERS, group, topic)
     return rows

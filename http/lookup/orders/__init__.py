@@ -1,1 +1,1 @@
-"""Orders over HTTP: looked up, listed, searched, and their story."""
+"""Orders over HTTP: lookup, lists, search and story."""

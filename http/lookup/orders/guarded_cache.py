@@ -1,4 +1,4 @@
-"""The cache with a guard: trouble in Redis costs one deadline, once, and no lookup fails for it."""
+"""The cache behind a circuit breaker: a Redis failure delays one call by one deadline, and fails no lookup."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ log = structlog.get_logger()
 
 
 class GuardedCache:
-    """Reads and fills the cache while Redis answers, and stays out of the way while it does not.
+    """Reads and fills the cache while Redis answers, and skips it while Redis does not answer.
 
-    The first call that fails opens the circuit. From then on every read is a miss at once, until a probe in the
-    background finds Redis well: only the probe waits for deadlines, lookups do not.
+    The first failed call opens the circuit. From then on every read is an immediate miss, until a probe in the
+    background gets an answer from Redis: only the probe waits for deadlines, lookups do not.
     """
 
     def __init__(self, redis: Redis, cache: OrderCache, *, deadline_s: float, probe_pause_s: float) -> None:
@@ -30,23 +30,23 @@ class GuardedCache:
 
     @property
     def available(self) -> bool:
-        """Whether Redis answered when it was last asked."""
+        """Whether Redis answered the last call."""
         return self._probe is None
 
     async def get_many(self, uids: Sequence[str]) -> Bodies:
-        """Return the cached bodies by uid. What is not cached, or cannot be read just now, is left out."""
+        """Return the cached bodies by uid. Orders that are not cached, or cannot be read now, are left out."""
         if not uids or not self.available:
             return Bodies()
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._cache.get_many(uids)
         except Exception as error:
-            # Whatever it is, PostgreSQL can answer.
+            # Any error counts as a miss: PostgreSQL can answer.
             self._open_circuit(error)
             return Bodies()
 
     async def put_many(self, bodies: Sequence[tuple[str, bytes]], traces: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Store `(uid, body)` pairs, and `(uid, versioned_trace)` pairs, if Redis takes them; what is newer stays."""
+        """Store `(uid, body)` and `(uid, versioned_trace)` pairs. A newer version in Redis stays; errors are logged."""
         if not bodies or not self.available:
             return
         try:
@@ -62,9 +62,9 @@ class GuardedCache:
     def _open_circuit(self, error: BaseException) -> None:
         if self._probe is None:
             log.warning(events.CACHE_LOST, error=type(error).__name__)
-            self._probe = asyncio.create_task(self._probe_until_well(), name="cache-probe")
+            self._probe = asyncio.create_task(self._probe_until_healthy(), name="cache-probe")
 
-    async def _probe_until_well(self) -> None:
+    async def _probe_until_healthy(self) -> None:
         while True:
             await asyncio.sleep(self._probe_pause_s)
             try:

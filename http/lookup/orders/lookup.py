@@ -1,10 +1,10 @@
-"""Finds orders: all waiting lookups share one MGET, and those that miss share one SELECT.
+"""Finds orders: all waiting lookups share one MGET, and the misses share one SELECT.
 
     find ─► cache reader ── hit ──► answer
                  └─ miss ─► store reader ──► answer
-                                 └─► cache filler (versioned; nobody waits for it)
+                                 └─► cache filler (versioned; no lookup waits for it)
 
-The two readers are actors of their own, so that a slow PostgreSQL never delays an order that is cached.
+The two readers are separate actors, so that a slow PostgreSQL never delays a cached order.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from lookup.serving.store_reader import StoresUnavailable
 
 
 @attrs.frozen
-class Found:
-    """What a lookup brought: the body, or None when PostgreSQL has no such order; and whether Redis had it.
+class LookupResult:
+    """The result of a lookup: the body, or None when PostgreSQL has no such order; and whether Redis had it.
 
-    `traceparent` is that of the order's message, None where that named none.
+    `traceparent` is the traceparent of the order's message, or None if the message had none.
     """
 
     body: bytes | None
@@ -37,15 +37,15 @@ class Found:
 
 @attrs.frozen(eq=False)
 class FindOrder:
-    """Somebody waits for the order with this uid. Each caller has a future of its own."""
+    """A request for the order with this uid. Each caller has its own future."""
 
     order_uid: str
-    found: "asyncio.Future[Found]"
+    result: "asyncio.Future[LookupResult]"
 
 
 @attrs.frozen(eq=False)
 class ReadOrder:
-    """A lookup that missed the cache when `fills_done` fills had been finished."""
+    """A lookup that missed the cache. `fills_done` is the number of cache fills that had ended by then."""
 
     lookup: FindOrder
     fills_done: int
@@ -53,7 +53,7 @@ class ReadOrder:
 
 @attrs.frozen(eq=False)
 class FillOrder:
-    """A body that was read from PostgreSQL and belongs into the cache. `done` is set when that was tried."""
+    """A body that was read from PostgreSQL, to be put into the cache. `done` is set after the attempt."""
 
     order_uid: str
     body: bytes
@@ -88,30 +88,30 @@ class OrderLookup:
 
     @property
     def alive(self) -> bool:
-        """Whether every actor runs. One that met a defect has ended, and nothing waits for its mailbox any more."""
+        """Whether every actor runs. An actor ends when it meets a defect, and then nothing reads its mailbox."""
         return bool(self._watches) and not any(watch.done() for watch in self._watches.values())
 
     async def stop(self, deadline_s: float) -> None:
-        """Answer what waits, then stop, within `deadline_s` seconds."""
+        """Answer the waiting lookups, then stop, within `deadline_s` seconds."""
         deadline = asyncio.get_running_loop().time() + deadline_s
         for actor in (self._cache_reader, self._store_reader, self._cache_filler):
             await actor.stop(deadline - asyncio.get_running_loop().time())
         await asyncio.gather(*self._watches.values(), return_exceptions=True)
 
-    async def find(self, order_uid: str) -> Found:
-        """Return the order as it is stored now. Raises `StoresUnavailable`, at the latest when the deadline is over."""
+    async def find(self, order_uid: str) -> LookupResult:
+        """Return the order as it is stored now. Raises `StoresUnavailable`, at the latest at the deadline."""
         lookup = FindOrder(order_uid, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._cache_reader.put(lookup)
-                return await lookup.found
+                return await lookup.result
         except (TimeoutError, MailboxClosed):
             raise StoresUnavailable from None
 
     async def _read_cache(self, lookups: list[FindOrder]) -> None:
         fills_done = self._fills_done
         bodies = await self._cache.get_many(_uids(lookups))
-        missed = _answer_found(lookups, bodies, cached=True)
+        missed = _answer_from(lookups, bodies, cached=True)
         _fail([lookup for lookup in missed if not self._pass_on(ReadOrder(lookup, fills_done))], StoresUnavailable())
 
     def _pass_on(self, message: ReadOrder) -> bool:
@@ -121,7 +121,7 @@ class OrderLookup:
             return False
 
     async def _read_store(self, messages: list[ReadOrder]) -> None:
-        lookups = await self._answer_what_was_filled_meanwhile(messages)
+        lookups = await self._answer_from_new_fills(messages)
         uids = _uids(lookups)
         if not uids:
             return
@@ -131,20 +131,20 @@ class OrderLookup:
             if isinstance(error, StoresUnavailable) or len(uids) == 1:
                 _fail(lookups, error)
                 return
-            # One order that cannot be read must not fail its neighbours: each is read alone.
+            # One unreadable order must not fail the others: read each of them alone.
             for uid in uids:
                 await self._read_store([message for message in messages if message.lookup.order_uid == uid])
             return
-        for lookup in _answer_found(lookups, bodies, cached=False):
-            lookup.found.set_result(Found(None, cached=False))
+        for lookup in _answer_from(lookups, bodies, cached=False):
+            lookup.result.set_result(LookupResult(None, cached=False))
         for uid, body in bodies.items():
             self._fill_later(uid, body, bodies.traces.get(uid))
 
-    async def _answer_what_was_filled_meanwhile(self, messages: list[ReadOrder]) -> list[FindOrder]:
-        """Answer those whose order another lookup has brought into the cache since they missed it; return the rest.
+    async def _answer_from_new_fills(self, messages: list[ReadOrder]) -> list[FindOrder]:
+        """Answer lookups whose order another lookup has put into the cache since they missed it; return all lookups.
 
-        Hundreds of lookups of one cold order cost one query because of this. An answer that was read before they
-        asked is not given to them: they might know of a newer order.
+        With this, hundreds of lookups of one uncached order need one query. A body that was read before a lookup
+        began must not answer it: the caller may know of a newer version. So the cache is read again.
         """
         lookups = [message.lookup for message in messages]
         late = [
@@ -158,7 +158,7 @@ class OrderLookup:
         fills = {self._filling[uid] for uid in uids if uid in self._filling}
         if fills:
             await asyncio.wait(fills, timeout=self._fill_deadline_s)
-        _answer_found(late, await self._cache.get_many(uids), cached=True)
+        _answer_from(late, await self._cache.get_many(uids), cached=True)
         return lookups
 
     def _fill_later(self, order_uid: str, body: bytes, traceparent: Traceparent | None) -> None:
@@ -191,26 +191,26 @@ class OrderLookup:
 
 
 def _uids(lookups: Iterable[FindOrder]) -> list[str]:
-    """Return the uids that somebody still waits for, each once."""
-    return list({lookup.order_uid: None for lookup in lookups if not lookup.found.done()})
+    """Return the distinct uids of the lookups that still wait."""
+    return list({lookup.order_uid: None for lookup in lookups if not lookup.result.done()})
 
 
-def _answer_found(lookups: Sequence[FindOrder], bodies: Bodies, *, cached: bool) -> list[FindOrder]:
-    """Answer those lookups whose body is among `bodies`; return those that still wait."""
+def _answer_from(lookups: Sequence[FindOrder], bodies: Bodies, *, cached: bool) -> list[FindOrder]:
+    """Answer the lookups whose body is in `bodies`; return the lookups that still wait."""
     waiting = []
     for lookup in lookups:
-        if lookup.found.done():
+        if lookup.result.done():
             continue
         body = bodies.get(lookup.order_uid)
         if body is None:
             waiting.append(lookup)
         else:
-            lookup.found.set_result(Found(body, cached, bodies.traces.get(lookup.order_uid)))
+            lookup.result.set_result(LookupResult(body, cached, bodies.traces.get(lookup.order_uid)))
     return waiting
 
 
 def _fail(lookups: Iterable[FindOrder], error: Exception) -> None:
     """Let every lookup that still waits raise `error`."""
     for lookup in lookups:
-        if not lookup.found.done():
-            lookup.found.set_exception(error)
+        if not lookup.result.done():
+            lookup.result.set_exception(error)

@@ -1,4 +1,4 @@
-"""Finds orders by what they have in common. Redis has no say in it: lists are read from PostgreSQL alone."""
+"""Searches orders by track number or customer. Lists are read only from PostgreSQL, not from Redis."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class OrderSearch:
-    """Answers searches. Its pool is its own and bounds how many run at once: no crowd of them delays a lookup."""
+    """Answers searches. Its own pool limits how many run at once, so that many searches do not delay lookups."""
 
     def __init__(self, pool: "Pool", options: LookupOptions) -> None:
         self._reader = StoreReader(
@@ -20,7 +20,7 @@ class OrderSearch:
         self._statement_deadline_s = options.store_deadline_s
 
     async def find(self, search: Search) -> Page:
-        """Return a page. Raises `StoresUnavailable`, at the latest when the deadline is over."""
+        """Return a page. Raises `StoresUnavailable`, at the latest at the deadline."""
 
         async def query(connection: "Connection") -> Page:
             return await fetch_page(connection, search, self._statement_deadline_s)

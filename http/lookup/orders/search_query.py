@@ -1,4 +1,4 @@
-"""Reads a search out of the query of a request."""
+"""Parses the query string of a search."""
 
 from handlers.summaries import Search
 from lookup.serving.cursor import parse_cursor
@@ -9,7 +9,7 @@ MAX_LIMIT = 100
 
 
 def parse_search(raw_query: str) -> Search:
-    """Return the search in a query string that is still percent-encoded. Raises `WrongParameter`."""
+    """Return the search that a percent-encoded query string asks for. Raises `WrongParameter`."""
     return Search(**{"limit": DEFAULT_LIMIT, **parse_parameters(raw_query, _PARAMETERS)})
 
 
@@ -17,5 +17,5 @@ _PARAMETERS: Parameters = {
     "track_number": (parse_key, KEY_RULE),
     "customer_id": (parse_key, KEY_RULE),
     "limit": (number_up_to(MAX_LIMIT), f"a whole number from 1 to {MAX_LIMIT}"),
-    "before": (lambda text: None if text is None else parse_cursor(text), "the `next` of an earlier answer"),
+    "before": (lambda text: None if text is None else parse_cursor(text), "the `next` of the previous page"),
 }

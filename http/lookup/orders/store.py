@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class OrderStore:
-    """Reads bodies from PostgreSQL, any number of them in one query."""
+    """Reads the bodies of any number of orders from PostgreSQL in one query."""
 
     def __init__(self, pool: "Pool", *, deadline_s: float) -> None:
         self._reader = StoreReader("lookup", pool, deadline_s=deadline_s)
         self._deadline_s = deadline_s
 
     async def read_many(self, uids: Sequence[str]) -> Bodies:
-        """Return the bodies of those of `uids` that are stored, by uid. Raises `StoresUnavailable`."""
+        """Return the bodies of the stored orders among `uids`, by uid. Raises `StoresUnavailable`."""
 
         async def query(connection: "Connection") -> Bodies:
             return await fetch_bodies(connection, uids, self._deadline_s)

@@ -1,4 +1,4 @@
-"""Reads the order's uid out of a request path."""
+"""Parses the order's uid in a request path."""
 
 from urllib.parse import unquote_to_bytes
 
@@ -8,9 +8,9 @@ PREFIX = "/order/"
 
 
 def parse_order_uid(raw_path: str) -> str | None:
-    """Return the uid in `/order/{order_uid}`, percent-decoded once, or None when no order can have that uid.
+    """Return the uid in `/order/{order_uid}`, percent-decoded once, or None for a uid that no order can have.
 
-    None means: empty, over `MAX_KEY_BYTES` bytes, with NUL, or not UTF-8. An encoded slash is part of the uid.
+    Such a uid is empty, longer than `MAX_KEY_BYTES` bytes, has NUL, or is not UTF-8. An encoded slash is part of a uid.
     """
     encoded = raw_path.removeprefix(PREFIX).encode("utf-8", "surrogateescape")
     uid = unquote_to_bytes(encoded)

@@ -1,1 +1,1 @@
-"""What every route needs: admission, answers, bodies, headers, metrics and connections."""
+"""Shared by all routes: admission, answers, bodies, headers, metrics and connections."""

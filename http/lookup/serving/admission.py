@@ -1,4 +1,4 @@
-"""Bounds how many requests are in work at once: one more is refused at once instead of slowing all others down."""
+"""Limits how many requests are handled at once: more are refused immediately instead of slowing all others down."""
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -10,23 +10,23 @@ LIVENESS = "/livez"
 
 
 def admit(max_requests: int) -> Middleware:
-    """Return a middleware that answers 503 while `max_requests` are in work.
+    """Return a middleware that answers 503 while `max_requests` requests are being handled.
 
-    Liveness is always answered: a crowd is no reason to restart the process.
+    Liveness is always answered: a high load is no reason to restart the process.
     """
-    in_work = 0
+    in_progress = 0
 
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal in_work
+        nonlocal in_progress
         if request.rel_url.raw_path == LIVENESS:
             return await handler(request)
-        if in_work >= max_requests:
+        if in_progress >= max_requests:
             return error_answer("overloaded", 503, {"Retry-After": str(RETRY_AFTER_S)})
-        in_work += 1
+        in_progress += 1
         try:
             return await handler(request)
         finally:
-            in_work -= 1
+            in_progress -= 1
 
     return count

@@ -1,4 +1,4 @@
-"""Answers in JSON, and the headers that every answer carries."""
+"""JSON answers, and the headers of every answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ SERVER = "orderflow"
 
 
 def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return `content` as JSON that no cache keeps."""
+    """Return `content` as JSON with `Cache-Control: no-store`."""
     return web.Response(
         body=json.encode(content),
         status=status,
@@ -29,13 +29,13 @@ def json_answer(content: Any, status: int = 200, headers: Mapping[str, str] | No
 def error_answer(
     code: str, status: int, headers: Mapping[str, str] | None = None, *, allowed: str | None = None
 ) -> web.Response:
-    """Return `{"error": code}`, and what is allowed. The code is a word of the contract, never an exception's text."""
-    told = {} if allowed is None else {"allowed": allowed}
-    return json_answer({"error": code, **told}, status, headers)
+    """Return `{"error": code}`, with `allowed` if given. The code is a public name, never an exception's text."""
+    details = {} if allowed is None else {"allowed": allowed}
+    return json_answer({"error": code, **details}, status, headers)
 
 
 def add_security_headers(answer: web.StreamResponse) -> None:
-    """Add what every answer carries. A header that the answer already has stays, save `Server`."""
+    """Add the headers of every answer. A header that the answer already has stays, except `Server`."""
     for name, value in SECURITY_HEADERS.items():
         answer.headers.setdefault(name, value)
     answer.headers["Server"] = SERVER

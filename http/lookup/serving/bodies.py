@@ -1,4 +1,4 @@
-"""Reads the JSON bodies of the few requests that have one, within bounds of their own."""
+"""Reads JSON request bodies, with a limit of size and a deadline."""
 
 import asyncio
 import re
@@ -13,15 +13,15 @@ from lookup.serving.refusal import Refused
 T = TypeVar("T", bound=Struct)
 
 JSON = "application/json"
-# msgspec names types and fields, and quotes no value.
+# These messages of msgspec name types and fields, and quote no value.
 _WRONG_FIELD = re.compile(r"Expected .* - at `\$\.(\w+)`|Object missing required field `(\w+)`", re.ASCII)
 
 
 async def read_body(request: web.Request, kind: type[T], *, max_bytes: int, deadline_s: float) -> T:
-    """Return the body as `kind`; an empty one, of whatever type, is an object without fields.
+    """Return the body as `kind`; an empty body, of any content type, is an object without fields.
 
-    Each field of `kind` is annotated with a `Meta` whose description says what is allowed. Raises `WrongParameter` when
-    a field is wrong, else `Refused`: 400, 408, 413 or 415. Neither quotes the body.
+    Each field of `kind` is annotated with a `Meta` whose description says what is allowed. Raises `WrongParameter` for
+    a wrong field, else `Refused`: 400, 408, 413 or 415. Neither quotes the body.
     """
     if request.can_read_body and request.content_type != JSON:
         raise Refused("unsupported_media_type", 415, allowed=JSON)
@@ -30,7 +30,7 @@ async def read_body(request: web.Request, kind: type[T], *, max_bytes: int, dead
     received = bytearray()
     try:
         async with asyncio.timeout(deadline_s):
-            # The application's own bound is for bodies that nobody reads: this one goes past it.
+            # `request.read` would apply the application's lower limit, which is for bodies that no route reads.
             async for chunk in request.content.iter_any():
                 received += chunk
                 if len(received) > max_bytes:
@@ -46,10 +46,10 @@ async def read_body(request: web.Request, kind: type[T], *, max_bytes: int, dead
 
 
 def _wrong(error: ValidationError, kind: type[Struct]) -> WrongParameter | Refused:
-    found = _WRONG_FIELD.fullmatch(str(error))
-    if found is None:
+    match = _WRONG_FIELD.fullmatch(str(error))
+    if match is None:
         return _invalid(kind)
-    field = found[1] or found[2]
+    field = match[1] or match[2]
     return WrongParameter(field, get_type_hints(kind, include_extras=True)[field].__metadata__[0].description)
 
 

@@ -1,4 +1,4 @@
-"""The opaque text by which a caller asks for the next page of a list."""
+"""The opaque cursor with which a caller asks for the next page of a list."""
 
 import base64
 import re
@@ -18,18 +18,18 @@ def to_microseconds(moment: datetime) -> int:
 
 
 def from_microseconds(microseconds: int) -> datetime:
-    """Return the instant that `to_microseconds` made this number of. Raises `OverflowError`."""
+    """Return the instant at this number of microseconds since 1970. Raises `OverflowError`."""
     return _EPOCH + microseconds * _MICROSECOND
 
 
 def render_cursor(place: OrderCursor) -> str:
-    """Return the place as letters, digits, `-` and `_`."""
+    """Return the cursor as text of letters, digits, `-` and `_`."""
     plain = f"{to_microseconds(place.date_created)}:{place.order_uid}".encode()
     return base64.urlsafe_b64encode(plain).rstrip(b"=").decode()
 
 
 def parse_cursor(text: str) -> OrderCursor | None:
-    """Return the place that `render_cursor` made this text of, or None when it made no such text."""
+    """Return the cursor that `render_cursor` wrote as this text, or None if the text is not a cursor."""
     try:
         plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         parts = _PLAIN.fullmatch(plain)

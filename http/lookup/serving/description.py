@@ -1,4 +1,4 @@
-"""The description of all routes in OpenAPI: what `openapi.json` says of the data, the version, and the pages' files."""
+"""The OpenAPI description of all routes: `openapi.json`, with the version and the pages' files added."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,10 +24,10 @@ def describe_routes(page_files: Sequence[PageFile]) -> dict[str, Any]:
 def _describe(file: PageFile) -> dict[str, Any]:
     return {
         "tags": ["pages"],
-        "summary": f"The page {file.route}" if file.content_type == "text/html" else "A part of the pages",
+        "summary": f"The page {file.route}" if file.content_type == "text/html" else "A file of the pages",
         "responses": {
             "200": {"description": "The file.", "content": {file.content_type: {"schema": {"type": "string"}}}},
-            "304": {"description": "The browser has it already."},
+            "304": {"description": "The browser's copy is current."},
             "503": {"$ref": "#/components/responses/Unavailable"},
         },
     }

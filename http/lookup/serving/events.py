@@ -1,27 +1,27 @@
 """Every event name that the HTTP application logs."""
 
 HTTP_REQUEST = "http_request"
-"""One line a request: method, route, status, duration_ms; with an order also order_uid, for a lookup x_cache.
+"""One line per request: method, route, status, duration_ms; order_uid if an order was found, x_cache for a lookup.
 
-`trace_id` is the trace that the request named, `order_trace_id` the one that the order's message named.
+`trace_id` is the trace of the request, `order_trace_id` the trace of the order's message.
 """
 HTTP_FAILED = "http_failed"
-"""A request met a defect: the kind of error and where it was raised, never its text."""
+"""A request failed because of a defect: the error's class and where it was raised, never its text."""
 CACHE_LOST = "cache_lost"
 """Redis stopped answering; lookups go to PostgreSQL until a probe succeeds."""
 CACHE_BACK = "cache_back"
 """Redis answers again."""
 CACHE_FILL_FAILED = "cache_fill_failed"
-"""Redis answers but refuses writes, for example because its memory is full. Lookups are not affected."""
+"""Redis answers but does not accept writes, for example because its memory is full. Lookups are not affected."""
 STORE_LOST = "store_lost"
 """PostgreSQL did not answer a lookup, a search or a story; `reader` says which."""
 STORE_BACK = "store_back"
 """PostgreSQL answers again."""
 LETTERS_SENT_AGAIN = "dead_letters_sent_again"
-"""Dead letters were sent again over HTTP: how many, by reason, how many are left, and what broke it off."""
+"""Dead letters were replayed over HTTP: how many, by reason, how many are left, and what stopped the replay early."""
 LETTER_MENDED = "dead_letter_mended"
-"""A mended payload was sent over HTTP in a dead letter's stead: the letter, and where the new message lies."""
+"""A corrected payload was sent over HTTP instead of a dead letter: the letter, and the new message's place."""
 LETTER_REVEALED = "dead_letter_revealed"
-"""Somebody who knows the admin token was shown what a dead letter holds."""
+"""A dead letter's message was shown unmasked to a caller with the admin token."""
 HTTP_LISTENING = "http_listening"
 HTTP_STOPPED = "http_stopped"

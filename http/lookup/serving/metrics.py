@@ -1,7 +1,7 @@
-"""The metrics: declared here, once; docs/metrics.md lists the same.
+"""The metrics. Each is declared once, here; docs/metrics.md lists them.
 
-The engine's come from a snapshot of operations: any HTTP server tells of all workers, and of one that has died no more.
-The HTTP server's own are counted as its requests end.
+The engine's metrics come from a snapshot of operations: every HTTP server reports all live workers. The server's own
+metrics are counted when its requests end.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,13 +24,13 @@ _COUNTERS = {
     "rejected": "Messages that became dead letters",
     "batches": "Transactions committed",
     "fenced": "Batches given up because another worker owns the partition",
-    "outages": "Outages of a service that began",
+    "outages": "Service outages that began",
     "cached": "Orders written to Redis",
 }
 _PARTITION = {
     "lag": ("orderflow_partition_lag_messages", "Messages that wait to be consumed"),
-    "lag_s": ("orderflow_partition_lag_seconds", "For how long, at most, the first of them has waited"),
-    "next_offset": ("orderflow_partition_next_offset", "The offset that is consumed next, by PostgreSQL"),
+    "lag_s": ("orderflow_partition_lag_seconds", "The longest time that the first waiting message may have waited"),
+    "next_offset": ("orderflow_partition_next_offset", "The offset that is consumed next, as stored in PostgreSQL"),
     "end_offset": (
         "orderflow_partition_end_offset",
         "The offset after the last message that can be consumed",
@@ -44,13 +44,13 @@ _PARTITION = {
 
 @attrs.define
 class _Totals:
-    """Sums of the workers' counters that never fall: what a worker that has died had done stays in them."""
+    """Sums of the workers' counters. They never fall: the counts of a dead worker stay in them."""
 
     sums: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(_COUNTERS, 0.0))
     _last: dict[tuple[str, str], Mapping[str, int]] = attrs.field(factory=dict)
 
     def take(self, workers: Iterable[Mapping[str, Any]]) -> None:
-        """Add what has been done since the last time. A worker that was started anew counts from 0."""
+        """Add the increase since the last call. A restarted worker counts from 0."""
         seen: dict[tuple[str, str], Mapping[str, int]] = {}
         for worker in workers:
             life = worker["worker_id"], worker["started_at"]
@@ -62,7 +62,7 @@ class _Totals:
 
 
 class Metrics(Collector):
-    """All metrics of one HTTP server process; `process` is its name, a label of what it counts itself."""
+    """All metrics of one HTTP server process; `process` is its name, the label of its own metrics."""
 
     def __init__(self, process: str) -> None:
         self._process = process
@@ -74,13 +74,13 @@ class Metrics(Collector):
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "orderflow_http_requests",
-            "Requests answered, those left out that were no HTTP",
+            "Requests answered, without those that were not valid HTTP",
             ("process", "method", "route", "status"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "orderflow_http_request_seconds",
-            "How long an answer took, streams left out",
+            "How long an answer took, without streams",
             ("process", "route"),
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
             registry=self._registry,
@@ -94,11 +94,11 @@ class Metrics(Collector):
         self._lookups = {cache: lookups.labels(process, cache) for cache in ("hit", "miss")}
 
     def answered(self, method: str, route: str, status: int, seconds: float, cache: str | None) -> None:
-        """Count a request. `cache` is what `X-Cache` told, if it did."""
+        """Count a request. `cache` is the value of `X-Cache`, or None."""
         key = method, route, status
         series = self._series.get(key)
         if series is None:
-            # Anybody may make up a method.
+            # A client may send any method name: unknown ones must not create new series.
             known = method if method in hdrs.METH_ALL else "other"
             request = self._requests.labels(self._process, known, route, str(status))
             series = request, self._seconds.labels(self._process, route)
@@ -117,7 +117,7 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the snapshot tells."""
+        """Yield the metrics of the snapshot."""
         yield from _services(self._snapshot["services"])
         yield from _workers(self._workers())
         for name, total in self._totals.sums.items():
@@ -131,11 +131,11 @@ class Metrics(Collector):
 
 
 def _services(services: Mapping[str, Any]) -> Iterator[Metric]:
-    up = GaugeMetricFamily("orderflow_service_up", "1 when this part of the system is well", labels=("service",))
+    up = GaugeMetricFamily("orderflow_service_up", "1 when this part of the system is healthy", labels=("service",))
     for name, check in services.items():
         up.add_metric((name,), float(check["status"] == "ok"))
     yield up
-    waiting = GaugeMetricFamily("orderflow_dead_letters_waiting", "Dead letters that wait for their topic")
+    waiting = GaugeMetricFamily("orderflow_dead_letters_waiting", "Dead letters that wait for the dead-letter topic")
     letters = services.get("dead_letters", {}).get("waiting")
     if letters is not None:
         waiting.add_metric((), letters)
@@ -144,33 +144,33 @@ def _services(services: Mapping[str, Any]) -> Iterator[Metric]:
 
 def _workers(workers: list[Mapping[str, Any]]) -> Iterator[Metric]:
     counters = {
-        name: CounterMetricFamily(f"orderflow_worker_{name}", f"{told}, since the worker started", labels=_WORKER)
-        for name, told in _COUNTERS.items()
+        name: CounterMetricFamily(f"orderflow_worker_{name}", f"{text}, since the worker started", labels=_WORKER)
+        for name, text in _COUNTERS.items()
     }
-    state = GaugeMetricFamily("orderflow_worker_state", "1 for the state that it is in", labels=(*_WORKER, "state"))
+    state = GaugeMetricFamily("orderflow_worker_state", "1 for its current state", labels=(*_WORKER, "state"))
     gauges = {
-        "restarts": GaugeMetricFamily("orderflow_worker_restarts", "How often it was started again", labels=_WORKER),
+        "restarts": GaugeMetricFamily("orderflow_worker_restarts", "How often it was restarted", labels=_WORKER),
         "heartbeat_age_s": GaugeMetricFamily(
-            "orderflow_worker_heartbeat_age_seconds", "Since when it has not been heard", labels=_WORKER
+            "orderflow_worker_heartbeat_age_seconds", "The age of its last heartbeat", labels=_WORKER
         ),
         "since_commit_s": GaugeMetricFamily(
-            "orderflow_worker_since_commit_seconds", "Since when it has committed nothing", labels=_WORKER
+            "orderflow_worker_since_commit_seconds", "The time since its last commit", labels=_WORKER
         ),
-        "waiting": GaugeMetricFamily("orderflow_worker_mailbox", "Chunks that wait in its mailboxes", labels=_WORKER),
+        "waiting": GaugeMetricFamily("orderflow_worker_mailbox", "Chunks in its mailboxes", labels=_WORKER),
         "partitions": GaugeMetricFamily("orderflow_worker_partitions", "Partitions that it owns", labels=_WORKER),
         "refused": GaugeMetricFamily(
             "orderflow_worker_partitions_refused", "Partitions that it owns and cannot consume", labels=_WORKER
         ),
-        "memory": GaugeMetricFamily("orderflow_worker_memory_peak_bytes", "The most memory it had", labels=_WORKER),
+        "memory": GaugeMetricFamily("orderflow_worker_memory_peak_bytes", "Its peak memory", labels=_WORKER),
     }
     for worker in workers:
-        who = _who(worker)
+        labels = _labels(worker)
         for name, family in counters.items():
-            family.add_metric(who, worker["counters"][name])
-        state.add_metric((*who, worker["state"]), 1)
+            family.add_metric(labels, worker["counters"][name])
+        state.add_metric((*labels, worker["state"]), 1)
         for name, value in _gauges_of(worker):
             if value is not None:
-                gauges[name].add_metric(who, value)
+                gauges[name].add_metric(labels, value)
     yield from (*counters.values(), state, *gauges.values())
 
 
@@ -181,13 +181,13 @@ def _gauges_of(worker: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     yield "memory", None if peak_kib is None else peak_kib * 1024
 
 
-def _who(worker: Mapping[str, Any]) -> tuple[str, ...]:
+def _labels(worker: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(worker[label] for label in _WORKER)
 
 
 def _partitions(partitions: list[Mapping[str, Any]]) -> Iterator[Metric]:
-    for key, (name, told) in _PARTITION.items():
-        family = GaugeMetricFamily(name, told, labels=("partition",))
+    for key, (name, text) in _PARTITION.items():
+        family = GaugeMetricFamily(name, text, labels=("partition",))
         for partition in partitions:
             if partition[key] is not None:
                 family.add_metric((str(partition["partition"]),), partition[key])

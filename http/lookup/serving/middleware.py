@@ -1,4 +1,4 @@
-"""What happens around every request: errors become JSON, answers get their headers, and one line is logged."""
+"""Handles every request: errors become JSON, answers get their headers, and one line is logged."""
 
 from time import perf_counter
 from traceback import extract_tb
@@ -19,9 +19,9 @@ from lookup.serving.store_reader import StoresUnavailable
 log = structlog.get_logger()
 
 ORDER_UID = web.RequestKey("order_uid", str)
-"""The uid that a lookup asked for, once it is known to be one: for the access log."""
+"""The uid of the order that was found: for the access log."""
 ORDER_TRACE = web.RequestKey("order_trace", Traceparent)
-"""The traceparent of that order's message, if it has one."""
+"""The traceparent of that order's message, if the message has one."""
 TRACE_ID = web.RequestKey("trace_id", str)
 """The trace id of the request's span, where spans are made."""
 METRICS = web.AppKey("metrics", Metrics)
@@ -34,24 +34,24 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 41
 
 
 def answer_http_exception(error: web.HTTPException) -> web.Response:
-    """Return aiohttp's own refusal (no such route, wrong method) as JSON."""
+    """Return aiohttp's own error (no such route, wrong method) as JSON."""
     kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
     return error_answer(_CODES.get(error.status, "bad_request"), error.status, kept, allowed=kept.get("Allow"))
 
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every failure into JSON that tells the caller what to do and nothing of the inside."""
+    """Turn every failure into JSON that helps the caller and shows nothing internal."""
     request[_BEGAN_S] = perf_counter()
     request[_ROUTE] = route_of(request) or _NO_ROUTE
     try:
         return await handler(request)
     except web.HTTPException as error:
         return answer_http_exception(error)
-    except WrongParameter as wrong:
-        return json_answer({"error": "invalid_parameter", "parameter": wrong.parameter, "allowed": wrong.allowed}, 400)
+    except WrongParameter as error:
+        return json_answer({"error": "invalid_parameter", "parameter": error.parameter, "allowed": error.allowed}, 400)
     except Refused as refused:
-        return json_answer({"error": refused.code, **refused.told}, refused.status, refused.headers)
+        return json_answer({"error": refused.code, **refused.details}, refused.status, refused.headers)
     except StoresUnavailable:
         return error_answer("unavailable", 503, {"Retry-After": str(RETRY_AFTER_S)})
     except Exception as error:
@@ -65,17 +65,17 @@ async def add_headers(_request: web.Request, answer: web.StreamResponse) -> None
 
 
 def report_defect(error: BaseException) -> None:
-    """Log the kind of an unexpected error and where it was raised. Its text may quote an order: never log it."""
+    """Log the class of an unexpected error and where it was raised. Its text may quote an order: never log it."""
     frames = extract_tb(error.__traceback__) if error.__traceback__ else []
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
     log.error(events.HTTP_FAILED, error=type(error).__name__, where=where)
 
 
 class AccessLog(AbstractAccessLogger):
-    """Writes one line a request. The path and the query stay out of it: people put personal data there."""
+    """Writes one line per request. It leaves out the path and the query, which may hold personal data."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Write the line. `time` is in seconds, by a loop's clock that may count whole milliseconds only."""
+        """Write the line. `time` is in seconds, from the loop's clock, which may have only millisecond precision."""
         began_s = request.get(_BEGAN_S)
         duration_s = time if began_s is None else perf_counter() - began_s
         fields: dict[str, str | int | float] = {
@@ -103,25 +103,25 @@ class AccessLog(AbstractAccessLogger):
 
     @property
     def enabled(self) -> bool:
-        """Always: whether the level wants the line is structlog's matter."""
+        """Always true: structlog decides by the level whether the line is written."""
         return True
 
 
 def request_trace(request: web.BaseRequest) -> Traceparent | None:
     """Return the traceparent that a request carries, if it is valid and the only one.
 
-    Not for what could not be parsed as a request: aiohttp gives that a plain dictionary for its headers.
+    Do not call it for a request that could not be parsed: aiohttp gives that one a plain dictionary as headers.
     """
     values = request.headers.getall(TRACEPARENT, ())
     return parse_traceparent(values[0]) if len(values) == 1 else None
 
 
 def route_of(request: web.Request) -> str | None:
-    """Return the route's pattern, such as `/order/{order_uid}`, or None when there is none."""
+    """Return the route's pattern, such as `/order/{order_uid}`, or None when no route matches."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else None
 
 
 def short_method(request: web.BaseRequest) -> str:
-    """Return the request's method, cut where it is longer than any that is known."""
+    """Return the request's method, cut to the length of the longest known one."""
     return request.method[:_METHOD_CHARACTERS]

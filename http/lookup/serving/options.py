@@ -1,4 +1,4 @@
-"""What the HTTP application is told when it is made: limits, deadlines and how to reach the stores."""
+"""The options of the HTTP application: limits, deadlines and how to reach the stores."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,12 +18,12 @@ class Connections:
     postgres: Mapping[str, Any] = attrs.field(repr=False)
     """Keyword arguments of `asyncpg.create_pool`."""
     redis: Callable[[], Redis] = attrs.field(repr=False)
-    """Makes a client that fails quickly and does not retry by itself."""
+    """Creates a client that fails quickly and does not retry by itself."""
     kafka: Mapping[str, Any] = attrs.field(repr=False)
     """Keyword arguments of `aiokafka.client.AIOKafkaClient`."""
     kafka_topic: str
     kafka_group: str
-    """The engine's consumer group: whose dead letters are looked at."""
+    """The engine's consumer group, whose dead letters are shown."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,72 +31,72 @@ class LookupOptions:
     """Limits and deadlines of the HTTP application; times in seconds, sizes in bytes."""
 
     ui_directory: Path
-    """Where the files of the page lie. They are read once, at start."""
+    """The folder of the pages' files. They are read once, at start."""
     cache_ttl_s: int
     """How long a filled answer lives in Redis."""
 
     tracing: "Tracing | None" = None
-    """What makes a span of each request, if spans are wanted."""
+    """Makes a span for each request; None: no spans."""
     process: str = "http"
     """The name of this process among those that share an address: a label of its metrics."""
     lookup_deadline_s: float = 3.0
-    """The longest that one lookup or search may take, all in all, before it is answered with 503."""
+    """The longest total time of one lookup or search, before it is answered with 503."""
     cache_deadline_s: float = 0.25
-    """The longest that one MGET or one fill may take before Redis counts as out of order."""
+    """The longest time of one MGET or one fill, before Redis counts as unavailable."""
     cache_probe_pause_s: float = 0.25
-    """How long Redis is left alone between two probes while it is out of order."""
+    """The pause between two probes while Redis is unavailable."""
     store_deadline_s: float = 2.0
-    """The longest that one SELECT may take, the wait for a connection included."""
+    """The longest time of one SELECT, with the wait for a connection."""
     store_connections: int = 4
-    """How many connections to PostgreSQL lookups and checks of health share."""
+    """How many connections to PostgreSQL are shared by lookups and health checks."""
     search_connections: int = 2
-    """How many searches and stories run at once, each on its own connection. One more waits, or gets 503."""
+    """How many searches and stories run at once, each on its own connection. More wait, or are answered with 503."""
 
     admin_token: str = attrs.field(default="", repr=False)
-    """What a request must present to do more than read. Empty: none may."""
+    """The token that a request needs for everything but reading. Empty: requests may only read."""
     letter_connections: int = 2
     """How many requests read dead letters at once, each on a connection of its own."""
     letter_shape_max_bytes: int = 1024 * 1024
-    """A dead letter's payload that is larger than this is not shown masked."""
+    """The largest payload of a dead letter that is shown masked. A larger one is not shown."""
     letter_body_max_bytes: int = 2 * 1024 * 1024 + 1024
-    """How large the body of a request that mends a dead letter may be: a message of 1 MiB, written as a JSON string."""
+    """The largest body of a request with a corrected message: a message of 1 MiB, written as a JSON string."""
     letter_body_deadline_s: float = 10.0
     """How long such a body may take to arrive."""
     broker_deadline_s: float = 5.0
-    """The longest that Kafka may take to name its partitions, or to acknowledge what was sent."""
+    """The longest time that Kafka may take to list the partitions, or to acknowledge messages."""
     replay_max_letters: int = 1000
-    """How many dead letters one request sends again at most."""
+    """How many dead letters one request replays at most."""
     replay_deadline_s: float = 20.0
-    """No more dead letters are sent again by a request that has taken so long."""
+    """A request stops replaying dead letters after this time."""
 
     batch_max_orders: int = 500
     """How many lookups one MGET or one SELECT answers at most."""
     waiting_max_orders: int = 10_000
-    """How many lookups may wait for either store. One more waits for room, or is answered with 503."""
+    """How many lookups may wait for each store. More wait for room, or are answered with 503."""
     fill_max_bytes: int = 16 * 1024 * 1024
-    """How many bytes may wait to be filled into the cache. What does not fit is not filled."""
+    """How many bytes may wait to be written to the cache. Bodies that do not fit are not cached."""
 
     health_deadline_s: float = 2.0
     dead_letter_max_wait_s: float = 10.0
-    """How long a dead letter may wait for the dead-letter topic before that is a failure of health."""
+    """How long a dead letter may wait for the dead-letter topic before the health check fails."""
 
     max_requests: int = 2000
-    """How many requests are in work at once. One more is answered with 503."""
+    """How many requests are handled at once. More are answered with 503."""
     max_connections: int = 4096
-    """How many connections are open at once. One more is answered with 503 and closed."""
+    """How many connections are open at once. More are answered with 503 and closed."""
     operations_every_s: float = 0.9
-    """How often those who watch are told: a little more often than supervisors write, so that no state is missed."""
+    """The interval of snapshots: a little shorter than that of supervisors' reports, so that no state is missed."""
     operations_deadline_s: float = 0.8
-    """The longest that one question to a service may take for that."""
+    """The longest time of one request to a service for a snapshot."""
     operations_max_listeners: int = 100
-    """How many may watch at once. One more is answered with 503."""
+    """How many listeners may be connected at once. More are answered with 503."""
 
     head_deadline_s: float = 30.0
-    """A connection on which no whole request head arrives within this time is cut off."""
+    """A connection is closed if no complete request head arrives within this time."""
     max_line_bytes: int = 8190
     max_field_bytes: int = 8190
     max_headers: int = 64
     max_body_bytes: int = 1024
-    """No route takes a body."""
+    """The limit for routes that read no body."""
     lingering_s: float = 1.0
-    """How long the body of a request that no route reads is read and dropped."""
+    """How long an unread request body is read and dropped after the answer."""

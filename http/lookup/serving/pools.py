@@ -1,4 +1,4 @@
-"""How the application's pools of connections to PostgreSQL are opened."""
+"""Opens the application's connection pools to PostgreSQL."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 async def open_pool(connections: Connections, size: int, statement_deadline_s: float, **more: Any) -> "Pool":
-    """Return a pool of `size` connections at most; it connects with its first query, not here.
+    """Return a pool of at most `size` connections; it connects at its first query, not here.
 
-    `more` are further arguments of `asyncpg.create_pool`. The server does not notice that a reader has given up while
-    its query waits for a lock: it ends the query after the deadline.
+    `more` are further arguments of `asyncpg.create_pool`. The server's `statement_timeout` ends a query whose reader
+    has given up: the server does not notice that while the query waits for a lock.
     """
     bounded = with_server_settings(connections.postgres, statement_timeout=f"{statement_deadline_s * 1000:.0f}")
     return await asyncpg.create_pool(**bounded, min_size=0, max_size=size, **more)

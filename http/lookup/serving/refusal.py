@@ -1,15 +1,15 @@
-"""Refusals that are raised where they are noticed; `lookup.serving.middleware` answers them."""
+"""The exception that refuses a request; `lookup.serving.middleware` turns it into an answer."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 class Refused(Exception):
-    """A request is refused: a word of the contract, the status, and what more the answer tells."""
+    """A request is refused: the public error code, the status, and further fields of the answer."""
 
-    def __init__(self, code: str, status: int, *, headers: Mapping[str, str] | None = None, **told: Any) -> None:
+    def __init__(self, code: str, status: int, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
         super().__init__(code)
         self.code = code
         self.status = status
         self.headers = headers
-        self.told = told
+        self.details = details

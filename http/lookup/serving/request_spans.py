@@ -1,4 +1,4 @@
-"""A span for each request, where spans are wanted."""
+"""A span for each request, if tracing is on."""
 
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,11 @@ from lookup.serving.middleware import ORDER_TRACE, ORDER_UID, TRACE_ID, request_
 if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
 
-_BROKEN_OFF = 500
+_ABORTED_STATUS = 500
 
 
 def trace_requests(tracing: "Tracing") -> Middleware:
-    """Return the middleware that makes them. It belongs around all others."""
+    """Return the middleware that makes spans. It must be the outermost one."""
 
     @web.middleware
     async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -26,15 +26,15 @@ def trace_requests(tracing: "Tracing") -> Middleware:
         try:
             answer = await handler(request)
         finally:
-            status = _BROKEN_OFF if answer is None else answer.status
-            tracing.served(span, status, request.get(ORDER_TRACE), _about(request, answer))
+            status = _ABORTED_STATUS if answer is None else answer.status
+            tracing.served(span, status, request.get(ORDER_TRACE), _attributes(request, answer))
         return answer
 
     return trace
 
 
-def _about(request: web.Request, answer: web.StreamResponse | None) -> dict[str, str]:
-    told = {"orderflow.subject": request.get(ORDER_UID)}
+def _attributes(request: web.Request, answer: web.StreamResponse | None) -> dict[str, str]:
+    attributes = {"orderflow.subject": request.get(ORDER_UID)}
     if answer is not None:
-        told["orderflow.cache"] = answer.headers.get("X-Cache")
-    return {name: value for name, value in told.items() if value is not None}
+        attributes["orderflow.cache"] = answer.headers.get("X-Cache")
+    return {name: value for name, value in attributes.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Listens, serves until it is told to stop, and finishes what is in flight."""
+"""Listens, serves until a stop is requested, and finishes the requests in flight."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ class AddressTaken(Exception):
 
 @attrs.frozen(kw_only=True)
 class ListenAddress:
-    """Where to listen. An empty host means every interface; several processes may share an address on purpose."""
+    """Where to listen. An empty host means every interface. `shared`: several processes use the same address."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ async def run_server(
     *,
     shutdown_timeout_s: float,
 ) -> None:
-    """Serve until `stop` is set, then answer what is in flight within `shutdown_timeout_s` seconds.
+    """Serve until `stop` is set, then finish the requests in flight within `shutdown_timeout_s` seconds.
 
     Logs the address as a URL once connections are accepted. Raises `AddressTaken`.
     """

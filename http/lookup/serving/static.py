@@ -1,4 +1,4 @@
-"""The files of the page, read once at start: a request can name no file that is not among them."""
+"""The files of the pages, read once at start. Only these files are served: no request reads the file system."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -22,12 +22,12 @@ CONTENT_TYPES = {
 
 
 class PageMissing(Exception):
-    """The folder of the page does not hold what it must."""
+    """The folder of the pages has no index."""
 
 
 @attrs.frozen
 class PageFile:
-    """A file as it is served: its route, its bytes, and what browsers are told about it."""
+    """A file as it is served: its route, its bytes, and its headers."""
 
     route: str
     content: bytes = attrs.field(repr=False)
@@ -47,7 +47,7 @@ class PageFile:
 
 
 def read_page(directory: Path) -> list[PageFile]:
-    """Read every file of the page below `directory`. Raises `PageMissing` when there is no index."""
+    """Read all files of the pages below `directory`. Raises `PageMissing` when there is no index."""
     files = [_read(directory, path) for path in _page_paths(directory)]
     if not any(file.route == "/" for file in files):
         raise PageMissing(f"{directory} holds no {INDEX}")
@@ -71,14 +71,14 @@ def _read(directory: Path, path: Path) -> PageFile:
 
 
 def _route(path: Path) -> str:
-    """Return `/` for the index, `/name` for another page, and `/ui/name.suffix` for what pages are made of."""
+    """Return `/` for the index, `/name` for another page, and `/ui/path` for the files that pages load."""
     if path.name == INDEX:
         return "/"
     return f"/{path.stem}" if path.suffix == ".html" else f"/ui/{path.as_posix()}"
 
 
 def add_page_routes(application: web.Application, files: list[PageFile]) -> None:
-    """Add one fixed route a file."""
+    """Add one fixed route per file."""
     for file in files:
         application.router.add_get(file.route, _handler(file))
 

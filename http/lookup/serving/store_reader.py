@@ -1,4 +1,4 @@
-"""Runs one query on PostgreSQL, within a deadline whatever state the server is in."""
+"""Runs one query on PostgreSQL, within a deadline in any state of the server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,17 +18,17 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
-"""What asyncpg raises when PostgreSQL has trouble; a time-out is an `OSError`."""
+"""What asyncpg raises when PostgreSQL fails; a time-out is an `OSError`."""
 
 
 class StoresUnavailable(Exception):
-    """Neither store can answer just now. It says nothing of whether the order exists."""
+    """Neither store can answer now. The order may or may not exist."""
 
 
 class StoreReader:
-    """Runs queries that only read. `name` tells in the log who could not read.
+    """Runs read-only queries. `name` identifies the reader in the log.
 
-    `deadline_s` bounds the wait for a connection, `in_all_s` everything, a second try included.
+    `deadline_s` limits the wait for a connection, `in_all_s` the total time, with a second attempt.
     """
 
     def __init__(self, name: str, pool: "Pool", *, deadline_s: float, in_all_s: float | None = None) -> None:
@@ -39,7 +39,7 @@ class StoreReader:
         self._lost = False
 
     async def read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
-        """Return what `query` returns; it may be run twice, and has to keep its own deadline.
+        """Return what `query` returns. `query` may run twice, and has to keep its own deadline.
 
         Raises `StoresUnavailable`.
         """
@@ -51,7 +51,7 @@ class StoreReader:
 
     async def _read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
         try:
-            found = await self._read_again_if_connection_was_lost(query)
+            result = await self._retry_on_lost_connection(query)
         except TROUBLE as error:
             if not self._lost:
                 log.warning(events.STORE_LOST, reader=self._name, error=type(error).__name__)
@@ -60,14 +60,14 @@ class StoreReader:
         if self._lost:
             log.info(events.STORE_BACK, reader=self._name)
         self._lost = False
-        return found
+        return result
 
-    async def _read_again_if_connection_was_lost(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
+    async def _retry_on_lost_connection(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
         connection: Connection = await self._pool.acquire(timeout=self._deadline_s)
         try:
             return await _run(connection, query)
         except TROUBLE as error:
-            # A pooled connection may have died while it was idle. That is found out here and is no outage yet.
+            # A pooled connection may have been lost while it was idle. That is only noticed here, and is no outage.
             if isinstance(error, TimeoutError) or not connection.is_closed():
                 raise
         finally:
@@ -83,6 +83,6 @@ async def _run(connection: "Connection", query: "Callable[[Connection], Awaitabl
     try:
         return await query(connection)
     except (TimeoutError, asyncio.CancelledError):
-        # Giving back a connection waits until the server has confirmed the cancelling: a frozen one never does.
+        # Releasing a connection waits until the server confirms the cancellation, and a frozen server never does.
         connection.terminate()
         raise
