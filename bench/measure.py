@@ -13,7 +13,7 @@ from bench.results import document
 from bench.run import Run
 from bench.targets import GOALS
 from bench.testbed import testbed
-from orderflow.services.process import gone, signal_all
+from orderflow.services.process import signal_all, wait_until_gone
 from tests.support.programs import marked
 
 _STRAYS_WAIT_S = 5.0
@@ -43,6 +43,6 @@ async def measure(plan: Plan, folder: Path, others: Sequence[Build]) -> tuple[Ru
 
 async def _end_strays(mark: str) -> None:
     strays = marked(mark)
-    if strays and not await gone(strays, _STRAYS_WAIT_S):
+    if strays and not await wait_until_gone(strays, _STRAYS_WAIT_S):
         print(f"bench: ended processes that were left: {[process.pid for process in strays]}", file=sys.stderr)
         signal_all(strays, 9)

@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import psutil
 
-from orderflow.services.process import family, gone, signal_all
+from orderflow.services.process import process_tree, signal_all, wait_until_gone
 from orderflow.start.project import project_root
 
 _STOP_TIMEOUT_S = 30.0
@@ -39,9 +39,9 @@ class Program:
         return self.process.pid
 
     @property
-    def family(self) -> list[psutil.Process]:
+    def process_tree(self) -> list[psutil.Process]:
         """The program's process and all its living descendants."""
-        return family(self.pid)
+        return process_tree(self.pid)
 
     def check(self) -> None:
         """Raise `ProgramFailed` when it has ended."""
@@ -98,9 +98,9 @@ async def program(
 
 
 async def _end(started: Program) -> None:
-    processes = started.family if started.process.returncode is None else []
+    processes = started.process_tree if started.process.returncode is None else []
     signal_all(processes[:1], signal.SIGTERM)
-    if not await gone(processes, _KILL_TIMEOUT_S):
+    if not await wait_until_gone(processes, _KILL_TIMEOUT_S):
         signal_all(processes, signal.SIGKILL)
     await started.process.wait()
 

@@ -16,7 +16,7 @@ from bench.builds import Build, this_build
 from bench.programs import program
 from bench.reference_tables import SCHEMA
 from orderflow.operating.dbmate import find_dbmate
-from orderflow.services.process import family
+from orderflow.services.process import process_tree
 from orderflow.services.service import silent
 from orderflow.start.connections import redis_client
 from orderflow.start.settings import Settings, parse_settings
@@ -84,7 +84,7 @@ def per_order_us(before: Mapping[str, float], after: Mapping[str, float], orders
 def processor_s(pid: int) -> float:
     """Return the processor time of a process and all its descendants, living or waited for, in seconds."""
     total = 0.0
-    for process in family(pid):
+    for process in process_tree(pid):
         with suppress(psutil.Error):
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system

@@ -1,4 +1,4 @@
-"""`orderflow`, and `python -m orderflow`: Ctrl-C is heeded from here on, also while the rest is imported."""
+"""`orderflow` and `python -m orderflow`. Handles Ctrl-C from here on, also while other modules are imported."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `orderflow`: finds the subcommand, runs it, and turns failures into one line and an exit code."""
+"""The command `orderflow`: runs the subcommand, and turns failures into one line and an exit code."""
 
 import importlib
 import os
@@ -21,19 +21,19 @@ SECTIONS = {
         "services": "Start, stop or show PostgreSQL, Valkey and Kafka on this machine.",
         "migrate": "Bring the database to the newest schema.",
         "topics": "Create the topics.",
-        "doctor": "Find out what is wrong, and what mends it.",
+        "doctor": "Check the set-up, and say how to fix each problem.",
     },
     "Run": {
         "engine": "Take orders from Kafka into PostgreSQL and Redis.",
         "serve": "Serve the page and the orders over HTTP.",
-        "publish": "Send made-up orders, or a file of them.",
+        "publish": "Send generated orders, or orders from a file.",
     },
     "Watch": {
-        "lag": "How far behind the engine is.",
-        "trace": "An order's whole way, by its uid.",
+        "lag": "Show how far behind the engine is.",
+        "trace": "Show all processing steps of an order, by its uid.",
         "offsets": "Show or reset PostgreSQL's offsets.",
     },
-    "Mend": {
+    "Repair": {
         "dlq": "List, show or replay dead letters.",
         "brake": "Show or release the brake on too many rejections.",
         "prune": "Delete resolved dead letters and old batches.",
@@ -41,20 +41,20 @@ SECTIONS = {
 }
 SUBCOMMANDS = [*(name for section in SECTIONS.values() for name in section), "worker"]
 EXIT_CODES = (
-    "0 done; 1 failed; 2 wrong usage; 3 cannot start until what the message names is mended; 130 Ctrl-C; "
-    "141 nobody reads the output any more (| head)"
+    "0 done; 1 failed; 2 wrong usage; 3 cannot start until the problem in the message is fixed; 130 Ctrl-C; "
+    "141 the reader of the output has closed it (| head)"
 )
 
 
 class LazyGroup(Group):
-    """A group that imports a subcommand when it is asked for, so that `orderflow publish` never loads the server."""
+    """A group that imports a subcommand only when it is called, so that `orderflow publish` never loads the server."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         """Return the names of all subcommands."""
         return SUBCOMMANDS
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
-        """Import the subcommand `name`, or return None when there is none of that name."""
+        """Import and return the subcommand `name`, or return None when there is no such subcommand."""
         if name not in SUBCOMMANDS:
             return None
         command = getattr(importlib.import_module(f"orderflow.commands.{name}"), name)
@@ -62,11 +62,11 @@ class LazyGroup(Group):
         return command
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the subcommands by what they are for, and the exit codes."""
+        """Write the subcommands by purpose, and the exit codes."""
         width = max(map(len, SUBCOMMANDS))
         for title, commands in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(f"{name:{width}}", what) for name, what in commands.items()])
+                formatter.write_dl([(f"{name:{width}}", purpose) for name, purpose in commands.items()])
         with formatter.section("Exit codes"):
             formatter.write_text(EXIT_CODES)
 
@@ -75,14 +75,14 @@ class LazyGroup(Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     examples={
-        "orderflow doctor": "whatever the trouble is, begin here",
-        "orderflow publish 1000": "some orders to play with",
-        "orderflow dlq replay --help": "every command explains itself",
+        "orderflow doctor": "start here with any problem",
+        "orderflow publish 1000": "some orders to try things out",
+        "orderflow dlq replay --help": "every command has its own help",
     },
 )
 @click.version_option(package_name="orderflow", prog_name="orderflow")
 def root() -> None:
-    """Take orders from Kafka into PostgreSQL exactly once, keep them in Redis, and serve them over HTTP."""
+    """Store orders from Kafka in PostgreSQL exactly once, cache them in Redis, and serve them over HTTP."""
 
 
 def run() -> None:
@@ -95,7 +95,7 @@ def run() -> None:
         error.show()
         _exit(error.exit_code)
     except click.ClickException as error:
-        _exit(error.exit_code, _told(error))
+        _exit(error.exit_code, _usage_message(error))
     except click.Abort:
         _exit(INTERRUPTED)
     except SettingError as error:
@@ -113,13 +113,13 @@ def run() -> None:
 
 def _exit(code: int, message: str | None = None) -> None:
     if message is not None:
-        with suppress(OSError):  # the code still tells
+        with suppress(OSError):  # the exit code still reports the failure
             click.echo(f"orderflow: {message}", err=True)
     sys.exit(code)
 
 
-def _told(error: click.ClickException) -> str:
-    """Return what is wrong with the usage, and where to read on, in one line."""
+def _usage_message(error: click.ClickException) -> str:
+    """Return one line that says what is wrong with the usage, and which help to read."""
     message = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
     if context is None:
@@ -128,7 +128,7 @@ def _told(error: click.ClickException) -> str:
 
 
 def _defect(error: BaseException) -> str:
-    """Return where an exception that nobody expected came from; not its text, which may quote data."""
+    """Return where an unexpected exception was raised; not its text, which may quote data."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)[-5:]

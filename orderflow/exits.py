@@ -1,10 +1,10 @@
-"""How a command ends when it does not succeed. The message is one line for the person who started it."""
+"""Exit codes, and the exceptions of failed commands. An exception's message is one line for the user."""
 
 FAILED = 1
 WRONG_USAGE = 2
 CANNOT_START = 3
 INTERRUPTED = 130
-"""What shells say of a program that Ctrl-C ended."""
+"""The exit code of a program that Ctrl-C has ended, as shells report it."""
 
 
 class OrderflowError(Exception):
@@ -18,6 +18,6 @@ class Failed(OrderflowError):
 
 
 class CannotStart(OrderflowError):
-    """A restart will not help: the message names the setting or the command that mends it. Exit code 3."""
+    """A restart will not help: the message names the setting or the command that fixes it. Exit code 3."""
 
     exit_code = CANNOT_START

@@ -7,18 +7,18 @@ import click
 
 
 class Command(click.Command):
-    """A command with examples: each is a whole command line, with a few words on what it does."""
+    """A command with examples: complete command lines, each with a short explanation."""
 
     def __init__(self, *arguments: Any, examples: Mapping[str, str], **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.examples = examples
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the section Examples: lines that can be copied into a shell as they are, never broken."""
+        """Write the section Examples. Its lines are not wrapped, so that they can be copied into a shell."""
         width = max(map(len, self.examples))
         with formatter.section("Examples"):
-            for line, what in self.examples.items():
-                formatter.write(f"{'':{formatter.current_indent}}{line:{width}}  # {what}\n")
+            for line, explanation in self.examples.items():
+                formatter.write(f"{'':{formatter.current_indent}}{line:{width}}  # {explanation}\n")
         super().format_epilog(context, formatter)
 
 

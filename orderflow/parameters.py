@@ -1,4 +1,4 @@
-"""Kinds of values that several commands take."""
+"""Parameter types that several commands share."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from handlers.reasons import REASONS
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
-    """An RFC 3339 time, or how long ago."""
+    """An RFC 3339 time, or an age such as 15m."""
 
     name = "TIME"
 
@@ -56,7 +56,7 @@ class Word(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs 
 
 
 class WholeNumber(click.IntRange):
-    """A whole number, whose limits every refusal names."""
+    """A whole number. The error message names its limits."""
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int:
         """Return the number."""
@@ -69,10 +69,10 @@ class WholeNumber(click.IntRange):
 
 
 class Reason(Word):
-    """The reason of a rejection. The shell completes those of orders; other pipelines have others."""
+    """The reason of a rejection. The shell completes the reasons of orders; other pipelines may have others."""
 
     name = "REASON"
 
     def shell_complete(self, _context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the reasons that begin so."""
+        """Return the completions of `incomplete`."""
         return [CompletionItem(reason) for reason in REASONS if reason.startswith(incomplete)]

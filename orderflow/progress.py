@@ -1,4 +1,4 @@
-"""What a person sees while a command waits or works: on standard error, and bars only where that is a terminal."""
+"""Progress output on standard error: lines, and bars on a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,29 +11,29 @@ from orderflow import events
 
 
 def say(line: str) -> None:
-    """Tell a line on standard error."""
+    """Print a line on standard error."""
     click.echo(line, err=True)
 
 
 @contextmanager
 def progress_bar(label: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], object]]:
-    """Show a bar, and lend what it is to be told: how many more of `total` are done.
+    """Show a progress bar, and provide a function that advances it by the given number of `total`.
 
-    There is no bar where nobody watches, nor unless `shown`.
+    There is no bar if standard error is not a terminal, or with `shown=False`.
     """
     if not (shown and total and sys.stderr.isatty()):
-        yield _unseen
+        yield _ignore
         return
     with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
         yield bar.update
 
 
-def _unseen(_steps: int) -> None:
+def _ignore(_steps: int) -> None:
     return
 
 
-def tell_waiting(service: str, address: str, longest_s: float) -> None:
-    """Tell that a service does not answer yet: in the log where the program writes one, else as a line."""
+def report_waiting(service: str, address: str, longest_s: float) -> None:
+    """Report that a service does not answer yet: in the log if logging is configured, else as a line."""
     if structlog.is_configured():
         log = structlog.get_logger()
         log.warning(events.WAITING_FOR_SERVICE, service=service, address=address, longest_s=longest_s)

@@ -1,4 +1,4 @@
-"""Standard output whose loss is told from every other trouble: `orderflow lag | head -1`, or a full disk."""
+"""Standard output with its own exceptions for a closed pipe (`orderflow lag | head -1`) and for a full disk."""
 
 import io
 import sys
@@ -6,13 +6,13 @@ from typing import Any
 
 from orderflow.exits import OrderflowError
 
-NOBODY_READS = 141
+BROKEN_PIPE = 141
 
 
 class OutputClosed(OrderflowError):
-    """Nobody reads standard output any more. The exit code is that of a program that SIGPIPE ended."""
+    """The reader has closed standard output. The exit code is that of a program that SIGPIPE has ended."""
 
-    exit_code = NOBODY_READS
+    exit_code = BROKEN_PIPE
 
 
 class OutputFailed(OrderflowError):
@@ -20,7 +20,7 @@ class OutputFailed(OrderflowError):
 
 
 class _Output(io.FileIO):
-    """The file behind standard output. What is written after it was lost, at the program's end, is dropped."""
+    """The file behind standard output. After an error it drops further writes, such as the flush at exit."""
 
     _lost = False
 
@@ -39,7 +39,7 @@ class _Output(io.FileIO):
 
 
 def guard_standard_output() -> None:
-    """Let every write to `sys.stdout` from now on raise `OutputClosed` or `OutputFailed` instead of `OSError`."""
+    """Make writes to `sys.stdout` raise `OutputClosed` or `OutputFailed` instead of `OSError`."""
     before = sys.stdout
     if before is None:  # it was closed before the program began
         return

@@ -2,5 +2,5 @@
 
 
 def printable(text: str) -> str:
-    """Return text that cannot move a terminal's cursor: it came in a message."""
+    """Return text from a message with control characters escaped, so that it cannot move the terminal's cursor."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -64,7 +64,7 @@ async def _peak(run: Run, filled: Backlog, build: Build) -> int:
 def _peaks(engine: Program) -> list[int]:
     """Return each worker's peak so far, by the kernel's own count: what is unpacked may be gone before one looks."""
     found = []
-    for process in engine.family[1:]:
+    for process in engine.process_tree[1:]:
         try:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
             found.append(next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")))

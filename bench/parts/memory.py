@@ -52,7 +52,7 @@ class Samples:
 
     def look(self, done: int) -> None:
         """Take a sample of every worker."""
-        for process in self.engine.family[1:]:
+        for process in self.engine.process_tree[1:]:
             try:
                 self.by_worker.setdefault(process.pid, []).append((done, process.memory_info().rss))
             except psutil.Error:

@@ -45,7 +45,7 @@ async def _recovery(run: Run, build: Build) -> Mapping[Figure, float]:
         async with steady_stream({**stores, **topics}, PER_S, _SEED) as stream:
             await _commits_after(engine, database, group, stream, 0.0)
             killed_s = monotonic()
-            signal_all(engine.family[1:2], signal.SIGKILL)
+            signal_all(engine.process_tree[1:2], signal.SIGKILL)
             await _commits_after(engine, database, group, stream, killed_s)
             seconds = monotonic() - killed_s
             sent = await stream.stop()

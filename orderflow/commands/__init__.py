@@ -1,1 +1,1 @@
-"""The subcommands of `orderflow`, one a file."""
+"""The subcommands of `orderflow`, one per file."""

@@ -1,4 +1,4 @@
-"""`orderflow brake`: what pauses consumption when too much of late was rejected."""
+"""`orderflow brake`: shows and releases the brake, which pauses consumption after too many rejections."""
 
 import asyncio
 from typing import Any
@@ -15,28 +15,28 @@ from orderflow.start.settings import Settings, load_settings
 @click.group(
     cls=Group,
     examples={
-        "orderflow brake status": "who pauses, and until when",
+        "orderflow brake status": "which workers pause, until when",
         "orderflow dlq list --since 15m": "what was rejected",
-        "orderflow brake release": "once the producer is mended",
+        "orderflow brake release": "once the producer is fixed",
     },
 )
 def brake() -> None:
     """Show or release the brake.
 
-    A worker pauses when more than BRAKE_SHARE of its last BRAKE_WINDOW messages were rejected: something upstream is
-    broken, and the whole topic would become dead letters. It tries again after BRAKE_PAUSE_S seconds.
+    A worker pauses when more than BRAKE_SHARE of its last BRAKE_WINDOW messages were rejected: the producer is probably
+    broken, and all its messages would become dead letters. The worker tries again after BRAKE_PAUSE_S seconds.
     """
 
 
 @brake.command(
     examples={
-        "orderflow brake status": "a line for each worker that pauses",
-        "orderflow brake status --json": "[] when none does",
+        "orderflow brake status": "a line for each paused worker",
+        "orderflow brake status --json": "[] when no worker pauses",
     }
 )
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def status(as_json: bool) -> None:
-    """Show the workers that pause now, on all machines."""
+    """Show the workers that are paused now, on all machines."""
     settings = load_settings()
     rows = asyncio.run(with_postgres(settings, lambda c: engaged_brakes(c, *_consumer(settings))))
     if as_json:
@@ -45,7 +45,7 @@ def status(as_json: bool) -> None:
     for row in rows:
         click.echo(_line(row))
     if rows:
-        click.echo("See `orderflow dlq list` for the reasons; `orderflow brake release` goes on at once", err=True)
+        click.echo("See `orderflow dlq list` for the reasons; `orderflow brake release` ends the pause", err=True)
     else:
         click.echo("The brake is released: no worker pauses")
 
@@ -60,14 +60,14 @@ def _line(row: Any) -> str:
 
 @brake.command(
     examples={
-        "orderflow brake release": "go on at once",
+        "orderflow brake release": "end the pause now",
         "BRAKE_SHARE=1 orderflow engine": "an engine that never pauses",
     }
 )
 def release() -> None:
-    """Let all workers go on at once, on all machines.
+    """End the pause of all workers now, on all machines.
 
-    A worker counts anew: the brake engages again when its next BRAKE_WINDOW messages are no better.
+    A worker starts to count again: the brake engages again if too many of the next BRAKE_WINDOW messages are rejected.
     """
     settings = load_settings()
     count = asyncio.run(with_postgres(settings, lambda c: release_brakes(c, *_consumer(settings))))

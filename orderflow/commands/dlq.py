@@ -1,4 +1,4 @@
-"""`orderflow dlq`: what was rejected and why, and a second chance for it."""
+"""`orderflow dlq`: lists, shows, replays and publishes dead letters."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from handlers.reasons import REASONS
 from orderflow.exits import Failed
 from orderflow.help import Group
 from orderflow.operating.letter_publishing import publish_letters
-from orderflow.operating.letters_of_groups import check_group, groups_that_are_gone, owner_of
+from orderflow.operating.letters_of_groups import check_group, inactive_groups, owner_of
 from orderflow.operating.replay import describe_counts, replay_letters
 from orderflow.parameters import Moment, PlaceType, Reason, WholeNumber, Word
 from orderflow.start.database import with_postgres
@@ -35,8 +35,8 @@ from orderflow.start.logs import configure_logging, quieten_libraries
 from orderflow.start.settings import load_settings
 from orderflow.terminal import printable
 
-DEFAULT_MAXIMUM = 100
-MOST_LISTED = 100_000
+DEFAULT_LIMIT = 100
+MAX_LISTED = 100_000
 
 
 def _filters(command: Callable[..., None]) -> Callable[..., None]:
@@ -65,7 +65,7 @@ _group = click.option(
 
 
 async def _check_reasons(connection: Connection, owner: Owner, reasons: tuple[str, ...]) -> None:
-    """Refuse a reason that is mistyped: none of orders, and none that one of the letters has."""
+    """Raise for an unknown reason: neither a reason of orders nor one that a stored letter has."""
     if unknown := set(reasons) - set(REASONS):
         allowed = {*REASONS, *await stored_reasons(connection, owner)}
         for reason in sorted(unknown - allowed):
@@ -83,10 +83,10 @@ def _selection(**narrowing: Any) -> Selection:
 @click.group(
     cls=Group,
     examples={
-        "orderflow dlq list --since 1h": "which, and why",
-        "orderflow dlq show 2:57": "all that is wrong with one",
-        "orderflow dlq replay --since 1h --dry-run": "how many would be sent again",
-        "orderflow dlq publish --group old": "what a group that is gone left",
+        "orderflow dlq list --since 1h": "which letters, and why",
+        "orderflow dlq show 2:57": "all errors of one letter",
+        "orderflow dlq replay --since 1h --dry-run": "count without sending",
+        "orderflow dlq publish --group old": "unsent letters of an old group",
     },
 )
 def dlq() -> None:
@@ -95,31 +95,31 @@ def dlq() -> None:
 
 @dlq.command(
     "list",
-    short_help="Which letters there are and why.",
+    short_help="List letters with their reasons.",
     examples={
         "orderflow dlq list": "the last 100",
-        "orderflow dlq list --reason invalid_json --since 2d": "of two days",
-        "orderflow dlq list --uid 7311c2ce6f447ed4d57b --all": "of an order",
+        "orderflow dlq list --reason invalid_json --since 2d": "last 2 days",
+        "orderflow dlq list --uid 7311c2ce6f447ed4d57b --all": "of one order",
         "orderflow dlq list --json --max 1000": "for programs",
     },
 )
 @_filters
 @_group
-@click.option("--all", "resolved_too", is_flag=True, help="Resolved letters too.")
+@click.option("--all", "resolved_too", is_flag=True, help="Include resolved letters.")
 @click.option(
     "--max",
     "maximum",
-    type=WholeNumber(1, MOST_LISTED),
+    type=WholeNumber(1, MAX_LISTED),
     metavar="N",
-    default=DEFAULT_MAXIMUM,
+    default=DEFAULT_LIMIT,
     show_default=True,
-    help="At most so many letters.",
+    help="List at most N letters.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def list_command(*, group: str | None, maximum: int, as_json: bool, **narrowing: Any) -> None:
-    """List the letters that are not resolved, those that failed last first.
+    """List the unresolved letters, latest failure first.
 
-    Their number by reason is told on standard error, and which other groups have letters but no worker any more.
+    Standard error shows their number by reason, and other groups that have letters but no running worker.
     """
     selection = _selection(**narrowing)
     settings = load_settings()
@@ -129,10 +129,10 @@ def list_command(*, group: str | None, maximum: int, as_json: bool, **narrowing:
         await check_group(connection, settings, owner)
         await _check_reasons(connection, owner, selection.reasons)
         letters = await list_letters(connection, owner, selection, maximum)
-        gone = await groups_that_are_gone(connection, settings) if group is None else []
-        return letters, await count_letters(connection, owner, selection), gone
+        inactive = await inactive_groups(connection, settings) if group is None else []
+        return letters, await count_letters(connection, owner, selection), inactive
 
-    letters, counts, gone = asyncio.run(with_postgres(settings, work))
+    letters, counts, inactive = asyncio.run(with_postgres(settings, work))
     if as_json:
         click.echo(json.encode([summarise(letter, SUBJECT_NAME) for letter in letters]))
     else:
@@ -142,7 +142,7 @@ def list_command(*, group: str | None, maximum: int, as_json: bool, **narrowing:
     left = sum(counts.values()) - len(letters)
     if left > 0:
         click.echo(f"{left} more are not shown (--max {maximum})", err=True)
-    for line in gone:
+    for line in inactive:
         click.echo(line, err=True)
 
 
@@ -162,19 +162,19 @@ def _line(letter: Any) -> str:
 
 
 @dlq.command(
-    short_help="Show one letter with all that is wrong with it.",
+    short_help="Show one letter with all its errors.",
     examples={
-        "orderflow dlq show 2:57": "as dlq list prints it",
-        "orderflow dlq show 2:57 --payload": "with the message itself",
+        "orderflow dlq show 2:57": "the place as dlq list prints it",
+        "orderflow dlq show 2:57 --payload": "with the message",
         "orderflow dlq show 2:57 --json": "for programs",
     },
 )
 @click.argument("place", type=PlaceType())
 @_group
-@click.option("--payload", is_flag=True, help="Its key, value and headers too: they may hold personal data.")
+@click.option("--payload", is_flag=True, help="Show key, value and headers: they may hold personal data.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
-    """Show the letter at PARTITION:OFFSET, with all the reasons for its rejection."""
+    """Show the letter at PARTITION:OFFSET, with all its errors."""
     settings = load_settings()
     owner = owner_of(settings, group)
 
@@ -185,14 +185,14 @@ def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
     letter = asyncio.run(with_postgres(settings, work))
     if letter is None:
         problem = f"there is no dead letter at {place[0]}:{place[1]} of the topic {settings.kafka_topic!r}"
-        raise Failed(f"{problem}: `orderflow dlq list --all` shows which there are")
-    told = describe_letter(letter, SUBJECT_NAME, payload=payload)
-    click.echo(json.encode(told) if as_json else "\n".join(_block(told)))
+        raise Failed(f"{problem}: `orderflow dlq list --all` lists all letters")
+    description = describe_letter(letter, SUBJECT_NAME, payload=payload)
+    click.echo(json.encode(description) if as_json else "\n".join(_lines(description)))
 
 
-def _block(told: dict[str, Any]) -> list[str]:
+def _lines(description: dict[str, Any]) -> list[str]:
     lines = []
-    for name, value in told.items():
+    for name, value in description.items():
         match value:
             case [*entries]:
                 lines += [f"{name}: {len(entries)}", *(f"  {_entry(entry)}" for entry in entries)]
@@ -206,7 +206,7 @@ def _block(told: dict[str, Any]) -> list[str]:
 
 
 def _entry(entry: dict[str, Any]) -> str:
-    """Return an error or a header in one line: its first value names it."""
+    """Return an error or a header as one line: its first value is its name."""
     name, *rest = entry.values()
     return printable(": ".join([name or "(the message)", *map(str, rest)]))
 
@@ -214,18 +214,18 @@ def _entry(entry: dict[str, Any]) -> str:
 @dlq.command(
     short_help="Send letters to their partitions again.",
     examples={
-        "orderflow dlq replay 2:57 2:58": "these two",
+        "orderflow dlq replay 2:57 2:58": "these two letters",
         "orderflow dlq replay --since 1h --dry-run": "only count",
-        "orderflow dlq replay --reason refused_by_database": "all of a reason",
+        "orderflow dlq replay --reason refused_by_database": "by reason",
         "orderflow dlq replay --everything --max 500": "the first 500",
     },
 )
 @click.argument("places", type=PlaceType(), nargs=-1)
 @_filters
 @_group
-@click.option("--everything", is_flag=True, help="All letters that are not resolved, without any filter.")
-@click.option("--max", "maximum", type=WholeNumber(1), metavar="N", help="At most so many letters. Default: all.")
-@click.option("--dry-run", is_flag=True, help="Only say how many would be replayed, by reason, and how many skipped.")
+@click.option("--everything", is_flag=True, help="Replay all unresolved letters, without a filter.")
+@click.option("--max", "maximum", type=WholeNumber(1), metavar="N", help="Replay at most N letters. Default: all.")
+@click.option("--dry-run", is_flag=True, help="Only count, by reason, the letters to replay and to skip.")
 @click.option("--force", is_flag=True, help="Let a replayed order replace a newer one.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def replay(
@@ -239,16 +239,16 @@ def replay(
     as_json: bool,
     **narrowing: Any,
 ) -> None:
-    """Send letters that are not resolved to their original partitions again.
+    """Send unresolved letters to their original partitions again.
 
-    Each competes as if it had arrived where it did at first: it never replaces a newer order. A letter is resolved
-    when it is accepted; rejected again, it is the same letter with one replay more.
+    Each message counts as old as when it first arrived: it never replaces a newer order. A letter is resolved when its
+    message is accepted. If the message is rejected again, it stays the same letter, with one replay more.
     """
     selection = _selection(**narrowing, places=tuple(dict.fromkeys(places)))
     if everything and selection.narrowed:
-        raise click.UsageError("--everything does not go with a filter.")
+        raise click.UsageError("--everything cannot be combined with a filter.")
     if not (everything or selection.narrowed or dry_run):
-        raise click.UsageError("say which letters: a filter, their places, or --everything.")
+        raise click.UsageError("choose letters: give a filter, their places, or --everything.")
     settings = load_settings()
     quieten_libraries(settings)
     owner = owner_of(settings, group)
@@ -264,23 +264,24 @@ def replay(
 
 
 @dlq.command(
-    short_help="Send what waits to the dead-letter topic.",
+    short_help="Send waiting letters to the dead-letter topic.",
     examples={
-        "orderflow dlq publish --group old": "what a group that is gone left unsent",
-        "orderflow dlq publish --refused": "once the topic is mended",
+        "orderflow dlq publish --group old": "unsent letters of an old group",
+        "orderflow dlq publish --refused": "once the topic is fixed",
     },
 )
 @_group
-@click.option("--refused", "refused_too", is_flag=True, help="Those too that the topic refused before.")
+@click.option("--refused", "refused_too", is_flag=True, help="Include letters that the topic refused before.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def publish(group: str | None, refused_too: bool, as_json: bool) -> None:
-    """Send letters that wait for the dead-letter topic (KAFKA_DLQ_TOPIC) to it.
+    """Send waiting letters to the dead-letter topic (KAFKA_DLQ_TOPIC).
 
-    A running engine does so by itself, for its own group: this is for a group that has none any more. A letter that
-    the topic will never take, for its size or for want of a key, is set aside: it stays in the table, and says why.
+    A running engine does this by itself for its own group: this command is for a group without an engine. A letter that
+    the topic will never accept, because it is too large or has no key, is set aside: it stays in the table, with the
+    reason.
     """
     settings = load_settings()
-    # The report tells it all; a line of the log a letter would only be in its way.
+    # The report says everything: a log line per letter would only hide it.
     configure_logging(settings if settings.log_level == "debug" else attrs.evolve(settings, log_level="error"))
     quieten_libraries(settings)
     owner = owner_of(settings, group)

@@ -1,4 +1,4 @@
-"""`orderflow doctor`: what is wrong with a set-up, and what mends it."""
+"""`orderflow doctor`: checks the set-up, and says how to fix each problem."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ import attrs
 import click
 from msgspec import json
 
-from orderflow.doctor.finding import Finding, Outcome, all_within_time
+from orderflow.doctor.finding import Finding, Outcome, collect_findings
 from orderflow.doctor.kafka_checks import examine_kafka
 from orderflow.doctor.machine_checks import examine_machine
 from orderflow.doctor.postgres_checks import examine_postgres
@@ -29,16 +29,16 @@ _MARKS = {
 @click.command(
     cls=Command,
     examples={
-        "orderflow doctor": "a line a check",
+        "orderflow doctor": "one line per check",
         "orderflow doctor --json": "for programs",
         "POSTGRES_HOST=db.internal orderflow doctor": "before a setting is changed",
     },
 )
 @click.option("--json", "as_json", is_flag=True, help="One array on standard output.")
 def doctor(as_json: bool) -> None:
-    """Check settings, versions, addresses, topics, schema and permissions, and say what mends each failure.
+    """Check settings, versions, addresses, topics, schema and permissions, and say how to fix each failure.
 
-    Changes nothing, and takes seconds. Exits 0 when nothing has failed (a warning is no failure), else 1.
+    Changes nothing, and takes seconds. Exits 0 when no check has failed (a warning is not a failure), else 1.
     """
     quieten_libraries()
     try:
@@ -46,7 +46,7 @@ def doctor(as_json: bool) -> None:
     except SettingError as error:
         findings = [Finding("Settings", Outcome.FAILED, str(error))]
     else:
-        findings = [Finding("Settings", Outcome.OK, "all are allowed"), *asyncio.run(_examine(settings))]
+        findings = [Finding("Settings", Outcome.OK, "all values are allowed"), *asyncio.run(_examine(settings))]
     if as_json:
         click.echo(json.encode([attrs.asdict(finding) for finding in findings]))
     else:
@@ -57,10 +57,10 @@ def doctor(as_json: bool) -> None:
 
 async def _examine(settings: Settings) -> list[Finding]:
     parts = await asyncio.gather(
-        all_within_time(examine_machine(settings), "This machine"),
-        all_within_time(examine_postgres(settings), "PostgreSQL"),
-        all_within_time(examine_redis(settings), "Redis"),
-        all_within_time(examine_kafka(settings), "Kafka"),
+        collect_findings(examine_machine(settings), "This machine"),
+        collect_findings(examine_postgres(settings), "PostgreSQL"),
+        collect_findings(examine_redis(settings), "Redis"),
+        collect_findings(examine_kafka(settings), "Kafka"),
     )
     return [finding for part in parts for finding in part]
 
@@ -70,7 +70,7 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         click.echo(f"{_MARKS[finding.outcome]}  {finding.check:{width}}  {finding.message}")
     outcomes = Counter(finding.outcome for finding in findings)
-    told = [f"{outcomes[Outcome.FAILED]} failed"] if outcomes[Outcome.FAILED] else []
+    counts = [f"{outcomes[Outcome.FAILED]} failed"] if outcomes[Outcome.FAILED] else []
     warnings = outcomes[Outcome.WARNING]
-    told += [f"{warnings} warning{'' if warnings == 1 else 's'}"] if warnings else []
-    click.echo(", ".join(told) or "All is well", err=True)
+    counts += [f"{warnings} warning{'' if warnings == 1 else 's'}"] if warnings else []
+    click.echo(", ".join(counts) or "No problem found", err=True)

@@ -33,7 +33,7 @@ from orderflow.start.tracing import check_tracing
     help="Worker processes. Default: WORKERS, else the smaller of cores and KAFKA_PARTITIONS.",
 )
 def engine(workers: int | None) -> None:
-    """Run the engine: consume orders, write them to PostgreSQL, keep Redis current.
+    """Run the engine: consume orders, write them to PostgreSQL, update Redis.
 
     Runs in the foreground until SIGTERM or Ctrl-C, then drains and exits 0. Needs the topics (`orderflow topics
     create`) and the current schema (`orderflow migrate`).

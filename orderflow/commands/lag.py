@@ -1,4 +1,4 @@
-"""`orderflow lag`: how far behind the engine is."""
+"""`orderflow lag`: shows how far behind the engine is."""
 
 import asyncio
 from collections.abc import Mapping
@@ -26,23 +26,23 @@ WATCH_S = 1.0
 @click.command(
     cls=Command,
     examples={
-        "orderflow lag": "a line a partition",
-        "orderflow lag --watch": "again every second",
+        "orderflow lag": "one line per partition",
+        "orderflow lag --watch": "repeat every second",
         "orderflow lag --json": "for programs",
     },
 )
-@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="One array on standard output; with --watch, one a line.")
+@click.option("--watch", is_flag=True, help="Repeat every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="One array on standard output; with --watch, one per line.")
 def lag(watch: bool, as_json: bool) -> None:
     """Show how far behind the engine is: by partition, in messages and in seconds.
 
-    The seconds are the age of the first message that waits. Messages behind an open transaction cannot be consumed yet:
-    they are told by themselves, and count for neither. The owner is the worker that has the partition, or "foreign": a
-    member of the group that is no worker of this database. What is not known is shown as a dash.
+    The seconds are the age of the first waiting message. Messages behind an open transaction cannot be consumed yet:
+    they are shown separately, and do not count as lag. The owner is the worker that has the partition, or "foreign": a
+    member of the group that is not a worker of this database. An unknown value is shown as a dash.
     """
     quieten_libraries()
     settings = load_settings()
-    with suppress(KeyboardInterrupt) if watch else nullcontext():  # the usual end of watching
+    with suppress(KeyboardInterrupt) if watch else nullcontext():  # Ctrl-C is the normal end of --watch
         asyncio.run(
             with_postgres(settings, lambda connection: _show(connection, settings, watch=watch, as_json=as_json))
         )
@@ -56,7 +56,7 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
             lags = await _read(reader, connection)
             owners = await reader.read_owners(connection, again=watch)
             if as_json:
-                click.echo(json.encode([_as_told(settings.kafka_topic, one, owners) for one in lags]))
+                click.echo(json.encode([_describe(settings.kafka_topic, row, owners) for row in lags]))
             else:
                 _print(lags, owners, await _leaderless(reader, lags), with_time=watch)
             if not watch:
@@ -70,12 +70,12 @@ async def _read(reader: EngineLag, connection: Connection) -> list[Lag]:
     try:
         return await reader.read(connection)
     except (KafkaError, TimeoutError) as error:
-        raise Failed(f"Kafka did not tell its offsets: {type(error).__name__}") from None
+        raise Failed(f"Kafka did not return its offsets: {type(error).__name__}") from None
 
 
 async def _leaderless(reader: EngineLag, lags: list[Lag]) -> set[int]:
-    """Return the partitions of which nothing is known because no broker leads them."""
-    if all(one.end_offset is not None for one in lags):
+    """Return the partitions whose lag is unknown because they have no leader."""
+    if all(row.end_offset is not None for row in lags):
         return set()
     with suppress(KafkaError, OSError):
         return await reader.read_leaderless()
@@ -85,38 +85,38 @@ async def _leaderless(reader: EngineLag, lags: list[Lag]) -> set[int]:
 def _print(lags: list[Lag], owners: Mapping[int, str | None], leaderless: set[int], *, with_time: bool) -> None:
     if with_time:
         click.echo(f"{datetime.now(UTC):%T} UTC")
-    for one in lags:
+    for row in lags:
         click.echo(
-            f"partition {one.partition}  {_number(one.messages)} messages  {_seconds(one.seconds)}  "
-            f"next offset {_number(one.next_offset)}  end {_number(one.end_offset)}  "
-            f"owner {_owner(owners.get(one.partition))}{_held(one)}"
-            f"{'  no leader' if one.partition in leaderless else ''}"
+            f"partition {row.partition}  {_number(row.messages)} messages  {_seconds(row.seconds)}  "
+            f"next offset {_number(row.next_offset)}  end {_number(row.end_offset)}  "
+            f"owner {_owner(owners.get(row.partition))}{_held(row)}"
+            f"{'  no leader' if row.partition in leaderless else ''}"
         )
-    known = [one.messages for one in lags if one.messages is not None]
+    known = [row.messages for row in lags if row.messages is not None]
     unknown = len(lags) - len(known)
     click.echo(
-        f"in all  {_number(sum(known) if known else None)} messages  {_seconds(_longest(lags))}"
-        f"{f'  without {unknown} of {len(lags)} partitions, of which it is not known' if unknown else ''}"
+        f"total  {_number(sum(known) if known else None)} messages  {_seconds(_longest(lags))}"
+        f"{f'  without {unknown} of {len(lags)} partitions, whose lag is unknown' if unknown else ''}"
     )
 
 
-def _as_told(topic: str, one: Lag, owners: Mapping[int, str | None]) -> dict[str, str | int | float | None]:
+def _describe(topic: str, row: Lag, owners: Mapping[int, str | None]) -> dict[str, str | int | float | None]:
     return {
         "topic": topic,
-        "partition": one.partition,
-        "lag": one.messages,
-        "lag_s": one.seconds,
-        "next_offset": one.next_offset,
-        "end_offset": one.end_offset,
-        "held_by_transaction": one.held,
-        "owner": owners.get(one.partition),
+        "partition": row.partition,
+        "lag": row.messages,
+        "lag_s": row.seconds,
+        "next_offset": row.next_offset,
+        "end_offset": row.end_offset,
+        "held_by_transaction": row.held,
+        "owner": owners.get(row.partition),
     }
 
 
 def _longest(lags: list[Lag]) -> float | None:
-    """Return the longest wait; None while that of a partition is not known."""
-    seconds = [one.seconds for one in lags]
-    known = [one for one in seconds if one is not None]
+    """Return the longest wait; None if the wait of any partition is unknown."""
+    seconds = [row.seconds for row in lags]
+    known = [value for value in seconds if value is not None]
     return max(known, default=None) if len(known) == len(seconds) else None
 
 
@@ -124,8 +124,8 @@ def _owner(name: str | None) -> str:
     return {None: "–", FOREIGN: "foreign: see `orderflow doctor`"}.get(name, name or "")
 
 
-def _held(one: Lag) -> str:
-    return f"  {one.held:,} held by an open transaction" if one.held else ""
+def _held(row: Lag) -> str:
+    return f"  {row.held:,} held by an open transaction" if row.held else ""
 
 
 def _number(value: int | None) -> str:

@@ -1,4 +1,4 @@
-"""`orderflow migrate`: waits for PostgreSQL, then applies what dbmate has not applied yet."""
+"""`orderflow migrate`: waits for PostgreSQL, then applies the missing migrations with dbmate."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import click
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
 from orderflow.operating.dbmate import find_dbmate, run_dbmate
-from orderflow.progress import say, tell_waiting
+from orderflow.progress import report_waiting, say
 from orderflow.start.connections import postgres_options
 from orderflow.start.migrations import latest_version, migrations_directory
 from orderflow.start.preflight import refusal_of_postgres
@@ -21,14 +21,14 @@ _RETRY_S = 0.5
 @click.command(
     cls=Command,
     examples={
-        "orderflow migrate": "what is applied already stays as it is",
+        "orderflow migrate": "applied migrations are not repeated",
         "START_TIMEOUT_S=5 orderflow migrate": "wait 5 seconds for PostgreSQL, not 60",
     },
 )
 def migrate() -> None:
     """Wait for PostgreSQL, then bring the database to the newest schema.
 
-    A missing database is created. dbmate does the work; the first time it may have to be downloaded (5 MB).
+    A missing database is created. It uses dbmate, which is downloaded the first time if it is missing (5 MB).
     """
     asyncio.run(_migrate(load_settings()))
 
@@ -44,12 +44,12 @@ async def _migrate(settings: Settings) -> None:
 
 
 async def wait_for_postgres(settings: Settings) -> None:
-    """Return when PostgreSQL accepts a connection; a missing database counts as one, for dbmate creates it.
+    """Return when PostgreSQL accepts a connection. A missing database is no error: dbmate creates it.
 
-    Raises `CannotStart` when it refuses the login, `Failed` when nothing answers within `START_TIMEOUT_S`.
+    Raises `CannotStart` when the login is refused, `Failed` without an answer within `START_TIMEOUT_S`.
     """
     deadline = time.monotonic() + settings.start_timeout_s
-    told = False
+    reported = False
     while True:
         try:
             connection = await asyncpg.connect(**postgres_options(settings))
@@ -63,9 +63,9 @@ async def wait_for_postgres(settings: Settings) -> None:
                     f"PostgreSQL did not answer on {settings.postgres_address} within "
                     f"{settings.start_timeout_s:g} s ({type(error).__name__}): check POSTGRES_HOST and POSTGRES_PORT"
                 ) from None
-            if not told:
-                tell_waiting("PostgreSQL", str(settings.postgres_address), settings.start_timeout_s)
-                told = True
+            if not reported:
+                report_waiting("PostgreSQL", str(settings.postgres_address), settings.start_timeout_s)
+                reported = True
             await asyncio.sleep(_RETRY_S)
         else:
             await connection.close()

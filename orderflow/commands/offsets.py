@@ -1,4 +1,4 @@
-"""`orderflow offsets`: PostgreSQL's offsets, which are the ones that count."""
+"""`orderflow offsets`: shows and changes the offsets in PostgreSQL, from which the engine consumes."""
 
 import asyncio
 import sys
@@ -28,7 +28,7 @@ class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
     name = "earliest|latest|OFFSET"
 
     def convert(self, value: str | int, param: click.Parameter | None, context: click.Context | None) -> str | int:
-        """Return the word, or the number."""
+        """Return `earliest`, `latest` or the offset."""
         text = str(value)
         if text in {"earliest", "latest"}:
             return text
@@ -37,7 +37,7 @@ class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
         return int(text)
 
     def shell_complete(self, _context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the words that begin so."""
+        """Return the completions of `incomplete`."""
         return [CompletionItem(word) for word in ("earliest", "latest") if word.startswith(incomplete)]
 
 
@@ -46,7 +46,7 @@ class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
     examples={
         "orderflow offsets show": "how far each partition is consumed",
         "orderflow offsets reset --partition 2": "consume partition 2 again",
-        "orderflow offsets skip --partition 2": "leave a broken batch out",
+        "orderflow offsets skip --partition 2": "skip a broken batch",
     },
 )
 def offsets() -> None:
@@ -55,7 +55,7 @@ def offsets() -> None:
 
 @offsets.command(
     examples={
-        "orderflow offsets show": "a line a partition",
+        "orderflow offsets show": "one line per partition",
         "orderflow offsets show --json": "for programs",
     }
 )
@@ -82,23 +82,23 @@ def show(as_json: bool) -> None:
 
 @offsets.command(
     examples={
-        "orderflow offsets reset": "all of the topic again",
+        "orderflow offsets reset": "the whole topic again",
         "orderflow offsets reset --partition 2 --to 1500": "2 from 1500 on",
-        "orderflow offsets reset --to latest --yes": "leave out all that waits",
+        "orderflow offsets reset --to latest --yes": "skip all waiting messages",
     }
 )
 @click.option(
-    "--to", "target", type=Target(), metavar=Target.name, default="earliest", show_default=True, help="Where to go on."
+    "--to", "target", type=Target(), metavar=Target.name, default="earliest", show_default=True, help="The next offset."
 )
 @click.option("--partition", type=WholeNumber(0), metavar="N", help="Only this partition. Default: all.")
-@click.option("--yes", is_flag=True, help="Leave messages out that are not consumed yet, without asking.")
+@click.option("--yes", is_flag=True, help="Skip messages that are not consumed yet, without asking.")
 def reset(target: str | int, partition: int | None, yes: bool) -> None:
     """Set the next offset of each partition.
 
-    A running engine goes on from there with the next message that it consumes.
+    A running engine continues from there with its next batch.
 
-    Consuming messages again is safe: an order that is stored is not replaced by an older message of its own. Leaving
-    some out is not: it is asked about on a terminal, and elsewhere refused without --yes.
+    Consuming messages again is safe: an older message does not replace a newer stored order. Skipping messages is not
+    safe: on a terminal the command asks first, elsewhere it needs --yes.
     """
     quieten_libraries()
     settings = load_settings()
@@ -107,12 +107,12 @@ def reset(target: str | int, partition: int | None, yes: bool) -> None:
         await wait_for_topic(settings, settings.kafka_topic)
         resets = await plan_resets(connection, settings, target, partition)
         if not yes:
-            _ask([one for one in resets if one.skipped])
+            _confirm_skipping([reset for reset in resets if reset.skipped])
         await apply_resets(connection, settings, resets)
-        for one in resets:
-            note = " (the topic was created anew)" if one.topic_changed else ""
-            before = "none" if one.previous is None else one.previous
-            click.echo(f"partition {one.partition}  next offset {before} → {one.next_offset}{note}")
+        for reset in resets:
+            note = " (the topic was recreated)" if reset.topic_changed else ""
+            before = "none" if reset.previous is None else reset.previous
+            click.echo(f"partition {reset.partition}  next offset {before} → {reset.next_offset}{note}")
 
     asyncio.run(with_postgres(settings, work))
 
@@ -120,18 +120,20 @@ def reset(target: str | int, partition: int | None, yes: bool) -> None:
 @offsets.command(
     examples={
         "orderflow offsets skip --partition 2": "past the broken batch",
-        "orderflow offsets skip --partition 2 --to 1500": "go on at 1500",
+        "orderflow offsets skip --partition 2 --to 1500": "continue at 1500",
     }
 )
-@click.option("--partition", type=WholeNumber(0), metavar="N", required=True, help="The partition that is refused.")
-@click.option("--to", "target", type=WholeNumber(1), metavar="OFFSET", help="Go on there. Default: behind the batch.")
-@click.option("--yes", is_flag=True, help="Lose what is skipped, without asking.")
+@click.option("--partition", type=WholeNumber(0), metavar="N", required=True, help="The refused partition.")
+@click.option(
+    "--to", "target", type=WholeNumber(1), metavar="OFFSET", help="The next offset. Default: after the batch."
+)
+@click.option("--yes", is_flag=True, help="Skip without asking: the skipped messages are lost.")
 def skip(partition: int, target: int | None, yes: bool) -> None:
-    """Move a partition past a batch that cannot be read.
+    """Skip a batch that cannot be read.
 
-    Only for a partition that was refused for a broken batch (corrupt_batch). First look for a sound replica: once
-    one leads, the partition goes on by itself. What is skipped is lost, and printed. A running engine goes on within
-    seconds.
+    Only for a partition that is refused because of a broken batch (corrupt_batch). First look for an intact replica: if
+    it becomes the leader, the partition continues by itself. Skipped messages are lost; their offsets are printed. A
+    running engine continues within seconds.
     """
     quieten_libraries()
     settings = load_settings()
@@ -145,12 +147,12 @@ def skip(partition: int, target: int | None, yes: bool) -> None:
             await apply_skip(connection, settings, plan)
             click.echo(
                 f"partition {partition}  next offset {plan.end}: nothing is lost. "
-                "What cannot be read was consumed before, and is not compared with the topic any more"
+                "The unreadable batch was already consumed, and is no longer compared with the topic"
             )
             return
         if not yes:
             count = plan.end - plan.begin
-            _confirm(f"this loses {lost}, {count} {'message' if count == 1 else 'messages'} at most", "--yes does it")
+            _confirm(f"this loses {lost}, {count} {'message' if count == 1 else 'messages'} at most")
         await apply_skip(connection, settings, plan)
         structlog.get_logger().warning(
             events.OFFSETS_SKIPPED,
@@ -165,18 +167,17 @@ def skip(partition: int, target: int | None, yes: bool) -> None:
     asyncio.run(with_postgres(settings, work))
 
 
-def _ask(skipping: Sequence[Reset]) -> None:
-    """Return if nothing is skipped, or a person says so. Raises `Failed` and `click.UsageError`."""
-    if not skipping:
+def _confirm_skipping(resets: Sequence[Reset]) -> None:
+    """Return if `resets` is empty or a person confirms them. Raises `Failed` and `click.UsageError`."""
+    if not resets:
         return
-    places = ", ".join(f"{one.skipped} of partition {one.partition}" for one in skipping)
-    told = f"this leaves out messages that are not consumed yet: {places}"
-    _confirm(told, "--yes does it")
+    counts = ", ".join(f"{reset.skipped} of partition {reset.partition}" for reset in resets)
+    _confirm(f"this skips messages that are not consumed yet: {counts}")
 
 
-def _confirm(told: str, without_asking: str) -> None:
-    """Return if a person says yes. Raises `Failed` if not, and `click.UsageError` where nobody can be asked."""
+def _confirm(warning: str) -> None:
+    """Return if a person says yes. Raises `Failed` if not, and `click.UsageError` without a terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"{told}. Nothing was changed: {without_asking}")
-    if not click.confirm(f"{told[0].upper()}{told[1:]}. Go on?", err=True):
+        raise click.UsageError(f"{warning}. Nothing was changed: use --yes to do it")
+    if not click.confirm(f"{warning[0].upper()}{warning[1:]}. Continue?", err=True):
         raise Failed("nothing was changed")

@@ -19,9 +19,9 @@ from orderflow.start.settings import load_settings
 @click.command(
     cls=Command,
     examples={
-        "orderflow prune --dry-run": "how many would go",
-        "orderflow prune": "what is older than 30 days",
-        "orderflow prune --older-than 1w": "than a week",
+        "orderflow prune --dry-run": "only count",
+        "orderflow prune": "delete what is older than 30 days",
+        "orderflow prune --older-than 1w": "older than a week",
     },
 )
 @click.option(
@@ -30,16 +30,16 @@ from orderflow.start.settings import load_settings
     type=Moment(),
     default="30d",
     show_default=True,
-    help="Resolved, or committed, so long ago (90s, 15m, 1h, 2d, 1w), or before this RFC 3339 time.",
+    help="Age since it was resolved or committed (90s, 15m, 1h, 2d, 1w), or an RFC 3339 time.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say how many would be deleted.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be deleted.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
-    """Delete what has had its time: dead letters that were resolved, and the rows of batches.
+    """Delete old data: resolved dead letters, and the rows of batches.
 
-    Never deleted are letters that are not resolved or not yet in the dead-letter topic, batches that the cache has not
-    followed, and the newest 1,000 batches. Batches are this consumer group's, letters those of all groups. Orders stay
-    as they are; the story of one whose batch is gone says less. A running engine is not disturbed.
+    Never deleted: letters that are unresolved or not yet in the dead-letter topic, batches that are not cached yet, and
+    the newest 1,000 batches. It deletes batches of this consumer group, and letters of all groups. Orders stay as they
+    are, but `trace` shows less of an order without its batch. The engine may run meanwhile.
     """
     if before > datetime.now(UTC):
         raise click.UsageError("--older-than must not be in the future.")
@@ -54,7 +54,7 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
         return pruned
 
     async def _rows(connection: Connection) -> int:
-        """Count what there is to do, if anybody watches."""
+        """Count the rows to delete for the progress bar, if standard error is a terminal."""
         if not sys.stderr.isatty():
             return 0
         old = await count_old(connection, settings, before)
@@ -64,12 +64,12 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
         done = asyncio.run(with_postgres(settings, work))
     except BaseException:
         if pruned != Pruned():
-            click.echo(_told(pruned, before, dry_run=False, as_json=as_json))
+            click.echo(_report(pruned, before, dry_run=False, as_json=as_json))
         raise
-    click.echo(_told(done, before, dry_run=dry_run, as_json=as_json))
+    click.echo(_report(done, before, dry_run=dry_run, as_json=as_json))
 
 
-def _told(pruned: Pruned, before: datetime, *, dry_run: bool, as_json: bool) -> str | bytes:
+def _report(pruned: Pruned, before: datetime, *, dry_run: bool, as_json: bool) -> str | bytes:
     if as_json:
         counts = {"dead_letters": pruned.letters, "batches": pruned.batches}
         return json.encode({"dry_run": dry_run, "before": before, **counts})

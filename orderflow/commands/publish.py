@@ -1,4 +1,4 @@
-"""`orderflow publish`: orders into the topic, and the uids of those that arrived onto standard output."""
+"""`orderflow publish`: sends orders to the topic, and prints the uids of the acknowledged ones."""
 
 import asyncio
 import math
@@ -22,7 +22,7 @@ RANDOM = "random"
 
 
 class _Finite(click.FloatRange):
-    """A range of floats that "nan" and "inf" are not in."""
+    """A range of floats without "nan" and "inf"."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = super().convert(value, param, ctx)
@@ -40,17 +40,17 @@ class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
     name = "VALUE|random"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = RANDOM if value == RANDOM else parse_traceparent(str(value))
-        return found or self.fail("must be random, or 00-TRACE_ID-PARENT_ID-FLAGS in lower-case hex", param, ctx)
+        traceparent = RANDOM if value == RANDOM else parse_traceparent(str(value))
+        return traceparent or self.fail("must be random, or 00-TRACE_ID-PARENT_ID-FLAGS in lower-case hex", param, ctx)
 
 
 @click.command(
     cls=Command,
     examples={
         "orderflow publish": "50 orders",
-        "orderflow publish 1000 --rate 20 --invalid 0.1": "20 a second, some broken",
+        "orderflow publish 1000 --rate 20 --invalid 0.1": "20/s, 10 % invalid",
         "orderflow publish 10 --seed 7": "the same 10 every time",
-        "orderflow publish --file orders.jsonl": "an order a line",
+        "orderflow publish --file orders.jsonl": "one order per line",
     },
 )
 @click.argument("count", type=WholeNumber(min=0), required=False)
@@ -60,21 +60,17 @@ class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
     metavar="NUMBER",
     help="Messages per second. Default: as fast as possible.",
 )
-@click.option(
-    "--seed", type=int, metavar="NUMBER", help="The same seed makes the same orders. Default: others each time."
-)
-@click.option(
-    "--invalid", type=_SHARE, metavar="FRACTION", help="The share of messages that are no valid orders. Default: 0."
-)
+@click.option("--seed", type=int, metavar="NUMBER", help="The same seed makes the same orders. Default: random.")
+@click.option("--invalid", type=_SHARE, metavar="FRACTION", help="The share of invalid messages. Default: 0.")
 @click.option(
     "--repeat", type=_SHARE, metavar="FRACTION", help="The share of messages that repeat an earlier order. Default: 0."
 )
 @click.option(
     "--file",
     type=click.File("rb"),
-    help="Send each line of this file (-: standard input) as it is, blank ones left out.",
+    help="Send each line of this file (-: standard input) unchanged, without blank lines.",
 )
-@click.option("--traceparent", type=_Trace(), help="Send this W3C trace context along, or one of its own with each.")
+@click.option("--traceparent", type=_Trace(), help="Add this W3C trace context to each message, or a random one.")
 def publish(
     *,
     count: int | None,
@@ -85,17 +81,17 @@ def publish(
     file: IO[bytes] | None,
     traceparent: str | None,
 ) -> None:
-    """Publish COUNT made-up orders (50), or the lines of a file, and print each uid that the broker acknowledged.
+    """Publish COUNT generated orders (50), or the lines of a file, and print the uid of each acknowledged order.
 
-    Messages that hold no valid order are counted, not printed. A uid is printed once, however often it was sent.
+    Invalid messages are counted, not printed. A uid is printed once, even if it was sent several times.
     """
     if file is not None:
-        made_up = {"COUNT": count, "--seed": seed, "--invalid": invalid, "--repeat": repeat}
-        for name, value in made_up.items():
+        generator_options = {"COUNT": count, "--seed": seed, "--invalid": invalid, "--repeat": repeat}
+        for name, value in generator_options.items():
             if value is not None:
-                raise click.UsageError(f"{name} does not go with --file: the file says what is sent.")
+                raise click.UsageError(f"{name} cannot be combined with --file.")
     if (invalid or 0) + (repeat or 0) > 1:
-        raise click.UsageError("--invalid and --repeat must not be more than 1 together.")
+        raise click.UsageError("the sum of --invalid and --repeat must be at most 1.")
     settings = load_settings()
     quieten_libraries(settings)
     total = None
@@ -103,8 +99,8 @@ def publish(
         messages = read_messages(file.fileno())
     else:
         total = DEFAULT_COUNT if count is None else count
-        made = generate_messages(seed, invalid_share=invalid or 0, repeat_share=repeat or 0)
-        messages = _asynchronous(islice(made, total))
+        generated = generate_messages(seed, invalid_share=invalid or 0, repeat_share=repeat or 0)
+        messages = _asynchronous(islice(generated, total))
     if traceparent is not None:
         messages = _traced(messages, traceparent)
     asyncio.run(publish_all(settings, messages, rate=rate, total=total))

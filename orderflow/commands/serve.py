@@ -1,4 +1,4 @@
-"""`orderflow serve`: the HTTP server, in one process or in several that share the address."""
+"""`orderflow serve`: the HTTP server, in one process or in several processes that share the address."""
 
 import asyncio
 import gc
@@ -53,14 +53,14 @@ _MAX_PROCESSES = 64
     default=1,
     show_default=True,
     metavar="N",
-    help="How many share HTTP_ADDR.",
+    help="How many processes share HTTP_ADDR.",
 )
-@click.option("--share", type=WholeNumber(0), hidden=True, help="Be one of several processes; its number.")
+@click.option("--share", type=WholeNumber(0), hidden=True, help="The number of this process among several.")
 def serve(processes: int, share: int | None) -> None:
     """Serve the page and the orders over HTTP on HTTP_ADDR.
 
-    Runs in the foreground until SIGTERM or Ctrl-C, then answers what is in flight and exits 0. Needs PostgreSQL with
-    the current schema and Redis to start, and either of them to go on.
+    Runs in the foreground until SIGTERM or Ctrl-C, then finishes the requests in flight and exits 0. It needs
+    PostgreSQL with the current schema and Redis to start, and at least one of them afterwards.
     """
     settings = load_settings()
     check_tracing()
@@ -88,7 +88,7 @@ async def _supervise(settings: Settings, processes: int) -> int:
 
 
 def _check_address(settings: Settings) -> None:
-    """Find out whether the address is free: processes that may share it would not notice a stranger's."""
+    """Raise `CannotStart` if the address is taken: processes that share it would not notice another program's."""
     address = settings.http_address
     try:
         try_to_listen(address)
@@ -98,18 +98,18 @@ def _check_address(settings: Settings) -> None:
 
 def _address_refused(settings: Settings, reason: str) -> CannotStart:
     return CannotStart(
-        f"HTTP_ADDR {settings.http_address} cannot be listened on ({reason}): "
-        "choose another address, or stop the program that holds it"
+        f"cannot listen on HTTP_ADDR {settings.http_address} ({reason}): "
+        "choose another address, or stop the program that uses it"
     )
 
 
 async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
     stop = _stop_signal(settings)
-    # The supervisor must hear of this process while it still waits for the stores.
+    # The supervisor needs heartbeats while this process still waits for the stores.
     sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), lambda: Beat(state=State.RUNNING))
     heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
     try:
-        # Kafka is not needed: lookups do not touch it, and /healthz says how it is.
+        # Kafka is not needed: lookups do not use it, and /healthz reports its state.
         if await ready_before(stop, settings, kafka=False):
             await _answer_requests(settings, name, stop, shared=shared)
     finally:

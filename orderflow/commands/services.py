@@ -1,4 +1,4 @@
-"""`orderflow services`: PostgreSQL, Valkey and Kafka of this machine, without Docker."""
+"""`orderflow services`: starts, stops and shows PostgreSQL, Valkey and Kafka on this machine, without Docker."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import attrs
 import click
 import msgspec
 
-from orderflow.demo.lost import end_lost_demos
+from orderflow.demo.leftovers import stop_leftover_processes
 from orderflow.help import Group
 from orderflow.progress import say
 from orderflow.services import Service, ServiceSet
@@ -23,7 +23,7 @@ def _service_set() -> ServiceSet:
     examples={
         "orderflow services up": "the first time downloads Kafka, 53 MB",
         "orderflow services status": "where they listen",
-        "orderflow services down": "stop them; the data stays in .services/",
+        "orderflow services down": "stop; the data stays in .services/",
     },
 )
 def services() -> None:
@@ -37,38 +37,38 @@ def services() -> None:
     }
 )
 def up() -> None:
-    """Start what does not run yet, and wait until each service answers."""
-    one = _service_set()
-    started = asyncio.run(one.up())
-    for service in one.services:
+    """Start the stopped services, and wait until each one answers."""
+    service_set = _service_set()
+    started = asyncio.run(service_set.up())
+    for service in service_set.services:
         say(f"{service.title} {'is up' if service in started else 'was up already'} on {service.address}")
 
 
 @services.command(
     examples={
-        "orderflow services down": "what did not run is no error",
-        "orderflow services status": "whether they are stopped",
+        "orderflow services down": "a stopped service is no error",
+        "orderflow services status": "check that they are stopped",
     }
 )
 def down() -> None:
     """Stop all embedded services cleanly. Their data stays.
 
-    Engine and HTTP server are ended, too, where a `make demo` that was killed has left them.
+    Also stops an engine and an HTTP server that a killed `make demo` has left running.
     """
-    one = _service_set()
-    stopped = asyncio.run(_down(one))
-    for service in one.services:
+    service_set = _service_set()
+    stopped = asyncio.run(_down(service_set))
+    for service in service_set.services:
         say(f"{service.title} {'is stopped' if service in stopped else 'was not running'}")
 
 
-async def _down(one: ServiceSet) -> list[Service]:
-    await end_lost_demos(one.directory, say)
-    return await one.down()
+async def _down(service_set: ServiceSet) -> list[Service]:
+    await stop_leftover_processes(service_set.directory, say)
+    return await service_set.down()
 
 
 @services.command(
     examples={
-        "orderflow services status": "a line a service",
+        "orderflow services status": "one line per service",
         "orderflow services status --json": "for programs",
     }
 )

@@ -1,4 +1,4 @@
-"""`orderflow topics`: the topics that orderflow needs."""
+"""`orderflow topics`: creates the topics that orderflow needs."""
 
 import asyncio
 
@@ -18,8 +18,8 @@ from orderflow.start.settings import Settings, load_settings
 @click.group(
     cls=Group,
     examples={
-        "orderflow topics create": "topics that exist stay as they are",
-        "orderflow doctor": "whether they are there",
+        "orderflow topics create": "existing topics do not change",
+        "orderflow doctor": "check that they exist",
     },
 )
 def topics() -> None:
@@ -27,14 +27,14 @@ def topics() -> None:
 
 
 @topics.command(
-    short_help="Create those that are missing.",
+    short_help="Create the missing topics.",
     examples={
         "orderflow topics create": "with KAFKA_PARTITIONS (4)",
         "KAFKA_PARTITIONS=12 orderflow topics create": "for more workers",
     },
 )
 def create() -> None:
-    """Create the topics that are missing: KAFKA_TOPIC with KAFKA_PARTITIONS, KAFKA_DLQ_TOPIC with one partition."""
+    """Create the missing topics: KAFKA_TOPIC with KAFKA_PARTITIONS, KAFKA_DLQ_TOPIC with one partition."""
     quieten_libraries()
     asyncio.run(_create(load_settings()))
 
@@ -56,14 +56,14 @@ async def _create(settings: Settings) -> None:
 
 
 async def create_topics(settings: Settings, partitions: dict[str, int]) -> None:
-    """Create topics, given as name → number of partitions, with the broker's own replication factor.
+    """Create topics, given as name → number of partitions, with the broker's default replication factor.
 
-    A topic that somebody else has created meanwhile is no error. Raises `KafkaError` or `OSError`.
+    A topic that already exists is no error. Raises `KafkaError` or `OSError`.
     """
     admin = AIOKafkaAdminClient(**kafka_options(settings))
     try:
         await admin.start()
-        # An empty assignment, not none: aiokafka's check then lets -1 (the broker's default) pass.
+        # With an empty assignment instead of None, aiokafka accepts -1 (the broker's default).
         new = [NewTopic(name, count, -1, replica_assignments={}) for name, count in partitions.items()]
         answer = await admin.create_topics(new)
         for name, code, *message in answer.topic_errors:

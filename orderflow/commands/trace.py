@@ -1,4 +1,4 @@
-"""`orderflow trace`: one order's whole way."""
+"""`orderflow trace`: shows all processing steps of one order."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ _WIDTH = 11
 _DAY_MS = 86_400_000
 _LONG_MS = 100_000
 _CAME_AS = {
-    REPLAY: "a dead letter, replayed",
-    REPEAT: "it repeats what was stored; the message before it is not known",
-    None: "the latest one, which may repeat what was stored",
+    REPLAY: "a replayed dead letter",
+    REPEAT: "it repeats the stored order; the message that was stored is unknown",
+    None: "the latest message, which may repeat the stored order",
 }
 
 
@@ -46,23 +46,23 @@ class OrderUid(click.ParamType):  # type: ignore[type-arg]  # generic for its st
 @click.command(
     cls=Command,
     examples={
-        "orderflow trace 7311c2ce6f447ed4d57b": "when, where, by whom",
+        "orderflow trace 7311c2ce6f447ed4d57b": "times, place, worker",
         "orderflow trace 7311c2ce6f447ed4d57b --json": "for programs",
     },
 )
 @click.argument("uid", type=OrderUid())
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def trace(uid: str, as_json: bool) -> None:
-    """Tell an order's whole way: published, consumed, validated, committed, cached; and its dead letters.
+    """Show an order's processing steps: published, consumed, validated, committed, cached; and its dead letters.
 
-    `orderflow publish` prints uids, and so do the page and the log. An unknown uid ends with exit code 1.
+    Uids are printed by `orderflow publish`, on the page and in the log. An unknown uid ends with exit code 1.
     """
     settings = load_settings()
     story = asyncio.run(with_postgres(settings, lambda connection: fetch_story(connection, uid)))
     if story is None:
         raise Failed(
-            f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete, and try again in "
-            "a moment if it was published only just now"
+            f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete. If it was just "
+            "published, try again in a second"
         )
     click.echo(json.encode(story) if as_json else "\n".join(describe(story)))
 
@@ -73,7 +73,7 @@ def describe(story: Story) -> Iterator[str]:
     if story.stored:
         yield from _timeline(story)
     else:
-        yield "it is not stored: its dead letters are all that is known of it"
+        yield "it is not stored: only its dead letters are known"
     if story.source is not None:
         yield _line("message", _message(story.source))
     if story.trace_id is not None:
@@ -85,7 +85,7 @@ def describe(story: Story) -> Iterator[str]:
     if story.dead_letters:
         yield "dead letters (why: orderflow dlq show PARTITION:OFFSET)"
     if story.more_dead_letters:
-        yield f"  the last {MAX_LETTERS} of more"
+        yield f"  only the last {MAX_LETTERS} are shown"
     for letter in story.dead_letters:
         yield f"  {_letter(letter)}"
 
@@ -98,14 +98,14 @@ def _timeline(story: Story) -> Iterator[str]:
         took = "" if step.after_ms is None else f"  {_took(step.after_ms)}"
         yield _line(f"  {step.step}", f"{missing if step.at is None else _time(step.at)}{took}")
     if any(step.after_ms is not None and step.after_ms < 0 for step in story.steps):
-        yield _line("clocks", "a step comes before the one that it follows: the clocks of the machines differ")
+        yield _line("clocks", "a step is earlier than the previous one: the clocks of the machines differ")
     yield _line("stored", _time(story.created_at))
     if story.updated_at > story.created_at:
         yield _line("changed", f"{_time(story.updated_at)}; the steps are those of this change")
 
 
 def _took(milliseconds: float) -> str:
-    """Return a difference in the unit that keeps it short enough for its column."""
+    """Return a duration in a unit that fits into its column."""
     if abs(milliseconds) >= _DAY_MS:
         return f"{milliseconds / _DAY_MS:+12,.1f} days"
     if abs(milliseconds) >= _LONG_MS:

@@ -1,4 +1,4 @@
-"""`orderflow worker`: one worker process, as the supervisor starts it."""
+"""`orderflow worker`: one worker process. Only the supervisor starts it."""
 
 import sys
 

@@ -14,19 +14,19 @@ _INTERRUPTED = 130
 
 
 @click.command()
-@click.option("--smoke", "without_person", is_flag=True, help="Check that what was published is answered, then stop.")
-def main(*, without_person: bool) -> None:
+@click.option("--smoke", "smoke_test", is_flag=True, help="Check that the published orders are answered, then stop.")
+def main(*, smoke_test: bool) -> None:
     """Start everything, publish 50 orders, and run until Ctrl-C."""
     try:
-        cut_short = asyncio.run(until_signalled(smoke() if without_person else demo()))
+        interrupted = asyncio.run(until_signalled(smoke() if smoke_test else demo()))
     except SettingError as error:
         click.echo(f"orderflow: {error}", err=True)
         sys.exit(CANNOT_START)
     except OrderflowError as error:
         click.echo(f"orderflow: {error}", err=True)
         sys.exit(error.exit_code)
-    if cut_short and without_person:
-        sys.exit(_INTERRUPTED)  # a check that was not made has not passed
+    if interrupted and smoke_test:
+        sys.exit(_INTERRUPTED)  # an incomplete check has not passed
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the demo's services and its HTTP server listen: the usual ports, or free ones where those are taken."""
+"""The addresses of the demo's services and HTTP server: the usual ports, or free ones if those are taken."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from orderflow.services import ServiceSet, free_ports, held
+from orderflow.services import ServiceSet, free_ports, port_in_use
 from orderflow.services.ports import LOOPBACK
 from orderflow.start.settings import Address, Settings, load_settings, parse_settings, variables
 
@@ -18,9 +18,9 @@ Environment = dict[str, str]
 
 
 def usual_environment(directory: Path, say: Callable[[str], None]) -> Environment:
-    """Return the user's environment with every address on this machine and free.
+    """Return the user's environment with all addresses on this machine, on free ports.
 
-    Services of `directory` that run already keep their ports. Raises `SettingError` for a setting that is wrong.
+    Services of `directory` that run already keep their ports. Raises `SettingError` for a wrong setting.
     """
     settings = load_settings()
     wanted = _wanted_ports(settings)
@@ -34,7 +34,7 @@ def usual_environment(directory: Path, say: Callable[[str], None]) -> Environmen
 
 
 def separate_environment() -> Environment:
-    """Return the environment without the user's own settings, and with free ports: it disturbs nothing that runs."""
+    """Return the environment without the user's settings, and with free ports: it does not touch running services."""
     postgresql, valkey, kafka, http = free_ports(4)
     kept = {name: value for name, value in os.environ.items() if name not in variables()}
     ports = {"postgresql": postgresql, "valkey": valkey, "kafka": kafka}
@@ -42,18 +42,18 @@ def separate_environment() -> Environment:
 
 
 def exports(environment: Mapping[str, str]) -> str | None:
-    """Return the shell's command that leads `orderflow` in another terminal to the demo; None where it needs none."""
-    elsewhere, here = load_settings(), parse_settings(environment)
+    """Return the shell command that sets the demo's addresses in another terminal; None if none has to be set."""
+    other_terminal, demo = load_settings(), parse_settings(environment)
     changed = [
         field.metadata["variable"]
         for field in attrs.fields(Settings)
-        if field.metadata["variable"] in _ADDRESSES and getattr(elsewhere, field.name) != getattr(here, field.name)
+        if field.metadata["variable"] in _ADDRESSES and getattr(other_terminal, field.name) != getattr(demo, field.name)
     ]
     return f"export {shlex.join(f'{name}={environment[name]}' for name in changed)}" if changed else None
 
 
 def url(environment: Mapping[str, str]) -> str:
-    """Return the HTTP server's address for a browser on this machine, without a slash at its end."""
+    """Return the HTTP server's URL for a browser on this machine, without a trailing slash."""
     address = parse_settings(environment).http_address
     host = LOOPBACK if address.host in {"", "0.0.0.0"} else address.host
     return f"http://{Address(host, address.port)}"
@@ -70,7 +70,7 @@ def _services(ports: Mapping[str, int]) -> Environment:
 
 
 def _wanted_ports(settings: Settings) -> dict[str, tuple[str, int]]:
-    """Return the ports that the settings name; the defaults where they name services on another machine."""
+    """Return the ports in the settings; the default port for a service that is on another machine."""
     usual = parse_settings({})
     postgres = settings if settings.postgres_host in _LOCAL else usual
     redis = settings if settings.redis_address.host in _LOCAL else usual
@@ -88,7 +88,7 @@ def _running_ports(directory: Path) -> dict[str, int]:
 
 
 def _free(title: str, port: int, host: str, say: Callable[[str], None]) -> int:
-    if not held(port, host):
+    if not port_in_use(port, host):
         return port
     other = free_ports(1)[0]
     say(f"Port {port} for {title} is taken: using {other} instead")

@@ -1,9 +1,10 @@
-"""Whether HTTP answers an order as it was published."""
+"""Checks that HTTP answers orders as they were published."""
 
 import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import aiohttp
@@ -17,7 +18,7 @@ _READ_TIMEOUT_S = 30
 
 
 async def published_orders(settings: Settings, uids: set[str]) -> dict[str, dict[str, Any]]:
-    """Read the orders of `uids` from the topic, as they were published. Raises `Failed` when some are not there."""
+    """Read the orders with these uids from the topic, as they were published. Raises `Failed` if some are missing."""
     consumer = AIOKafkaConsumer(
         settings.kafka_topic, **kafka_options(settings), auto_offset_reset="earliest", isolation_level="read_committed"
     )
@@ -37,15 +38,16 @@ async def published_orders(settings: Settings, uids: set[str]) -> dict[str, dict
 
 
 def differences(published: Any, answered: Any, path: str = "") -> list[str]:
-    """Return the paths, such as `items[0].price`, at which the answer is not what was published."""
+    """Return the paths, such as `items[0].price`, where the answer differs from the published order."""
     if isinstance(published, Mapping) and isinstance(answered, Mapping):
-        fields = {name: f"{path}.{name}".lstrip(".") for name in published}
-        return [each for name, at in fields.items() for each in differences(published[name], answered.get(name), at)]
+        paths = {name: f"{path}.{name}".lstrip(".") for name in published}
+        found = [differences(published[name], answered.get(name), at) for name, at in paths.items()]
+        return list(chain.from_iterable(found))
     if isinstance(published, list) and isinstance(answered, list):
         if len(published) != len(answered):
             return [path]
         pairs = enumerate(zip(published, answered, strict=True))
-        return [each for index, pair in pairs for each in differences(*pair, f"{path}[{index}]")]
+        return list(chain.from_iterable(differences(*pair, f"{path}[{index}]") for index, pair in pairs))
     if path == "date_created":
         return [] if _instant(published) == _instant(answered) else [path]
     return [] if published == answered and type(published) is type(answered) else [path]
@@ -59,7 +61,7 @@ def _instant(text: Any) -> datetime | None:
 
 
 async def check_answer(session: aiohttp.ClientSession, address: str, published: dict[str, Any]) -> None:
-    """Look the order up twice. Raises `Failed` when an answer differs from `published`, or the two from each other."""
+    """Look the order up twice. Raises `Failed` when an answer differs from `published`, or from the other answer."""
     uid = published["order_uid"]
     bodies = []
     for times in ("first", "second"):

@@ -1,4 +1,4 @@
-"""What the demo does, step by step."""
+"""The steps of the demo and of the smoke test."""
 
 import asyncio
 import tempfile
@@ -14,7 +14,7 @@ import click
 
 from orderflow.demo.addresses import Environment, exports, separate_environment, url, usual_environment
 from orderflow.demo.comparison import check_answer, published_orders
-from orderflow.demo.lost import end_lost_demos, recorded
+from orderflow.demo.leftovers import recorded, stop_leftover_processes
 from orderflow.demo.processes import Honcho, find_procfile, honcho, run_orderflow
 from orderflow.demo.signals import say
 from orderflow.exits import Failed
@@ -31,37 +31,37 @@ _OK = 200
 
 
 async def demo() -> None:
-    """Start everything, publish orders, show where they are, and stay until cancelled. Raises `OrderflowError`."""
+    """Start everything, publish orders, print their address, and run until cancelled. Raises `OrderflowError`."""
     find_procfile()
     directory = services_directory()
-    await _end_lost(directory)
+    await _stop_leftovers(directory)
     environment = usual_environment(directory, say)
     async with _system(directory, project_root(), environment) as (process, services):
         uids = await _while_running(process, _publish(environment, project_root()))
         address = url(environment)
-        await _while_running(process, _found(address, uids[-1]))
+        await _while_running(process, _wait_for_order(address, uids[-1]))
         click.echo(f"\nThe page:  {address}/\nAn order:  {address}/?order={quote(uids[-1], safe='')}\n")
         if command := exports(environment):
             click.echo(f"In another terminal, before any other command:\n{command}\n")
         say(f"The log of engine and HTTP server is {process.log}")
         say("Ctrl-C stops everything that was started here")
-        await _while_running(process, _stay(services))
+        await _while_running(process, _watch_services(services))
 
 
-async def _end_lost(directory: Path) -> None:
-    """End what demos that were killed have left behind: a second engine would share the work, and keep the ports."""
-    names = await end_lost_demos(directory, say)
+async def _stop_leftovers(directory: Path) -> None:
+    """Stop what killed demos have left running: a second engine would share the work, and the ports would be taken."""
+    names = await stop_leftover_processes(directory, say)
     services = ServiceSet(directory, parse_settings({}), say=say)
     left = [service for service in services.services if service.name in names and service.pid is not None]
     if left:
-        say(f"Stopping what a killed demo left: {', '.join(service.title for service in left)}")
+        say(f"Stopping services that a killed demo left running: {', '.join(service.title for service in left)}")
         await services.down(only=left)
 
 
 async def smoke() -> None:
-    """Start everything with data of its own, check that each order is answered as it was published, stop everything.
+    """Start everything with separate data, check that each order is answered as it was published, stop everything.
 
-    Raises `OrderflowError` when anything is not as it should be.
+    Raises `OrderflowError` when a check fails.
     """
     began = time.monotonic()
     find_procfile()
@@ -78,7 +78,7 @@ async def smoke() -> None:
 async def _system(
     directory: Path, folder: Path, environment: Environment
 ) -> AsyncIterator[tuple[Honcho, list[Service]]]:
-    """Run services, engine and HTTP server, ready to use; stop those that this started, the stores last.
+    """Run services, engine and HTTP server until they are ready; at the end stop what was started, the stores last.
 
     The services' data is in `directory`; the programs run in `folder`.
     """
@@ -90,7 +90,7 @@ async def _system(
             await run_orderflow("topics", "create", environment=environment, folder=folder)
             say(f"Starting the engine and the HTTP server on {url(environment)}")
             async with honcho(environment, folder, directory / "log" / "demo.log", record) as process:
-                await _while_running(process, _ready(process, url(environment)))
+                await _while_running(process, _wait_until_ready(process, url(environment)))
                 yield process, list(services.services)
     finally:
         if started:
@@ -114,14 +114,14 @@ async def _while_running(process: Honcho, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _publish(environment: Environment, folder: Path) -> list[str]:
-    """Publish orders, pass the list on, and return their uids."""
+    """Publish orders, print the command's output, and return their uids."""
     output = await run_orderflow("publish", str(_ORDERS), environment=environment, folder=folder)
     click.echo(output, nl=False)
     return [line for line in output.splitlines() if line and not line.startswith("--- ")]
 
 
 async def _eventually(timeout_s: float, attempt: Callable[[], Awaitable[int]]) -> bool:
-    """Repeat an HTTP request until it is answered with 200. Return False when `timeout_s` has passed first."""
+    """Repeat an HTTP request until it is answered with 200. Return False after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
@@ -144,16 +144,16 @@ async def _getting(address: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
         yield get
 
 
-async def _ready(process: Honcho, address: str) -> None:
+async def _wait_until_ready(process: Honcho, address: str) -> None:
     async with _getting(f"{address}/readyz") as get:
         if not await _eventually(_READY_TIMEOUT_S, get):
             raise Failed(f"{address}/readyz was not 200 within {_READY_TIMEOUT_S} s: {process.show_log()}")
 
 
-async def _found(address: str, uid: str) -> None:
+async def _wait_for_order(address: str, uid: str) -> None:
     async with _getting(f"{address}/order/{quote(uid, safe='')}") as get:
         if not await _eventually(_LOOKUP_TIMEOUT_S, get):
-            raise Failed(f"the order {uid} was not to be found within {_LOOKUP_TIMEOUT_S} s of being published")
+            raise Failed(f"the order {uid} was not found within {_LOOKUP_TIMEOUT_S} s after it was published")
 
 
 async def _compare(environment: Environment, uids: list[str]) -> None:
@@ -162,14 +162,14 @@ async def _compare(environment: Environment, uids: list[str]) -> None:
     published = await published_orders(parse_settings(environment), set(uids))
     address = url(environment)
     for uid in uids:
-        await _found(address, uid)
+        await _wait_for_order(address, uid)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
         for uid in uids:
             await check_answer(session, address, published[uid])
 
 
-async def _stay(services: list[Service]) -> None:
-    """Stay until cancelled. Raises `Failed` when a service stops."""
+async def _watch_services(services: list[Service]) -> None:
+    """Run until cancelled. Raises `Failed` when a service stops."""
     while True:
         for service in services:
             if service.pid is None:

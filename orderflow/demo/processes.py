@@ -1,4 +1,4 @@
-"""The programs that the demo runs: `orderflow` commands to their end, and honcho with engine and HTTP server."""
+"""Runs the demo's programs: `orderflow` commands, and honcho with engine and HTTP server."""
 
 import asyncio
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 import attrs
 import psutil
 
-from orderflow.demo.lost import RecordFile, stop_processes
+from orderflow.demo.leftovers import RecordFile, stop_processes
 from orderflow.demo.signals import say
 from orderflow.exits import CannotStart, Failed
-from orderflow.services.process import family
+from orderflow.services.process import process_tree
 from orderflow.start.project import project_root
 
 _TAIL_LINES = 15
@@ -24,7 +24,7 @@ _STOPPED = re.compile(r"(\w+)\.\d+ stopped \(rc=(-?\d+)\)")
 
 
 async def run_orderflow(*arguments: str, environment: Mapping[str, str], folder: Path) -> str:
-    """Run `orderflow` with `arguments` to its end and return its standard output; its progress is passed on.
+    """Run `orderflow` with `arguments` and return its standard output; its standard error is passed on.
 
     Raises `CannotStart` or `Failed` when it fails. When it is cancelled the command is killed.
     """
@@ -53,7 +53,7 @@ async def run_orderflow(*arguments: str, environment: Mapping[str, str], folder:
 
 @attrs.frozen
 class Honcho:
-    """honcho with the processes of the Procfile. Their output goes to `log`, behind what earlier runs left there."""
+    """honcho with the processes of the Procfile. Their output is appended to `log`; this run begins at `log_begin`."""
 
     process: asyncio.subprocess.Process
     log: Path
@@ -62,9 +62,9 @@ class Honcho:
     async def watch(self) -> None:
         """Wait until honcho ends, which it does when one of its processes ends. Always raises `Failed`."""
         await self.process.wait()
-        raise Failed(f"{self._who_stopped()}: {self.show_log()}")
+        raise Failed(f"{self._stop_reason()}: {self.show_log()}")
 
-    def _who_stopped(self) -> str:
+    def _stop_reason(self) -> str:
         with self.log.open("rb") as lines:
             lines.seek(self.log_begin)
             first = _STOPPED.search(lines.read().decode(errors="replace"))
@@ -81,7 +81,7 @@ class Honcho:
 
 
 def find_procfile() -> Path:
-    """Return the path of the Procfile. Raises `CannotStart` where there is none, as beside an installed wheel."""
+    """Return the path of the Procfile. Raises `CannotStart` if it is missing, as in an installed wheel."""
     procfile = project_root() / "Procfile"
     if not procfile.is_file():
         raise CannotStart("there is no Procfile here: run the demo in the project's folder")
@@ -90,10 +90,10 @@ def find_procfile() -> Path:
 
 @asynccontextmanager
 async def honcho(environment: Mapping[str, str], folder: Path, log: Path, record: RecordFile) -> AsyncIterator[Honcho]:
-    """Run `honcho start` in a session of its own; at the end let it drain, and kill what is left of it.
+    """Run `honcho start` in a new session; at the end let it drain, then kill the processes that still run.
 
-    Its processes are written down in `record` as they come.
-    It reads no `.env`: honcho would let the file win over the environment. Raises `CannotStart` without a Procfile.
+    `record` keeps its processes. honcho reads no `.env` here, because the file would override the environment. Raises
+    `CannotStart` without a Procfile.
     """
     procfile = find_procfile()
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
@@ -120,15 +120,15 @@ async def honcho(environment: Mapping[str, str], folder: Path, log: Path, record
 
 async def _stop(process: asyncio.subprocess.Process, descendants: "_Descendants") -> None:
     descendants.look()
-    told = descendants.seen[:1] if process.returncode is None else []
-    if told:
+    to_signal = descendants.seen[:1] if process.returncode is None else []
+    if to_signal:
         say("Stopping the engine and the HTTP server")
-    await stop_processes(descendants.seen, told, say)
+    await stop_processes(descendants.seen, to_signal, say)
     await process.wait()
 
 
 class _Descendants:
-    """All processes that honcho has brought forth: those whose parents are gone can still be found and stopped."""
+    """All processes that honcho has started, so that those whose parents have ended can still be stopped."""
 
     def __init__(self, pid: int, record: RecordFile) -> None:
         self.pid = pid
@@ -137,14 +137,14 @@ class _Descendants:
         self.look()
 
     def look(self) -> None:
-        """Take note of the processes that are there now."""
-        new = [process for process in family(self.pid) if process not in self.seen]
+        """Record new processes."""
+        new = [process for process in process_tree(self.pid) if process not in self.seen]
         if new:
             self.seen += new
             self._record.write(self.seen)
 
     async def watch(self) -> None:
-        """Look again and again."""
+        """Look for new processes once a second, until cancelled."""
         while True:
             self.look()
             await asyncio.sleep(1)

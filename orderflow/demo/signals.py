@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: the first one stops in order, further ones do not cut the stopping short."""
+"""Handles SIGINT, SIGTERM and SIGHUP: the first one starts an orderly stop, further ones do not interrupt it."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(line: str) -> None:
-    """Write a line of progress to standard error. A terminal that is gone must not keep anything from being stopped."""
+    """Write a line of progress to standard error. Ignores a closed terminal, which must not interrupt the stop."""
     with contextlib.suppress(OSError):
         click.echo(line, err=True)
 
@@ -20,7 +20,7 @@ def say(line: str) -> None:
 async def until_signalled(flow: Coroutine[Any, Any, None]) -> bool:
     """Run `flow`; cancel it, once, on SIGINT, SIGTERM or SIGHUP, and return when it has cleaned up.
 
-    Returns whether it was cut short by such a signal. What `flow` raises is passed on.
+    Returns whether a signal has cancelled it. Exceptions of `flow` are passed on.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(flow, name="flow")

@@ -1,1 +1,1 @@
-"""Finds out what is wrong with a set-up, and says what mends it. It changes nothing: no topic is created."""
+"""Checks a set-up, and says how to fix each problem. It changes nothing: no topic is created."""

@@ -1,4 +1,4 @@
-"""Checks of what keeps partitions from being consumed here: no leader, a transaction that hangs, a stranger."""
+"""Checks for what stops partitions from being consumed: no leader, a hanging transaction, a foreign consumer."""
 
 import asyncio
 import time
@@ -23,13 +23,13 @@ _MEMBERS_S = CHECK_TIMEOUT_S - 0.3
 
 
 async def examine_consumption(settings: Settings) -> AsyncIterator[Finding]:
-    """Check one thing after the other. The topic of orders is there."""
+    """Run the checks one after the other. The topic of orders must exist."""
     offsets = TopicOffsets(kafka_options(settings), settings.kafka_topic, _ASK_S)
     try:
         yield await _leaders(offsets)
         yield await _transactions(settings, offsets)
     except (KafkaError, OSError) as error:
-        yield failed(TRANSACTIONS, f"Kafka did not tell its offsets ({type(error).__name__})", "see its log")
+        yield failed(TRANSACTIONS, f"Kafka did not return its offsets ({type(error).__name__})", "see its log")
     finally:
         await offsets.close()
     yield await _members(settings)
@@ -41,29 +41,29 @@ async def _leaders(offsets: TopicOffsets) -> Finding:
     if missing:
         problem = f"no broker leads partition {', '.join(missing)}, which cannot be read or written"
         return failed(LEADERS, problem, "start the brokers that have their replicas (`kafka-topics --describe`)")
-    return ok(LEADERS, "every partition has one")
+    return ok(LEADERS, "every partition has a leader")
 
 
 async def _transactions(settings: Settings, offsets: TopicOffsets) -> Finding:
     held = await OpenTransactions(offsets).look(time.time())
-    hanging = [(partition, one) for partition, one in held.items() if one.hangs]
+    hanging = [(partition, state) for partition, state in held.items() if state.hangs]
     if hanging:
-        told = "; ".join(_behind(partition, one) for partition, one in hanging)
-        partition, one = hanging[0]
+        details = "; ".join(_behind(partition, state) for partition, state in hanging)
+        partition, state = hanging[0]
         command = (
             f"kafka-transactions --bootstrap-server {settings.kafka_bootstrap[0]} abort --topic {settings.kafka_topic} "
-            f"--partition {partition} --start-offset {one.offset}"
+            f"--partition {partition} --start-offset {state.offset}"
         )
-        problem = f"one is open for longer than {HANGING_S / 60:g} minutes ({told})"
+        problem = f"a transaction is open for longer than {HANGING_S / 60:g} minutes ({details})"
         return failed(TRANSACTIONS, problem, f"end it at its producer, or run `{command}`")
     if held:
-        return ok(TRANSACTIONS, "; ".join(_behind(partition, one) for partition, one in held.items()))
-    return ok(TRANSACTIONS, "none holds messages back")
+        return ok(TRANSACTIONS, "; ".join(_behind(partition, state) for partition, state in held.items()))
+    return ok(TRANSACTIONS, "no transaction holds messages back")
 
 
 def _behind(partition: int, held: Held) -> str:
     since = "" if held.seconds is None else f", for {held.seconds:,.0f} s"
-    return f"partition {partition}: {held.messages:,} messages wait behind one{since}"
+    return f"partition {partition}: {held.messages:,} messages wait behind a transaction{since}"
 
 
 async def _members(settings: Settings) -> Finding:
@@ -71,17 +71,17 @@ async def _members(settings: Settings) -> Finding:
         async with asyncio.timeout(_MEMBERS_S):
             owners = await _owners(settings)
     except GroupAuthorizationFailedError:
-        return skipped(MEMBERS, "the right to join the group")
+        return skipped(MEMBERS, "the permission to join the group")
     except KafkaError as error:
-        return failed(MEMBERS, f"Kafka did not tell who is in it ({type(error).__name__})", "see its log")
+        return failed(MEMBERS, f"Kafka did not return the group's members ({type(error).__name__})", "see its log")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        return skipped(MEMBERS, "PostgreSQL, which tells whose they are")
+        return skipped(MEMBERS, "PostgreSQL, which lists the workers")
     if owners.foreign:
         who = ", ".join(f"{member.client_id!r} at {member.host.lstrip('/')}" for member in owners.foreign_members)
-        problem = f"partition {', '.join(map(str, owners.foreign))} is consumed by a stranger ({who})"
+        problem = f"partition {', '.join(map(str, owners.foreign))} is consumed by a foreign member ({who})"
         fix = f"stop it, or give it another group than {settings.kafka_group_id!r} (KAFKA_GROUP_ID)"
-        return failed(MEMBERS, problem, f"what it consumes does not arrive in this database; {fix}")
-    return ok(MEMBERS, "no stranger consumes")
+        return failed(MEMBERS, problem, f"its messages do not arrive in this database; {fix}")
+    return ok(MEMBERS, "no foreign member consumes")
 
 
 async def _owners(settings: Settings) -> Owners:

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The result of a check."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ CHECK_TIMEOUT_S = 5.0
 
 
 class Outcome(StrEnum):
-    """How a check ended. `WARNING`: it works, but not as somebody may think. `SKIPPED`: what it needs has failed."""
+    """How a check ended. `WARNING`: it works, but may surprise. `SKIPPED`: a check that it depends on has failed."""
 
     OK = "ok"
     WARNING = "warning"
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
 
 @attrs.frozen
 class Finding:
-    """What was checked, how it ended, and one line about it; of a failure or warning the line says what mends it."""
+    """What was checked, the outcome, and a message of one line; for a failure or warning it says how to fix it."""
 
     check: str
     outcome: Outcome
@@ -29,27 +29,27 @@ class Finding:
 
 
 def ok(check: str, message: str) -> Finding:
-    """Return a finding that all is well."""
+    """Return a successful finding."""
     return Finding(check, Outcome.OK, message)
 
 
 def failed(check: str, problem: str, fix: str) -> Finding:
-    """Return a finding that something is wrong, and what to do about it."""
+    """Return a failure with its fix."""
     return Finding(check, Outcome.FAILED, f"{problem}: {fix}")
 
 
 def warned(check: str, problem: str, fix: str) -> Finding:
-    """Return a finding of what works, but not as somebody may think, and what to do about it."""
+    """Return a warning with its fix."""
     return Finding(check, Outcome.WARNING, f"{problem}: {fix}")
 
 
 def skipped(check: str, needs: str) -> Finding:
-    """Return a finding that a check could not be made."""
+    """Return a finding of a check that could not run, because `needs` is missing."""
     return Finding(check, Outcome.SKIPPED, f"needs {needs}")
 
 
-async def all_within_time(findings: AsyncIterator[Finding], what: str) -> list[Finding]:
-    """Collect findings; each may take `CHECK_TIMEOUT_S`. What takes longer is itself a finding, and the last one."""
+async def collect_findings(findings: AsyncIterator[Finding], name: str) -> list[Finding]:
+    """Collect findings. One that takes longer than `CHECK_TIMEOUT_S` becomes a failure, and ends the collection."""
     collected: list[Finding] = []
     while True:
         try:
@@ -58,6 +58,6 @@ async def all_within_time(findings: AsyncIterator[Finding], what: str) -> list[F
         except StopAsyncIteration:
             return collected
         except TimeoutError:
-            problem = f"{what} did not answer within {CHECK_TIMEOUT_S:g} s"
-            fix = "see whether its address is right, whether a firewall is on the way, and what its log says"
-            return [*collected, failed(what, problem, fix)]
+            problem = f"{name} did not answer within {CHECK_TIMEOUT_S:g} s"
+            fix = "check its address, firewalls in between, and its log"
+            return [*collected, failed(name, problem, fix)]

@@ -1,4 +1,4 @@
-"""Checks of what the engine's workers do, on all machines, and of what workers that are gone have left undone."""
+"""Checks of the engine's workers on all machines, and of letters that inactive groups have left unsent."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,46 +15,49 @@ from orderflow.terminal import printable
 
 
 async def check_brake(connection: Connection, settings: Settings) -> Finding:
-    """Find the workers that pause now."""
+    """Find the workers that are paused now."""
     rows = await engaged_brakes(connection, settings.kafka_group_id, settings.kafka_topic)
     if rows:
-        who = f"{len(rows)} worker{' pauses' if len(rows) == 1 else 's pause'}"
-        problem = f"{who}, because too many messages were rejected (`orderflow brake status`)"
-        fix = "see `orderflow dlq list`, mend what publishes them, and run `orderflow brake release`"
+        workers = f"{len(rows)} worker{' pauses' if len(rows) == 1 else 's pause'}"
+        problem = f"{workers}, because too many messages were rejected (`orderflow brake status`)"
+        fix = "see `orderflow dlq list`, fix their producer, and run `orderflow brake release`"
         return failed("Brake", problem, fix)
     return ok("Brake", "no worker pauses")
 
 
 async def check_dead_letters(connection: Connection, settings: Settings) -> Finding:
-    """Find the groups whose letters wait for the dead-letter topic while nobody works for them."""
-    gone = [state for state in await fetch_groups(connection, settings.kafka_topic) if state.unsent and not state.heard]
-    if gone:
-        told = ", ".join(f"{printable(state.name)} ({state.unsent})" for state in gone)
-        problem = f"letters wait for the dead-letter topic, and no worker of their group was heard in a minute: {told}"
+    """Find the groups whose letters wait for the dead-letter topic while none of their workers runs."""
+    groups = await fetch_groups(connection, settings.kafka_topic)
+    inactive = [state for state in groups if state.unsent and not state.heard]
+    if inactive:
+        names = ", ".join(f"{printable(state.name)} ({state.unsent})" for state in inactive)
+        problem = f"letters wait for the dead-letter topic, but no worker of their group reported for a minute: {names}"
         fix = "start its engine, or run `orderflow dlq publish --group NAME`"
         return warned("Dead letters", problem, fix)
-    return ok("Dead letters", "none waits for a group that is gone")
+    return ok("Dead letters", "no letter waits for an inactive group")
 
 
 async def check_partitions_accepted(connection: Connection, settings: Settings) -> Finding:
-    """Find the partitions that a living worker refuses."""
+    """Find the partitions that a live worker refuses."""
     rows = await fetch_workers(connection, settings.kafka_group_id, settings.kafka_topic)
     refused = refusals_of(rows)
     if refused:
-        told = "; ".join(f"partition {partition} is refused{_why(refusal)}" for partition, refusal in refused.items())
+        problem = "; ".join(
+            f"partition {partition} is refused{_why(refusal)}" for partition, refusal in refused.items()
+        )
         fixes = dict.fromkeys(_fix(refusal["fix"]) for refusal in refused.values())
-        return failed("Partitions' offsets", told, "; ".join(fixes))
-    return ok("Partitions' offsets", "no worker refuses one")
+        return failed("Partitions' offsets", problem, "; ".join(fixes))
+    return ok("Partitions' offsets", "no worker refuses a partition")
 
 
 def _fix(fix: str | None) -> str:
-    """Return what a worker says that mends it, a command as one to run."""
+    """Return the fix that a worker reports; if it is a command, as an instruction to run it."""
     if fix is None:
         return "see the engine's log"
     return f"run `{fix}`" if fix.startswith("orderflow ") else fix
 
 
 def _why(refusal: Mapping[str, Any]) -> str:
-    """Return where a partition is refused and why; its reason in the words of the worker, where it has any."""
+    """Return the offset where a partition is refused, and the worker's explanation or else the reason's name."""
     where = "" if refusal["offset"] is None else f" at offset {refusal['offset']}"
     return f"{where} ({refusal['detail'] or refusal['reason']})"

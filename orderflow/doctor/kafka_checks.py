@@ -1,4 +1,4 @@
-"""Checks of Kafka: reachable, also at the addresses that it advertises, with both topics and enough partitions."""
+"""Checks of Kafka: reachable, also at its advertised addresses, with both topics and enough partitions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ _CREATE = "run `orderflow topics create`"
 
 
 async def examine_kafka(settings: Settings) -> AsyncIterator[Finding]:
-    """Check one thing after the other; what needs the brokers is skipped without them."""
+    """Run the checks one after the other; those that need the brokers are skipped without them."""
     brokers = ",".join(settings.kafka_bootstrap)
     try:
         advertised = await _advertised(settings)
@@ -34,23 +34,23 @@ async def examine_kafka(settings: Settings) -> AsyncIterator[Finding]:
         advertised = []
     else:
         yield ok("Kafka", f"answers at {brokers}")
-    away = [f"{host}:{port}" for host, port in advertised if not await _reachable(host, port)]
-    if advertised and not away:
+    unreachable = [f"{host}:{port}" for host, port in advertised if not await _reachable(host, port)]
+    if advertised and not unreachable:
         yield ok("Kafka's advertised addresses", ", ".join(f"{host}:{port}" for host, port in advertised))
         async for finding in _topics(settings):
             yield finding
         return
     if not advertised:
         yield skipped("Kafka's advertised addresses", "Kafka")
-    if away:
-        fix = "set the broker's advertised.listeners to an address that this machine reaches"
-        yield failed("Kafka's advertised addresses", f"{', '.join(away)} cannot be reached from here", fix)
+    if unreachable:
+        fix = "set the broker's advertised.listeners to an address that this machine can reach"
+        yield failed("Kafka's advertised addresses", f"{', '.join(unreachable)} cannot be reached from here", fix)
     for check in ("Topic of orders", "Topic of dead letters", "Partitions", *_OF_BROKERS):
         yield skipped(check, "Kafka")
 
 
 async def _advertised(settings: Settings) -> list[tuple[str, int]]:
-    """Return where clients are sent to. Raises `CannotStart` when the login is refused, else what aiokafka raises."""
+    """Return the brokers' advertised addresses. Raises `CannotStart` for a refused login, else what aiokafka raises."""
     client = AIOKafkaClient(**kafka_options(settings), client_id="orderflow-doctor", request_timeout_ms=4000)
     try:
         await client.bootstrap()
@@ -78,7 +78,7 @@ async def _topics(settings: Settings) -> AsyncIterator[Finding]:
         partitions = await list_partitions(settings, settings.kafka_topic) if settings.kafka_topic in topics else []
         rights = await find_rights(settings)
     except (KafkaError, OSError) as error:
-        yield failed("Topic of orders", f"Kafka did not tell its topics ({type(error).__name__})", "see its log")
+        yield failed("Topic of orders", f"Kafka did not list its topics ({type(error).__name__})", "see its log")
         return
     if partitions:
         yield ok("Topic of orders", f"{settings.kafka_topic!r}, {len(partitions)} partitions")
@@ -110,14 +110,16 @@ async def _dead_letters(settings: Settings) -> Finding:
     try:
         policy = await topic_setting(settings, topic, "cleanup.policy") or ""
     except (KafkaError, OSError) as error:
-        return failed(check, f"Kafka did not tell how {topic!r} is cleaned up ({type(error).__name__})", "see its log")
+        return failed(
+            check, f"Kafka did not return the cleanup policy of {topic!r} ({type(error).__name__})", "see its log"
+        )
     if "compact" in policy.split(","):
         problem = (
             f"{topic!r} is compacted (cleanup.policy={policy}): it refuses letters without a key, which stay in the "
-            "table, and of letters with the same key it drops all but the last"
+            "table, and it keeps only the last letter of each key"
         )
-        mended = f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config"
-        fix = f"run `{mended} cleanup.policy=delete`, then `orderflow dlq publish --refused`"
+        command = f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config"
+        fix = f"run `{command} cleanup.policy=delete`, then `orderflow dlq publish --refused`"
         return warned(check, problem, fix)
     return ok(check, repr(topic))
 
@@ -125,6 +127,6 @@ async def _dead_letters(settings: Settings) -> Finding:
 def _partitions(settings: Settings, partitions: int) -> Finding:
     workers = settings.effective_workers
     if partitions < workers:
-        problem = f"{workers} workers share {partitions} partition{'s' if partitions > 1 else ''}: some have none"
+        problem = f"{workers} workers share {partitions} partition{'s' if partitions > 1 else ''}: some are idle"
         return failed("Partitions", problem, f"set WORKERS to {partitions} at most, or add partitions to the topic")
     return ok("Partitions", f"{partitions} for {workers} worker{'s' if workers > 1 else ''} on this machine")

@@ -15,7 +15,7 @@ _OURS = b"Server: orderflow"
 
 
 async def examine_machine(settings: Settings) -> AsyncIterator[Finding]:
-    """Check one thing after the other."""
+    """Run the checks one after the other."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info < OLDEST_PYTHON:
         yield failed("Python", f"{version} is too old", "run 3.11 or later")
@@ -30,7 +30,7 @@ def _tracing() -> Finding:
         wanted = check_tracing()
     except TracingRefused as refusal:
         return Finding("Tracing", Outcome.FAILED, str(refusal))
-    return ok("Tracing", "spans are sent to a collector" if wanted else "no spans are wanted")
+    return ok("Tracing", "spans are sent to a collector" if wanted else "off")
 
 
 async def _address(settings: Settings) -> Finding:
@@ -40,8 +40,8 @@ async def _address(settings: Settings) -> Finding:
     except OSError as error:
         if await _is_ours(address.host or "127.0.0.1", address.port):
             return ok("HTTP address", f"{address} is held by a running orderflow")
-        fix = "set HTTP_ADDR to another one, or stop the program that holds it"
-        return failed("HTTP address", f"{address} cannot be listened on ({reason_of(error)})", fix)
+        fix = "set HTTP_ADDR to another address, or stop the program that uses it"
+        return failed("HTTP address", f"cannot listen on {address} ({reason_of(error)})", fix)
     return ok("HTTP address", f"{address} is free")
 
 

@@ -1,4 +1,4 @@
-"""Checks of PostgreSQL: reachable, new enough, writable, of the current schema, complete, permitted, and on time."""
+"""Checks of PostgreSQL: reachable, version, schema, writable, permissions, clock, and tables."""
 
 import time
 from collections.abc import AsyncIterator
@@ -32,11 +32,11 @@ _READ_ONLY_SCOPES = {
     "user": "SELECT format('ROLE %I', current_user)",
     "database user": "SELECT format('ROLE %I IN DATABASE %I', current_user, current_database())",
 }
-"""What `ALTER` names, by where the setting comes from; what else it may come from, ALTER SYSTEM wins over."""
+"""The target of `ALTER`, by the source of the setting. ALTER SYSTEM overrides all other sources."""
 
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
-    """Check one thing after the other; what needs a connection is skipped without one."""
+    """Run the checks one after the other; those that need a connection are skipped without one."""
     place = settings.postgres_address
     reached = None
     try:
@@ -70,23 +70,23 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
             for check in _OF_WORKERS:
                 yield skipped(check, "the tables, and the permission to read them")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        yield failed("PostgreSQL", f"did not answer a question ({describe(error)})", "see its log")
+        yield failed("PostgreSQL", f"a query failed ({describe(error)})", "see its log")
     finally:
         connection.terminate()
 
 
 def _version(connection: Connection) -> Finding:
     version = connection.get_server_version()
-    told = f"{version.major}.{version.minor}"
+    text = f"{version.major}.{version.minor}"
     if version.major < OLDEST_VERSION:
-        return failed("PostgreSQL version", f"{told} is too old", f"run {OLDEST_VERSION} or later")
-    return ok("PostgreSQL version", told)
+        return failed("PostgreSQL version", f"{text} is too old", f"run {OLDEST_VERSION} or later")
+    return ok("PostgreSQL version", text)
 
 
 async def _writes(connection: Connection) -> Finding:
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         fix = "point POSTGRES_HOST at the primary"
-        return failed("PostgreSQL writes", "this is a standby, which takes no writes", fix)
+        return failed("PostgreSQL writes", "this is a standby, which accepts no writes", fix)
     if await connection.fetchval("SHOW transaction_read_only") == "on":
         source = await connection.fetchval(_READ_ONLY_SOURCE)
         fix = f"run in psql as a superuser: {await _writable_again(connection, source)}"
@@ -95,7 +95,7 @@ async def _writes(connection: Connection) -> Finding:
 
 
 async def _writable_again(connection: Connection, source: str) -> str:
-    """Return the statements that let it be written to; they work although nothing may be written now."""
+    """Return the statements that make the database writable; they also work while it is read-only."""
     if source not in _READ_ONLY_SCOPES:
         return "ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf();"
     scope = await connection.fetchval(_READ_ONLY_SCOPES[source])
@@ -113,11 +113,13 @@ async def _permissions(connection: Connection, settings: Settings) -> Finding:
 
 async def _clock(connection: Connection) -> Finding:
     began_s = time.time()
-    theirs_s = await fetch_time_s(connection)
-    ours_s = (began_s + time.time()) / 2
-    difference_s = theirs_s - ours_s
+    server_s = await fetch_time_s(connection)
+    local_s = (began_s + time.time()) / 2
+    difference_s = server_s - local_s
     if abs(difference_s) > MAX_CLOCK_DIFFERENCE_S:
         side = "ahead of" if difference_s > 0 else "behind"
         problem = f"PostgreSQL's clock is {abs(difference_s):.0f} s {side} this machine's"
-        return failed("PostgreSQL clock", problem, "let both follow NTP (heartbeats and lag are measured across them)")
+        return failed(
+            "PostgreSQL clock", problem, "synchronise both with NTP (heartbeats and lag are measured across them)"
+        )
     return ok("PostgreSQL clock", f"within {MAX_CLOCK_DIFFERENCE_S:g} s of this machine's")

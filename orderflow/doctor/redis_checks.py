@@ -1,4 +1,4 @@
-"""Checks of Redis: reachable, new enough, and with room for the cache."""
+"""Checks of Redis: reachable, version, and memory for the cache."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,7 +16,7 @@ FULL_SHARE = 0.95
 
 
 async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
-    """Check one thing after the other; what needs Redis is skipped without it."""
+    """Run the checks one after the other; those that need Redis are skipped without it."""
     try:
         reached = await check_redis(settings)
     except CannotStart as problem:
@@ -52,10 +52,11 @@ def _version(server: dict[str, Any]) -> Finding:
 
 def _memory(memory: dict[str, Any], counters: dict[str, Any]) -> Finding:
     maximum, used, evicted = memory["maxmemory"], memory["used_memory"], counters["evicted_keys"]
-    more = max(2 * max(maximum, used) // 2**20, 1)
-    fix = f"run in redis-cli: CONFIG SET maxmemory {more}mb, CONFIG RESETSTAT (or lower REDIS_TTL)"
+    proposed_mib = max(2 * max(maximum, used) // 2**20, 1)
+    fix = f"run in redis-cli: CONFIG SET maxmemory {proposed_mib}mb, CONFIG RESETSTAT (or lower REDIS_TTL)"
     if evicted:
         return failed("Redis memory", f"{evicted:,} keys were evicted, and lookups go to PostgreSQL instead", fix)
     if maximum and used > FULL_SHARE * maximum:
         return failed("Redis memory", f"{used / maximum:.0%} of maxmemory is used", fix)
-    return ok("Redis memory", f"{used / 2**20:.0f} MiB used of {f'{maximum / 2**20:.0f} MiB' if maximum else 'any'}")
+    limit = f" of {maximum / 2**20:.0f} MiB" if maximum else ", no limit"
+    return ok("Redis memory", f"{used / 2**20:.0f} MiB used{limit}")

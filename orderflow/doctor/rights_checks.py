@@ -1,4 +1,4 @@
-"""Checks of what Kafka lets the engine do: consume in its group, read orders, write dead letters."""
+"""Checks of the engine's permissions in Kafka: join its group, read orders, write dead letters."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ _ASK_S = 4.0
 
 @attrs.frozen
 class Rights:
-    """What may be done to each topic that is there, None where the broker does not tell; and whether to join."""
+    """The permitted operations on each existing topic (None: the broker does not say), and on the group."""
 
     topics: dict[str, frozenset[str] | None]
     group: bool
 
     def hides(self, topic: str) -> bool:
-        """Return whether the topic is not shown, be it there or not."""
+        """Return whether the topic is hidden from this login; it may exist or not."""
         return self.topics.get(topic) == frozenset()
 
 
@@ -39,7 +39,7 @@ async def find_rights(settings: Settings) -> Rights:
 
 
 def check_rights(settings: Settings, rights: Rights) -> list[Finding]:
-    """Compare what may be done with what the engine does."""
+    """Compare the permissions with what the engine needs."""
     reading, writing, joining = CHECKS
     return [
         _topic(reading, settings, rights, settings.kafka_topic, (READ, DESCRIBE)),
@@ -49,22 +49,22 @@ def check_rights(settings: Settings, rights: Rights) -> list[Finding]:
 
 
 def grant(settings: Settings, kind: str, name: str, operations: tuple[str, ...]) -> str:
-    """Return what gives the engine rights: `kind` is topic or group."""
+    """Return the instruction that grants the engine permissions; `kind` is topic or group."""
     wanted = " ".join(f"--operation {operation}" for operation in operations)
     command = f"kafka-acls --bootstrap-server {settings.kafka_bootstrap[0]} --command-config ADMIN.properties"
     return (
         f"run `{command} --add --allow-principal {_principal(settings)} {wanted} --{kind} {name}` "
-        "(a rule that denies wins: `kafka-acls --list` shows it, `--remove` takes it away)"
+        "(a deny rule has priority: `kafka-acls --list` shows it, `--remove` deletes it)"
     )
 
 
 def _topic(check: str, settings: Settings, rights: Rights, topic: str, needed: tuple[str, ...]) -> Finding:
     if topic not in rights.topics:
         return skipped(check, f"the topic {topic!r}")
-    found = rights.topics[topic]
-    if found is None:
-        return ok(check, "this broker does not tell rights")
-    missing = tuple(right for right in needed if right not in found)
+    permitted = rights.topics[topic]
+    if permitted is None:
+        return ok(check, "this broker does not report permissions")
+    missing = tuple(operation for operation in needed if operation not in permitted)
     if missing:
         problem = f"{_principal(settings)} lacks {', '.join(missing)} on the topic {topic!r}"
         return failed(check, problem, grant(settings, "topic", topic, missing))
@@ -80,5 +80,5 @@ def _group(check: str, settings: Settings, rights: Rights) -> Finding:
 
 
 def _principal(settings: Settings) -> str:
-    """Return who the engine is to Kafka: without a login somebody whose name is not known to it."""
+    """Return the engine's principal in Kafka; without a login it is ANONYMOUS."""
     return f"User:{settings.kafka_sasl_username or 'ANONYMOUS'}"

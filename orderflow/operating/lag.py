@@ -1,4 +1,4 @@
-"""How far behind the engine is, and who owns what, asked of PostgreSQL and of Kafka itself."""
+"""Reads the engine's lag and the partitions' owners from PostgreSQL and Kafka."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +22,7 @@ DEADLINE_S = 5.0
 
 
 class EngineLag:
-    """Measures the lag of every partition, again and again. Close it afterwards."""
+    """Reads the lag of every partition, any number of times. Close it afterwards."""
 
     def __init__(self, settings: Settings) -> None:
         self._group, self._topic = settings.kafka_group_id, settings.kafka_topic
@@ -38,13 +38,14 @@ class EngineLag:
         return await self._reader.read(stored, await fetch_time_s(connection))
 
     async def read_leaderless(self) -> set[int]:
-        """Return the partitions that no broker leads. Raises `KafkaError` and `OSError`."""
+        """Return the partitions without a leader. Raises `KafkaError` and `OSError`."""
         return {partition for partition, leader in (await self._offsets.look()).leaders.items() if leader is None}
 
     async def read_owners(self, connection: Connection, *, again: bool) -> Mapping[int, str | None]:
-        """Return the owner of each partition that has one and of which Kafka tells. Raises what asyncpg raises.
+        """Return the owner of each partition, as far as Kafka reports one. Raises what asyncpg raises.
 
-        Where it is asked `again` and again, whoever is not known yet has no owner at first; else that is waited for.
+        With `again` an unknown member may be reported as None at first, because the caller asks again. Otherwise it
+        waits until the member is known to be a worker or foreign.
         """
 
         async def workers() -> Sequence[Any]:
@@ -58,6 +59,6 @@ class EngineLag:
         return {}
 
     async def close(self) -> None:
-        """Close what is kept between two readings."""
+        """Close the connections that are kept between readings."""
         await self._reader.close()
         await self._owners.close()

@@ -1,4 +1,4 @@
-"""`orderflow dlq publish`: sends what waits for the dead-letter topic, in the stead of workers that are gone."""
+"""`orderflow dlq publish`: sends letters that wait for the dead-letter topic, for a group without workers."""
 
 from collections import Counter
 
@@ -32,11 +32,11 @@ class _Done:
 async def publish_letters(
     connection: Connection, settings: Settings, owner: Owner, *, refused_too: bool, as_json: bool
 ) -> None:
-    """Send the letters that wait to the dead-letter topic, and report on standard output, whatever ends the run.
+    """Send the waiting letters to the dead-letter topic, and report on standard output, also after a failure.
 
-    With `refused_too` those that were set aside are tried again. What a running engine has in hand is left to it.
+    `refused_too` includes letters that were set aside before. Letters that a running engine is sending are left to it.
 
-    Raises `Failed` unless all were sent or set aside.
+    Raises `Failed` unless all letters were sent or set aside.
     """
     await wait_for_topic(settings, settings.kafka_dlq_topic)
     if refused_too:
@@ -71,8 +71,8 @@ async def publish_letters(
 
 def _report(owner: Owner, done: _Done, *, as_json: bool) -> None:
     if as_json:
-        told = {"consumer_group": owner.group, "topic": owner.topic}
-        click.echo(json.encode({**told, "published": done.published, "set_aside": done.set_aside}))
+        group = {"consumer_group": owner.group, "topic": owner.topic}
+        click.echo(json.encode({**group, "published": done.published, "set_aside": done.set_aside}))
         return
     click.echo(f"Published {_letters(done.published)}")
     for reason, count in done.set_aside.most_common():

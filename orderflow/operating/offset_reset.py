@@ -1,4 +1,4 @@
-"""Moves the stored offsets of a group, and finds out whether its topic was created anew meanwhile."""
+"""Changes the stored offsets of a group, and detects that its topic was recreated."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,9 +30,9 @@ SET next_offset = $4, last_offset = NULL, last_timestamp = NULL, last_checksum =
 
 @attrs.frozen
 class Reset:
-    """What is to be done to a partition. `previous` is None where the group has no offset.
+    """The planned change of a partition. `previous` is None if the group has no offset.
 
-    `skipped` is how many messages, as offsets count them, the group would never consume.
+    `skipped` is the number of offsets that the group would never consume.
     """
 
     partition: int
@@ -50,41 +50,43 @@ async def stored_offsets(connection: Connection, settings: Settings) -> list[Any
 async def plan_resets(
     connection: Connection, settings: Settings, target: str | int, partition: int | None
 ) -> list[Reset]:
-    """Find out what a reset to `earliest`, `latest` or a number means, for one partition or for all. Changes nothing.
+    """Plan a reset to `earliest`, `latest` or an offset, for one partition or for all (None). Changes nothing.
 
-    Raises `Failed` for a partition or an offset that the topic does not have.
+    Raises `Failed` for a partition or an offset that does not exist.
     """
     rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
     async with connected(settings) as brokers:
         bounds = await _bounds(brokers, settings, partition)
-        targets = {one: _target(one, target, log) for one, log in bounds.items()}
-        changed = {one: await topic_changed(brokers, settings, rows.get(one), log) for one, log in bounds.items()}
+        targets = {number: _target(number, target, log) for number, log in bounds.items()}
+        changed = {
+            number: await topic_changed(brokers, settings, rows.get(number), log) for number, log in bounds.items()
+        }
     resets = []
-    for one, offset in targets.items():
-        log, row = bounds[one], rows.get(one)
+    for number, offset in targets.items():
+        log, row = bounds[number], rows.get(number)
         previous = None if row is None else row["next_offset"]
         consumed_to = log.begin
-        if previous is not None and not changed[one] and log.begin <= previous <= log.end:
+        if previous is not None and not changed[number] and log.begin <= previous <= log.end:
             consumed_to = previous
-        resets.append(Reset(one, previous, offset, changed[one], max(0, offset - consumed_to)))
+        resets.append(Reset(number, previous, offset, changed[number], max(0, offset - consumed_to)))
     return resets
 
 
 async def apply_resets(connection: Connection, settings: Settings, resets: list[Reset]) -> None:
-    """Store the offsets, all or none of them.
+    """Store all offsets in one transaction.
 
-    A running engine notices with its next batch, which is fenced, and goes on from there. Where the topic turned out to
-    have been created anew, the partition's epoch grows, so that its messages are told from the old topic's.
+    A running engine notices at its next batch, which is fenced, and continues from the new offset. If the topic was
+    recreated, the partition's epoch grows, which distinguishes its messages from the old topic's.
     """
     async with connection.transaction():
-        for one in resets:
-            place = (settings.kafka_group_id, settings.kafka_topic, one.partition)
-            await connection.execute(_RESET, *place, one.next_offset, int(one.topic_changed))
+        for reset in resets:
+            key = (settings.kafka_group_id, settings.kafka_topic, reset.partition)
+            await connection.execute(_RESET, *key, reset.next_offset, int(reset.topic_changed))
 
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Brokers]:
-    """Lend the brokers of the settings' topic. Raises `Failed` when they do not answer, or fail while they are used."""
+    """Provide a client for the brokers of the topic. Raises `Failed` when they do not answer, or fail while in use."""
     brokers = Brokers(kafka_options(settings), settings.kafka_topic)
     try:
         await brokers.refresh()
@@ -101,22 +103,22 @@ async def _bounds(brokers: Brokers, settings: Settings, partition: int | None) -
         raise Failed(f"the topic {settings.kafka_topic!r} has no partition {partition}: it has {partitions}")
     wanted = partitions if partition is None else [partition]
     bounds: dict[int, LogBounds] = {}
-    for one, found in (await fetch_log_bounds(brokers, settings.kafka_topic, wanted)).items():
-        if not isinstance(found, LogBounds):
-            raise Failed(f"partition {one} cannot be asked for its offsets now: {describe_kafka(found)}")
-        bounds[one] = found
+    for number, result in (await fetch_log_bounds(brokers, settings.kafka_topic, wanted)).items():
+        if not isinstance(result, LogBounds):
+            raise Failed(f"the offsets of partition {number} cannot be read now: {describe_kafka(result)}")
+        bounds[number] = result
     return dict(sorted(bounds.items()))
 
 
 def _target(partition: int, target: str | int, log: LogBounds) -> int:
     offset = {"earliest": log.begin, "latest": log.end}.get(str(target), target)
     if not isinstance(offset, int) or not log.begin <= offset <= log.end:
-        raise Failed(f"partition {partition} has offsets {log.begin} to {log.end}, and {target} is not among them")
+        raise Failed(f"partition {partition} has offsets {log.begin} to {log.end}: {target} is not one of them")
     return offset
 
 
 async def topic_changed(brokers: Brokers, settings: Settings, row: Any, log: LogBounds) -> bool:
-    """Whether the last record that was consumed is another one now. What cannot be read is not known to be another."""
+    """Return whether the record at the last consumed offset has changed. An unreadable record counts as unchanged."""
     if row is None or row["last_offset"] is None or row["last_offset"] < log.begin:
         return False
     if row["last_offset"] >= log.end:

@@ -1,4 +1,4 @@
-"""Moves a partition past a batch that nobody can read: finds where it ends, and says so only if that is certain."""
+"""Skips a batch that cannot be read: finds its end, but only uses an end that is certain."""
 
 import attrs
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError
@@ -14,7 +14,7 @@ from orderflow.start.settings import Settings
 
 _MAX_RECORDS, _MAX_BYTES = 1000, 1 << 20
 _LOOK_AHEAD = 10_000
-"""So many offsets are asked for, one after the other, behind one that the broker does not find."""
+"""How many offsets are tried, one by one, after an offset that the broker does not find."""
 _SKIP = """
 UPDATE consumed_offsets
 SET next_offset = $5, last_offset = NULL, last_timestamp = NULL, last_checksum = NULL, updated_at = now()
@@ -24,9 +24,9 @@ WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 
 @attrs.frozen
 class Skip:
-    """What is left out for ever: the offsets from `begin` to just before `end`, which is consumed next.
+    """The offsets to skip: from `begin` up to, but not including, `end`, which is consumed next.
 
-    Nothing, where the two are the same: what cannot be read was consumed before, and is not compared any more.
+    If both are equal, nothing is skipped: the unreadable batch was already consumed, and is no longer compared.
     """
 
     partition: int
@@ -35,18 +35,18 @@ class Skip:
 
 
 @attrs.frozen
-class _Seen:
-    """What a broker gives from an offset on, None for nothing: sound up to `sound_to`, and maybe `broken` there."""
+class _Fetched:
+    """A broker's answer from an offset on (None: no data). It is intact up to `intact_to`, and maybe `broken` there."""
 
     answer: FetchedPartition | None
-    sound_to: int
+    intact_to: int
     broken: bool
 
 
 async def plan_skip(connection: Connection, settings: Settings, partition: int, target: int | None) -> Skip:
-    """Find the broken batch that stops a partition, and its end, or take `target` as that. Changes nothing.
+    """Find the broken batch that stops a partition, and its end, or use `target` as its end. Changes nothing.
 
-    Raises `Failed` when no broken batch stops the partition, or its end cannot be told for certain and none is given.
+    Raises `Failed` when no broken batch stops the partition, or its end is uncertain and `target` is None.
     """
     rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
     if partition not in rows:
@@ -56,23 +56,23 @@ async def plan_skip(connection: Connection, settings: Settings, partition: int, 
     async with connected(settings) as brokers:
         log = (await fetch_log_bounds(brokers, settings.kafka_topic, [partition]))[partition]
         if not isinstance(log, LogBounds):
-            raise Failed(f"partition {partition} cannot be asked for its offsets now: {describe_kafka(log)}")
+            raise Failed(f"the offsets of partition {partition} cannot be read now: {describe_kafka(log)}")
         search = _Search(brokers, settings.kafka_topic, partition, begin, log)
         if await topic_changed(brokers, settings, row, log):
-            raise await search.another_record()
+            raise await search.changed_record()
         return Skip(partition, begin, await search.end(row["last_offset"], target))
 
 
 async def apply_skip(connection: Connection, settings: Settings, skip: Skip) -> None:
-    """Store the offset behind what is skipped. Raises `Failed` if a worker has gone on meanwhile."""
+    """Store the offset after the skipped ones. Raises `Failed` if the offset has changed meanwhile."""
     key = (settings.kafka_group_id, settings.kafka_topic, skip.partition)
     if await connection.execute(_SKIP, *key, skip.begin, skip.end) != "UPDATE 1":
-        raise Failed(f"the offset of partition {skip.partition} has moved meanwhile: nothing was changed")
+        raise Failed(f"the offset of partition {skip.partition} has changed meanwhile: nothing was changed")
 
 
 @attrs.frozen
 class _Search:
-    """Looks for the end of what is broken at `begin`, the partition's next offset."""
+    """Finds the end of the broken batch at `begin`, the partition's next offset."""
 
     brokers: Brokers
     topic: str
@@ -81,26 +81,26 @@ class _Search:
     log: LogBounds
 
     async def end(self, last: int | None, target: int | None) -> int:
-        """Return the offset that is consumed next; `last` is the one that was consumed last, if that is known.
+        """Return the offset to consume next; `last` is the last consumed offset, or None if it is unknown.
 
         Raises `Failed` as `plan_skip` does.
         """
         if not self.log.begin <= self.begin <= self.log.end:
             raise self._nothing_broken()
-        here, before = await self._see(self.begin), None
+        here, before = await self._fetch(self.begin), None
         if last is not None and self.log.begin <= last < self.begin:
-            # As the engine does: a batch that is sound by itself may not fit the one before it.
-            before = await self._see(last)
-        consumed_is_broken = before is not None and before.broken and before.sound_to < self.begin
+            # As the engine does: an intact batch may still not fit the batch before it.
+            before = await self._fetch(last)
+        consumed_is_broken = before is not None and before.broken and before.intact_to < self.begin
         found = here if before is None or consumed_is_broken or not before.broken else before
         if not found.broken and not consumed_is_broken:
             raise self._nothing_broken()
         if not found.broken and target is None:
             return self.begin
-        if found.broken and found.sound_to > self.begin:
+        if found.broken and found.intact_to > self.begin:
             raise Failed(
-                f"offsets {self.begin} to {found.sound_to - 1} of partition {self.partition} are sound and not "
-                "consumed yet, and a broken batch follows: start the engine, and skip once it has stored them"
+                f"offsets {self.begin} to {found.intact_to - 1} of partition {self.partition} are intact and not "
+                "consumed yet, and a broken batch follows them: start the engine, and skip after it has stored them"
             )
         if target is not None and not self.begin < target <= self.log.end:
             raise Failed(
@@ -108,9 +108,9 @@ class _Search:
             )
         return target if target is not None else await self._certain_end(here)
 
-    async def another_record(self) -> Failed:
-        """Return what to say where the record that was consumed last is another one now."""
-        found = await self._see(self.begin)
+    async def changed_record(self) -> Failed:
+        """Return the error for a last consumed record that has changed."""
+        found = await self._fetch(self.begin)
         raw = next(split_batches(found.answer.data), None) if found.answer is not None else None
         claimed = claimed_offsets(raw) if raw is not None else None
         if claimed is not None and claimed[0] < self.begin < claimed[1]:
@@ -119,50 +119,50 @@ class _Search:
 
     def _claimed_twice(self, first: int, behind: int) -> Failed:
         return Failed(
-            f"the batch at offset {self.begin} of partition {self.partition} says that it has offsets {first} to "
-            f"{behind - 1}, of which the one before it has some: "
+            f"the batch at offset {self.begin} of partition {self.partition} claims the offsets {first} to "
+            f"{behind - 1}, which overlap the batch before it: "
             f"`orderflow offsets reset --partition {self.partition} --to {first}` consumes it from its beginning, "
-            f"and --to {behind} leaves it out"
+            f"and --to {behind} skips it"
         )
 
     def _nothing_broken(self) -> Failed:
         return Failed(
             f"no broken batch stops partition {self.partition} at its next offset, {self.begin}: nothing was changed. "
-            f"`orderflow offsets reset --partition {self.partition} --to OFFSET` moves it anywhere"
+            f"`orderflow offsets reset --partition {self.partition} --to OFFSET` sets any next offset"
         )
 
-    async def _see(self, offset: int) -> _Seen:
+    async def _fetch(self, offset: int) -> _Fetched:
         try:
             answer = await fetch_at(self.brokers, self.topic, self.partition, offset)
         except CorruptRecordException:
-            return _Seen(None, offset, broken=True)
+            return _Fetched(None, offset, broken=True)
         except OffsetOutOfRangeError:
             raise self._nothing_broken() from None
         if not answer.data:
-            return _Seen(None, offset, broken=offset < self.log.end)
-        sound_to = offset
+            return _Fetched(None, offset, broken=offset < self.log.end)
+        intact_to = offset
         try:
             for piece in answer.pieces(_MAX_RECORDS, _MAX_BYTES):
-                sound_to = piece.next_offset
+                intact_to = piece.next_offset
         except CorruptBatch as error:
-            return _Seen(answer, error.offset, broken=True)
-        return _Seen(answer, sound_to, broken=False)
+            return _Fetched(answer, error.offset, broken=True)
+        return _Fetched(answer, intact_to, broken=False)
 
-    async def _certain_end(self, here: _Seen) -> int:
-        """Return the offset behind the batch at `begin`, where the broker gives what is `here`.
+    async def _certain_end(self, here: _Fetched) -> int:
+        """Return the offset after the batch at `begin`; `here` is the broker's answer from there.
 
-        Raises `Failed` unless what follows confirms what the batch says.
+        Raises `Failed` unless the following batch confirms the end that the batch claims.
         """
         if here.answer is None:
-            return await self._first_that_is_found()
+            return await self._next_found_offset()
         raws = list(split_batches(here.answer.data))
-        if here.sound_to > self.begin:
-            raise self._claimed_twice(*claimed_offsets(raws[0]) or (self.begin, here.sound_to))
+        if here.intact_to > self.begin:
+            raise self._claimed_twice(*claimed_offsets(raws[0]) or (self.begin, here.intact_to))
         end = await self._confirmed(raws)
         if end is None:
             raise Failed(
-                f"where the broken batch at offset {self.begin} of partition {self.partition} ends cannot be told for "
-                "certain: say which offset is consumed next with --to OFFSET"
+                f"the end of the broken batch at offset {self.begin} of partition {self.partition} is uncertain: "
+                "set the next offset with --to OFFSET"
             )
         return end
 
@@ -172,35 +172,35 @@ class _Search:
             return None
         first, behind = claimed
         if first > self.begin and len(raws) > 1:
-            # Only where it begins is spoilt: it reaches to where the next one begins, if its size says the same.
-            reaches = self.begin + behind - first
-            return reaches if _begins_at(raws[1], reaches) else None
+            # Only its base offset is damaged: its length confirms where the next batch begins.
+            end = self.begin + behind - first
+            return end if _begins_at(raws[1], end) else None
         if not first <= self.begin < behind <= self.log.end:
             return None
         if behind == self.log.end:
             return behind
         try:
-            follows = await fetch_at(self.brokers, self.topic, self.partition, behind)
+            following = await fetch_at(self.brokers, self.topic, self.partition, behind)
         except CorruptRecordException:
             return None
-        raw = next(split_batches(follows.data), None)
+        raw = next(split_batches(following.data), None)
         return behind if raw is not None and _begins_at(raw, behind) else None
 
-    async def _first_that_is_found(self) -> int:
-        """Return the next offset at which the broker gives records: at `begin` it does not find any."""
+    async def _next_found_offset(self) -> int:
+        """Return the next offset at which the broker finds records: at `begin` it finds none."""
         for offset in range(self.begin + 1, min(self.log.end, self.begin + _LOOK_AHEAD)):
-            if (await self._see(offset)).answer is not None:
+            if (await self._fetch(offset)).answer is not None:
                 return offset
         if self.log.end - self.begin <= _LOOK_AHEAD:
             return self.log.end
         raise Failed(
-            f"the broker finds none of the {_LOOK_AHEAD} offsets behind {self.begin} of partition {self.partition}: "
-            "say which offset is consumed next with --to OFFSET"
+            f"the broker finds none of the {_LOOK_AHEAD} offsets after {self.begin} of partition {self.partition}: "
+            "set the next offset with --to OFFSET"
         )
 
 
 def _begins_at(raw: memoryview, offset: int) -> bool:
-    """Whether a batch can be read, and says that it begins at an offset."""
+    """Return whether a batch can be read, and begins at this offset."""
     try:
         open_batch(raw, offset)
     except CorruptBatch:

@@ -1,4 +1,4 @@
-"""`orderflow dlq replay`: sends dead letters once more, and reports on standard output."""
+"""`orderflow dlq replay`: sends dead letters again, and reports on standard output."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -43,43 +43,43 @@ async def replay_letters(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Replay the owner's letters of `selection`, or only say what would be done, and report on standard output.
+    """Replay the owner's letters of `selection`, or with `dry_run` only count them, and report on standard output.
 
-    Those of a group that is gone are settled by this engine's. With `as_json` the report is one object, whatever ends
-    the run.
+    Letters of an inactive group are settled by this engine's group. With `as_json` the report is one object, also after
+    a failure.
 
-    Raises `Failed` when a place of the selection has no unresolved letter, and unless all letters were acknowledged.
+    Raises `Failed` when a selected place has no unresolved letter, or when not all letters were acknowledged.
     """
     await wait_for_topic(settings, settings.kafka_topic)
     try:
         partitions = await list_partitions(settings, settings.kafka_topic)
     except (KafkaError, OSError) as error:
-        raise Failed(f"Kafka did not tell the topic's partitions: {reason_of(error)}") from None
+        raise Failed(f"Kafka did not list the topic's partitions: {reason_of(error)}") from None
     substitute = await settled_by(connection, settings, owner)
     replay = ReplayRun(owner, selection, maximum, forced, partitions, substitute)
     plan = await replay.plan(connection)
     if plan.matching < len(selection.places):
         missing = await missing_places(connection, owner, selection)
-        told = " ".join(f"{partition}:{offset}" for partition, offset in missing)
-        raise Failed(f"no unresolved letter is selected at {told}: see `orderflow dlq list`")
+        places = " ".join(f"{partition}:{offset}" for partition, offset in missing)
+        raise Failed(f"there is no unresolved letter at {places}: see `orderflow dlq list`")
     if substitute is not None:
-        gone = f"No worker of group {printable(owner.group)!r} was heard in the last minute"
-        say(f"{gone}: those of {substitute!r} settle its letters")
+        inactive = f"No worker of group {printable(owner.group)!r} reported in the last minute"
+        say(f"{inactive}: workers of {substitute!r} settle its letters")
     if not as_json:
-        _tell_plan(plan, dry_run=dry_run)
+        _print_plan(plan, dry_run=dry_run)
     done: Counter[str] = Counter()
     try:
         if plan.total and not dry_run:
             await _run(replay, connection, settings, plan, done)
     finally:
         if as_json:
-            told_plan = {"chosen": plan.chosen, "skipped": plan.skipped, "beyond_maximum": plan.beyond_maximum}
-            click.echo(json.encode({"dry_run": dry_run, **told_plan, "replayed": done}))
+            plan_fields = {"chosen": plan.chosen, "skipped": plan.skipped, "beyond_maximum": plan.beyond_maximum}
+            click.echo(json.encode({"dry_run": dry_run, **plan_fields, "replayed": done}))
         elif not dry_run and (done or not plan.total):
             click.echo(f"Replayed {describe_counts(done)}")
 
 
-def _tell_plan(plan: ReplayPlan, *, dry_run: bool) -> None:
+def _print_plan(plan: ReplayPlan, *, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"Would replay {describe_counts(plan.chosen)}")
     for why, count in plan.skipped.items():
@@ -91,17 +91,17 @@ def _tell_plan(plan: ReplayPlan, *, dry_run: bool) -> None:
 async def _run(
     replay: ReplayRun, connection: Connection, settings: Settings, plan: ReplayPlan, done: Counter[str]
 ) -> None:
-    """Send what `plan` chose, and count in `done`. Raises `Failed` unless all was acknowledged."""
+    """Send the planned letters, and count them in `done`. Raises `Failed` unless all were acknowledged."""
     publisher = Publisher(kafka_options(settings), settings.kafka_topic)
     try:
         async with publisher:
             with progress_bar("Replaying", plan.total) as progress:
                 await replay.run(_Store(connection), _Sender(publisher), plan.total, done, progress)
     except (KafkaError, TimeoutError) as error:
-        raise Failed(f"Kafka took nothing: {reason_of(error)}") from None
+        raise Failed(f"nothing was sent to Kafka: {reason_of(error)}") from None
     if publisher.refusals:
-        told = ", ".join(f"{reason} ({count})" for reason, count in publisher.refusals.most_common())
-        raise Failed(f"{plan.total - done.total()} of {plan.total} letters were not acknowledged: {told}")
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in publisher.refusals.most_common())
+        raise Failed(f"{plan.total - done.total()} of {plan.total} letters were not acknowledged: {reasons}")
 
 
 @attrs.frozen
@@ -121,16 +121,16 @@ class _Sender:
         return self.publisher.lost
 
     async def send(self, outgoing: list[Outgoing]) -> list[bool]:
-        messages = [Message(one.key, one.value, None, one.headers, one.partition) for one in outgoing]
-        taken = {id(message) for message in await self.publisher.publish(messages)}
-        return [id(message) in taken for message in messages]
+        messages = [Message(item.key, item.value, None, item.headers, item.partition) for item in outgoing]
+        acknowledged = {id(message) for message in await self.publisher.publish(messages)}
+        return [id(message) in acknowledged for message in messages]
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
-    """Return a number of letters and, of each reason, how many."""
+    """Return the total number of letters, and the number by reason."""
     total = sum(counts.values())
-    told = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-    return f"{_letters(total)}: {told}" if total else _letters(total)
+    by_reason = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+    return f"{_letters(total)}: {by_reason}" if total else _letters(total)
 
 
 def _letters(count: int) -> str:

@@ -1,1 +1,1 @@
-"""Made-up orders, and sending messages to Kafka."""
+"""Generated orders, and sending messages to Kafka."""

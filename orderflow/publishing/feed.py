@@ -1,4 +1,4 @@
-"""Messages on their way to the publisher: read ahead a little, at a given rate, and taken in chunks."""
+"""Feeds messages to the publisher: reads a little ahead, limits the rate, and returns chunks."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ CHUNK_BYTES = 4 << 20
 
 
 class Feed:
-    """Reads `messages` in a task of its own, at most `rate` a second on average (None: as fast as they are taken)."""
+    """Reads `messages` in a separate task, at most `rate` per second on average (None: as fast as they are taken)."""
 
     def __init__(self, messages: AsyncIterator[Message], rate: float | None = None) -> None:
         self._messages = messages
@@ -22,9 +22,9 @@ class Feed:
         self.stopped = False
 
     async def take(self) -> list[Message]:
-        """Return everything that waits, at least one message, or none at the end.
+        """Return all waiting messages, at least one; an empty list at the end.
 
-        Raises what reading `messages` raised, after the messages before it were taken.
+        An exception of `messages` is raised here, after the messages before it were taken.
         """
         chunk = await self._mailbox.take(CHUNK_MESSAGES, CHUNK_BYTES)
         if not chunk:
@@ -33,7 +33,7 @@ class Feed:
         return chunk
 
     def stop(self) -> None:
-        """Read no more, and drop what was read and not yet taken."""
+        """Stop reading, and drop messages that were read but not taken."""
         self.stopped = True
         self._task.cancel()
         self._mailbox.close()
@@ -45,7 +45,7 @@ class Feed:
         try:
             async for message in self._messages:
                 if self._rate is not None:
-                    # A message that came late is no reason to hurry the next ones.
+                    # After a late message the next ones may catch up by at most one second.
                     due = max(due, clock() - 1)
                     await asyncio.sleep(due - clock())
                     due += 1 / self._rate

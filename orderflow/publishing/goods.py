@@ -1,4 +1,4 @@
-"""What the made-up orders are for: products with the brands that sell them and prices in rubles."""
+"""The products of generated orders, with brands, sizes and prices in rubles."""
 
 import attrs
 
@@ -9,7 +9,7 @@ _SHOES = tuple(str(size) for size in range(35, 47))
 
 @attrs.frozen
 class Product:
-    """A product: its name by the order's locale, who sells it, in which sizes, and the range of its price in rubles."""
+    """A product: its names by the order's locale, its brands and sizes, and its lowest and highest price in rubles."""
 
     names: dict[str, str]
     brands: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What the publisher sends: made-up orders, some of them spoiled or repeated, or the lines of a file."""
+"""The messages that the publisher sends: generated orders, some invalid or repeated, or the lines of a file."""
 
 import asyncio
 from collections import deque
@@ -20,9 +20,9 @@ _READ_BYTES = 1 << 18
 
 @attrs.frozen
 class Message:
-    """One message to send. `order_uid` is None when the value holds no valid order.
+    """One message to send. `order_uid` is None when the value is not a valid order.
 
-    Without a `partition` the key decides.
+    Without a `partition` the key determines it.
     """
 
     key: bytes | None
@@ -35,10 +35,10 @@ class Message:
 def generate_messages(
     seed: int | None = None, *, invalid_share: float = 0.0, repeat_share: float = 0.0
 ) -> Iterator[Message]:
-    """Make messages without end. The shares, from 0 to 1 and at most 1 together, are kept to within one message.
+    """Generate messages without end. The shares are from 0 to 1, with a sum of at most 1, and exact to one message.
 
-    A repeat is one of the last orders again, every other time in a newer version. The same seed makes the same
-    messages.
+    A repeat sends one of the last orders again; every second repeat is a newer version of it. The same seed makes the
+    same messages.
     """
     random = Random(seed)
     generator = OrderGenerator(seed)
@@ -62,7 +62,7 @@ def generate_messages(
 
 
 def _due(position: int, share: float) -> int:
-    """Return how many of the first `position` messages a share makes; 0.1 is a little less than a tenth in binary."""
+    """Return how many of the first `position` messages the share makes. The small addend corrects binary rounding."""
     return int(position * share + 1e-9)
 
 
@@ -71,7 +71,7 @@ def _message(order: Document) -> Message:
 
 
 async def read_messages(descriptor: int) -> AsyncIterator[Message]:
-    """Make a message of every line that is not blank, its bytes as they are, as soon as the line is there.
+    """Yield a message for every line that is not blank, with the line's bytes unchanged, as soon as it is read.
 
     `descriptor` is an open file, pipe or terminal. Raises `OSError` when it cannot be read.
     """
@@ -86,7 +86,7 @@ async def read_messages(descriptor: int) -> AsyncIterator[Message]:
 
 
 def message_of(value: bytes) -> Message:
-    """Return the message that carries `value`; its key is the order's uid, if the value says one."""
+    """Return the message with this value; its key is the order's uid, if the value has one."""
     decoded = decode_order(value)
     if isinstance(decoded, Order):
         return Message(decoded.order_uid.encode(), value, decoded.order_uid)
@@ -94,12 +94,12 @@ def message_of(value: bytes) -> Message:
 
 
 async def _read(descriptor: int) -> bytes:
-    """Read what is there, waiting without blocking the loop: a pipe may be silent for hours, and Ctrl-C must work."""
+    """Read the available bytes. Waiting does not block the loop: a pipe may be idle for hours, and Ctrl-C must work."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:
         loop.add_reader(descriptor, readable.set)
-    except PermissionError:  # an ordinary file: epoll refuses it, and it is always readable
+    except PermissionError:  # a regular file: epoll does not support it, and it is always readable
         return read(descriptor, _READ_BYTES)
     try:
         await readable.wait()

@@ -1,4 +1,4 @@
-"""Made-up orders that look like real ones. Every one is valid; the same seed makes the same orders."""
+"""Generates realistic orders. All are valid; the same seed makes the same orders."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -10,10 +10,10 @@ from orderflow.publishing.goods import PRODUCTS
 from orderflow.publishing.people import MARKETS, Customers, Market
 
 Document = dict[str, Any]
-"""An order as JSON will hold it: the contract's fields in the contract's order."""
+"""An order as a JSON object, with the fields in their documented order."""
 
 SEEDED_NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-"""When seeded orders were placed: a seed that depended on the clock would not make the same orders."""
+"""When seeded orders are placed: with the current time the same seed would not make the same orders."""
 
 _ENTRIES = ("WBIL", "WBRU", "SITE", "APP")
 _STATUSES = (202, 202, 202, 200, 201, 204)
@@ -23,7 +23,7 @@ _PLACED_WITHIN_S = 3600
 
 
 class OrderGenerator:
-    """Makes orders, without end. `now` is the instant, in UTC, that all of them were placed shortly before."""
+    """Generates orders without end. All orders are placed shortly before `now`, an instant in UTC."""
 
     def __init__(self, seed: int | None = None, now: datetime | None = None) -> None:
         self._random = Random(seed)
@@ -35,14 +35,14 @@ class OrderGenerator:
             yield self.order()
 
     def order(self) -> Document:
-        """Return a new order with a uid that no other order has."""
+        """Return a new order with a unique uid."""
         random = self._random
         customers = random.choice(self._customers)
         customer, market = customers.next(), customers.market
         order_uid = f"{random.getrandbits(80):020x}"
         track_number = f"WB{random.randrange(10**12):012d}"
         placed = self._now - timedelta(seconds=random.randrange(_PLACED_WITHIN_S))
-        items = [self._item(track_number, market) for _ in range(_some(random))]
+        items = [self._item(track_number, market) for _ in range(_item_count(random))]
         return {
             "order_uid": order_uid,
             "track_number": track_number,
@@ -99,13 +99,13 @@ class OrderGenerator:
 
 
 def changed(order: Document) -> Document:
-    """Return a newer version of an order, valid and with the same uid: its goods have moved on."""
+    """Return a newer valid version of an order, with the same uid and changed statuses of its items."""
     newer = deepcopy(order)
     for item in newer["items"]:
         item["status"] += 1 if item["status"] >= _NEXT_STATUS else _NEXT_STATUS - item["status"]
     return newer
 
 
-def _some(random: Random) -> int:
-    """Return how many items an order has: most have few."""
+def _item_count(random: Random) -> int:
+    """Return the number of items of an order: small numbers are more likely."""
     return min(random.randint(1, _MAX_ITEMS), random.randint(1, _MAX_ITEMS))

@@ -1,4 +1,4 @@
-"""Made-up customers of two languages: Faker's names, telephones and addresses, none of them anybody's."""
+"""Generates customers of two languages, with fictitious names, phone numbers and addresses from Faker."""
 
 from collections.abc import Callable
 from random import Random
@@ -7,12 +7,12 @@ import attrs
 from faker import Faker
 
 MAX_CUSTOMERS = 1000
-"""How many customers of one language are made up before the same ones order again: Faker is slow."""
+"""How many customers of one language are generated before known customers order again: Faker is slow."""
 
 
 @attrs.frozen
 class Market:
-    """Where customers of one language pay and have their orders brought. `rubles` is what one unit of money buys."""
+    """Currency, payment and delivery of customers of one language. `rubles` is the price of one unit of currency."""
 
     locale: str
     currency: str
@@ -72,14 +72,14 @@ MARKETS = {
 
 @attrs.frozen
 class Customer:
-    """Somebody who orders: `recipient` is the `delivery` part of an order, shared by all orders of this customer."""
+    """A customer. `recipient` is the `delivery` part of all orders of this customer."""
 
     customer_id: str
     recipient: dict[str, str]
 
 
 class Customers:
-    """The customers of one market. They become known one by one; when `MAX_CUSTOMERS` are, they order again."""
+    """The customers of one market. After `MAX_CUSTOMERS` were generated, known customers order again."""
 
     def __init__(self, faker_locale: str, random: Random) -> None:
         self.market = MARKETS[faker_locale]
@@ -89,7 +89,7 @@ class Customers:
         self._known: list[Customer] = []
 
     def next(self) -> Customer:
-        """Return a new customer, or a known one once enough are."""
+        """Return a new customer, or a known one when there are `MAX_CUSTOMERS`."""
         if len(self._known) == MAX_CUSTOMERS:
             return self._random.choice(self._known)
         customer = Customer(f"customer-{self._random.getrandbits(40):010x}", self.market.new_recipient(self._faker))

@@ -1,4 +1,4 @@
-"""Sends messages to Kafka and says which ones the broker acknowledged, in the order in which they were sent."""
+"""Sends messages to Kafka, and reports which ones the broker acknowledged, in the order of sending."""
 
 import asyncio
 from collections import Counter
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
 
 ANSWER_TIMEOUT_S = 60.0
-"""A broker that has not answered for all of a chunk after so long counts as gone."""
+"""A broker that has not acknowledged a whole chunk after this time counts as lost."""
 _STOP_TIMEOUT_S = 5.0
 _BATCH_BYTES = 128 << 10
 _REQUEST_BYTES = 64 << 20
-"""Far above what a broker takes by default: how large a message may be is the topic's to say."""
+"""Far above a broker's default limit, so that only the topic limits a message's size."""
 
 
 class NoAnswerError(Exception):
@@ -30,9 +30,9 @@ class NoAnswerError(Exception):
 class Publisher:
     """An idempotent producer for one topic; use it as a context manager.
 
-    `options` are those of `kafka_options`. With `tracing`, a message that names no trace begins one. `refusals` counts,
-    by the reason in a few words, what was sent and not acknowledged; `lost` says that the broker stopped answering, so
-    that sending more makes no sense.
+    `options` are the result of `kafka_options`. With `tracing`, a message without a traceparent begins a trace.
+    `refusals` counts the messages that were not acknowledged, by reason. `lost` is true when the broker has stopped
+    answering, so that sending more is useless.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Publisher:
         await self._stop()
 
     async def publish(self, chunk: list[Message]) -> list[Message]:
-        """Send the messages and return those that the broker acknowledged, in order. Returns in `ANSWER_TIMEOUT_S`.
+        """Send the messages and return the acknowledged ones, in order, at the latest after `ANSWER_TIMEOUT_S`.
 
-        Thousands of messages at once make aiokafka slow: hand over about a thousand.
+        aiokafka is slow with many thousands of messages at once: pass about a thousand.
         """
         deadline = asyncio.get_running_loop().time() + self._answer_timeout_s
         errors = await self._send(chunk, deadline)
@@ -73,7 +73,7 @@ class Publisher:
         return [message for message, error in zip(chunk, errors, strict=True) if error is None]
 
     async def _send(self, chunk: list[Message], deadline: float) -> list[BaseException | None]:
-        """Send all and wait for all until `deadline` of the loop's clock. Returns each one's error, or None."""
+        """Send all messages, and wait until `deadline` on the loop's clock. Returns each message's error, or None."""
         answers: list[asyncio.Future[Any]] = []
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
@@ -84,7 +84,7 @@ class Publisher:
         return [*(_error_of(answer) for answer in answers), *(NoAnswerError() for _ in range(unsent))]
 
     async def _hand_over(self, message: Message) -> "asyncio.Future[Any]":
-        """Give a message to the producer; the future is the broker's answer, or the producer's own refusal."""
+        """Pass a message to the producer. The future holds the broker's answer, or the producer's error."""
         headers, sent = list(message.headers), None
         if self._tracing is not None and last_header(headers, TRACEPARENT) is None:
             span, more = self._tracing.sending(self._topic)
@@ -101,10 +101,11 @@ class Publisher:
         return answer
 
     async def _send_one_by_one(self, chunk: list[Message], errors: list[BaseException | None], deadline: float) -> None:
-        """Send again, alone and in order, what was refused, and note the new outcome in `errors`.
+        """Send refused messages again, one by one and in order, and store the new outcomes in `errors`.
 
-        A refused message takes its whole batch along; and it leaves a gap in the numbering of an idempotent producer,
-        after which the broker takes nothing more from it for that partition. So each refusal costs a new producer.
+        One refused message fails its whole batch. It also leaves a gap in the sequence numbers of an idempotent
+        producer, after which the broker accepts nothing more from it for that partition. So each refusal needs a new
+        producer.
         """
         await self._restart()
         for index, refused in enumerate(errors):
@@ -137,14 +138,14 @@ class Publisher:
         return producer
 
     async def _stop(self) -> None:
-        # An idempotent producer that cannot reach its broker would flush for ever.
+        # An idempotent producer that cannot reach its broker would flush without end.
         with suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await self._producer.stop()
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why a message was not acknowledged, in a few words without its content."""
+    """Return a short reason why a message was not acknowledged, without its content."""
     if isinstance(error, NoAnswerError | TimeoutError):
         return "no answer in time"
     return type(error).__name__.removesuffix("Error")

@@ -1,4 +1,4 @@
-"""One run of the publisher: from the messages to the uids on standard output and the exit code."""
+"""One run of the publisher: sends the messages, prints the uids, and sets the exit code."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ _PROGRESS_FROM = 1000
 
 @attrs.define
 class Tally:
-    """What came of the messages, counted. `total` is how many there were to be; None: nobody knows."""
+    """The counts of a run. `total` is the number of messages to send; None if it is unknown."""
 
     total: int | None = None
     sent: int = 0
@@ -36,7 +36,7 @@ class Tally:
     uids: set[str] = attrs.field(factory=set)
 
     def add(self, chunk: list[Message], acknowledged: list[Message]) -> list[str]:
-        """Count a chunk; return the uids that were acknowledged for the first time, in order."""
+        """Count a chunk, and return the newly acknowledged uids, in order."""
         self.sent += len(chunk)
         self.acknowledged += len(acknowledged)
         self.invalid += sum(message.order_uid is None for message in acknowledged)
@@ -47,7 +47,7 @@ class Tally:
 
     @property
     def expected(self) -> int:
-        """How many messages should have been acknowledged by now, or at the end if that is known."""
+        """The number of messages to be acknowledged: `total`, or those sent so far if it is unknown."""
         return self.sent if self.total is None else self.total
 
     def __str__(self) -> str:
@@ -61,10 +61,10 @@ class Tally:
 async def publish_all(
     settings: Settings, messages: AsyncIterator[Message], *, rate: float | None = None, total: int | None = None
 ) -> None:
-    """Send all `messages`, at most `rate` a second, and print the uids that were acknowledged, each of them once.
+    """Send all `messages`, at most `rate` per second, and print each acknowledged uid once.
 
     Waits for Kafka first. Raises `Failed` unless every message was acknowledged, `CannotStart` without the topic, and
-    `SystemExit` with code 130 after SIGINT or SIGTERM, when what was under way is answered.
+    `SystemExit` with code 130 after SIGINT or SIGTERM, once the messages in flight are answered.
     """
     tracing = start_tracing("orderflow-publish", "publish")
     await wait_for_topic(settings, settings.kafka_topic)
@@ -79,7 +79,7 @@ async def publish_all(
                 await _send(feed, publisher, tally)
         interrupted = feed.stopped
     except (KafkaError, TimeoutError) as error:
-        raise Failed(f"Kafka took nothing: {reason_of(error)}") from None
+        raise Failed(f"nothing was sent to Kafka: {reason_of(error)}") from None
     finally:
         feed.stop()
         click.echo(f"--- {tally} ---")
@@ -87,13 +87,13 @@ async def publish_all(
             await tracing.close(FLUSH_S)
     if tally.invalid:
         noun = "message" if tally.invalid == 1 else "messages"
-        click.echo(f"orderflow: {tally.invalid} invalid {noun} published, whose uids are not printed", err=True)
-    _judge(tally, publisher, interrupted=interrupted)
+        click.echo(f"orderflow: {tally.invalid} invalid {noun} published; their uids are not printed", err=True)
+    _raise_unless_complete(tally, publisher, interrupted=interrupted)
 
 
 async def _send(feed: Feed, publisher: Publisher, tally: Tally) -> None:
-    """Send what the feed gives until it ends, or the broker is lost."""
-    # A bar among the uids on one terminal would spoil both.
+    """Send the messages of the feed until it ends, or the broker is lost."""
+    # On one terminal a bar and the uids would overwrite each other.
     shown = (tally.total or 0) >= _PROGRESS_FROM and not sys.stdout.isatty()
     with progress_bar("Publishing", tally.total, shown=shown) as progress:
         while not publisher.lost and (chunk := await _next(feed)):
@@ -113,7 +113,7 @@ async def _next(feed: Feed) -> list[Message]:
 
 @contextmanager
 def _stopped_by_signals(feed: Feed) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the feed; the second one ends the process as usual."""
+    """Let the first SIGINT or SIGTERM end the feed; the second one ends the process as usual."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
@@ -135,13 +135,13 @@ def _stopped_by_signals(feed: Feed) -> Iterator[None]:
         restore()
 
 
-def _judge(tally: Tally, publisher: Publisher, *, interrupted: bool) -> None:
-    """Raise unless all is well: the exit code is the answer to "did everything arrive?"."""
+def _raise_unless_complete(tally: Tally, publisher: Publisher, *, interrupted: bool) -> None:
+    """Raise unless every message was acknowledged: the exit code says whether all messages arrived."""
     if interrupted:
         click.echo(f"orderflow: interrupted after {tally.acknowledged} acknowledged messages", err=True)
         raise SystemExit(INTERRUPTED)
     missing = tally.expected - tally.acknowledged
     if missing:
         reasons = publisher.refusals + Counter({"not sent": tally.expected - tally.sent})
-        listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-        raise Failed(f"{missing} of {tally.expected} messages were not acknowledged: {listed}")
+        details = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        raise Failed(f"{missing} of {tally.expected} messages were not acknowledged: {details}")

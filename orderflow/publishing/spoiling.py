@@ -1,4 +1,4 @@
-"""Ways in which real producers get an order wrong. Every spoiled order is invalid, each way for one reason."""
+"""Makes invalid messages from valid orders, with typical mistakes of producers. Each way makes one mistake."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -10,7 +10,7 @@ from msgspec import json
 from orderflow.publishing.orders import Document
 
 Way = Callable[[Document, Random], bytes | None]
-"""Makes the value of an invalid message from a valid order, which stays as it is. None: a message without a value."""
+"""Makes the value of an invalid message from a valid order, which is not changed. None: a message without a value."""
 
 _TEXTS = ("order_uid", "track_number", "entry", "locale", "customer_id")
 _REQUIRED = (*_TEXTS, "delivery", "payment", "items", "date_created")
@@ -172,5 +172,5 @@ WAYS: tuple[Way, ...] = (
 
 
 def spoil(order: Document, random: Random) -> bytes | None:
-    """Return the value of an invalid message, made from a valid order in one of `WAYS`."""
+    """Return the value of an invalid message, made from a valid order by one of `WAYS`."""
     return random.choice(WAYS)(order, random)

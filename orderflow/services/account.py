@@ -1,4 +1,4 @@
-"""Which account runs PostgreSQL: it refuses to run as root."""
+"""Chooses the account that runs PostgreSQL, which refuses to run as root."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ _MAP_ROOT_AWAY = ("--user", "--map-user=1000", "--map-group=1000")
 
 @attrs.frozen
 class Account:
-    """How to start a program without root's rights: a command in front of it, or another user's ids."""
+    """How to start a program without root privileges: with a prefix command, or with another user's ids."""
 
     prefix: tuple[str, ...] = ()
     user: int | None = None
@@ -26,7 +26,7 @@ class Account:
 
 @functools.cache
 def _unshare() -> tuple[str, ...]:
-    """Return the command that makes root look like user 1000; empty where the kernel does not allow it."""
+    """Return the command that maps root to user 1000 in a user namespace; empty if the kernel does not allow it."""
     program = shutil.which("unshare")
     if program is None:
         return ()
@@ -47,8 +47,9 @@ def _unprivileged() -> pwd.struct_passwd:
 def account_for(directory: Path, program: Path) -> Account:
     """Return the account for `program`, whose data is in `directory` (which must exist).
 
-    As root it is a user namespace where that works, for it needs no access of another user to the folders above; else
-    `postgres` or `nobody`, who is made the owner of `directory`. Raises `CannotStart` when that user cannot get there.
+    For root it is a user namespace if the kernel allows it, because that needs no access rights to the parent folders.
+    Otherwise it is the user `postgres` or `nobody`, who becomes the owner of `directory`. Raises `CannotStart` when
+    that user cannot reach the folder.
     """
     if os.geteuid() != 0:
         return Account()
@@ -62,7 +63,7 @@ def account_for(directory: Path, program: Path) -> Account:
         if reached.returncode:
             raise CannotStart(
                 f"PostgreSQL refuses to run as root and the user {user.pw_name!r} cannot reach {path}: "
-                f"run this as another user, or let others enter the folders above (chmod o+x)"
+                f"run this as another user, or give others access to the parent folders (chmod o+x)"
             )
     for path in (directory, *directory.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
@@ -70,12 +71,12 @@ def account_for(directory: Path, program: Path) -> Account:
 
 
 def check_owner(data: Path, account: Account) -> None:
-    """Raise `CannotStart` when `data` belongs to another user than the one who runs PostgreSQL, as it demands."""
+    """Raise `CannotStart` when `data` does not belong to the user who runs PostgreSQL: it would refuse to start."""
     owner, runner = data.stat().st_uid, os.geteuid() if account.user is None else account.user
     if owner != runner:
         raise CannotStart(
             f"{data} belongs to the user {_name(owner)}, and PostgreSQL would run as {_name(runner)}: "
-            f"run this as {_name(owner)}, or give it the folder (chown -R {_name(runner)} {shlex.quote(str(data))})"
+            f"run this as {_name(owner)}, or change its owner (chown -R {_name(runner)} {shlex.quote(str(data))})"
         )
 
 

@@ -25,7 +25,7 @@ controller.quorum.voters=1@{host}:{controller_port}
 listeners={listeners}
 advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,DETOUR:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXY:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 num.partitions=1
@@ -44,15 +44,16 @@ group.min.session.timeout.ms=1000
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 """
-# Only the first compiler and the serial collector: up a second sooner, and one user does not need more.
+# Only the first compiler tier and the serial collector: it starts a second faster, and is fast enough for one user.
 _JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError")
 
 
 @attrs.frozen
-class Detour:
-    """A second listener on `port`. Clients that come through it are told to come to the port `advertised`.
+class ProxyListener:
+    """A second listener on `port`, for tests with a proxy. The broker tells its clients to connect to `advertised`.
 
-    Without it a proxy in front of Kafka sees a client's first connection only: the others go where the broker says.
+    Without it a proxy in front of Kafka sees only a client's first connection: clients open the other connections to
+    the address that the broker advertises.
     """
 
     port: int
@@ -60,19 +61,19 @@ class Detour:
 
 
 class Kafka(Service):
-    """One Kafka node. Topics are never created by accident, and records are kept for good."""
+    """One Kafka node. It creates no topics automatically, and never deletes old records."""
 
     title = f"Apache Kafka {VERSION}"
     variable = "KAFKA_BROKERS"
     stop_signal = signal.SIGTERM
-    # Java reads paths by the locale: with plain C it does not even find itself in a folder that has a name like Заказы.
+    # Java decodes paths by the locale: with LC_ALL=C it fails in a folder with a name like Заказы.
     environment: ClassVar[Mapping[str, str]] = {"LC_ALL": "C.UTF-8"}
 
     def __init__(self, directory: Path, settings: Settings, cache: Path, say: Say = silent) -> None:
         super().__init__(directory, settings.kafka_brokers[0].port, say)
         self._cache = cache
         self._class_path = ""
-        self.detour: Detour | None = None
+        self.proxy_listener: ProxyListener | None = None
 
     @property
     def data(self) -> Path:
@@ -80,7 +81,7 @@ class Kafka(Service):
         return self.directory / "data"
 
     async def prepare(self) -> None:
-        """Find or download Kafka, format the data on the first start, write the configuration on every one."""
+        """Find or download Kafka, format the data at the first start, write the configuration at every start."""
         self._class_path = await class_path(self._cache, self.say)
         (self.directory / "tmp").mkdir(exist_ok=True)
         controller_port = free_ports(1)[0]
@@ -97,9 +98,9 @@ class Kafka(Service):
         configuration = self.directory / "server.properties"
         listeners = {"PLAINTEXT": self.port, "CONTROLLER": controller_port}
         advertised = {"PLAINTEXT": self.port}
-        if self.detour is not None:
-            listeners["DETOUR"] = self.detour.port
-            advertised["DETOUR"] = self.detour.advertised
+        if self.proxy_listener is not None:
+            listeners["PROXY"] = self.proxy_listener.port
+            advertised["PROXY"] = self.proxy_listener.advertised
         text = _CONFIGURATION.format(
             host=LOOPBACK,
             controller_port=controller_port,
@@ -129,9 +130,9 @@ class Kafka(Service):
         return [*self._java(), "kafka.Kafka", str(self.directory / "server.properties")]
 
     async def answers(self) -> bool:
-        """Return whether the broker answers a metadata request with itself as a live broker."""
+        """Return whether the broker answers a metadata request and lists a live broker."""
         client = AIOKafkaClient(bootstrap_servers=f"{LOOPBACK}:{self.port}", request_timeout_ms=5_000)
-        # Each refused connection of a broker that is not up yet would be logged as an error.
+        # While the broker starts, aiokafka would log each refused connection as an error.
         logger = logging.getLogger("aiokafka")
         before, logger.disabled = logger.disabled, True
         try:
@@ -145,7 +146,7 @@ class Kafka(Service):
 
 
 def _property(path: Path) -> str:
-    """Return a path as a file of Java's properties has it: that is no UTF-8, and a backslash begins an escape."""
+    """Return a path as written in a Java properties file: not in UTF-8, and with escaped backslashes."""
     units = memoryview(str(path).replace("\\", "\\\\").encode("utf-16-le", "surrogatepass")).cast("H")
     return "".join(chr(unit) if unit < 0x80 else f"\\u{unit:04x}" for unit in units)  # noqa: PLR2004
 

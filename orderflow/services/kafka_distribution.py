@@ -1,4 +1,4 @@
-"""Apache Kafka's jars, resolved and downloaded once, and the Java runtime that runs them."""
+"""Finds or downloads Apache Kafka's jars, and finds the Java runtime."""
 
 import importlib.util
 import os
@@ -24,13 +24,13 @@ def java() -> Path:
 
 
 async def class_path(cache: Path, say: Say) -> str:
-    """Return Java's class path to Kafka, downloading the jars when they are not on this machine yet.
+    """Return the Java class path of Kafka. Downloads the jars if they are not on this machine.
 
-    The jars stay in the resolver's own cache, which other projects share; `cache` remembers where they are. Raises
-    `Failed` when they cannot be downloaded, `CannotStart` when the resolver is not installed.
+    The jars stay in the resolver's cache, which is shared with other projects; a file in `cache` lists their paths.
+    Raises `Failed` when they cannot be downloaded, `CannotStart` when the resolver is not installed.
     """
-    remembered = cache / f"kafka-{VERSION}.classpath"
-    if jars := _recall(remembered):
+    class_path_file = cache / f"kafka-{VERSION}.classpath"
+    if jars := _read_class_path(class_path_file):
         return os.pathsep.join(jars)
     if importlib.util.find_spec("jgo") is None:
         raise CannotStart("the resolver of Kafka's jars is not installed: pip install 'orderflow[services]'")
@@ -43,17 +43,17 @@ async def class_path(cache: Path, say: Say) -> str:
         say=say,
     )
     jars = output.split("\n")[:-1]
-    _remember(remembered, jars)
+    _write_class_path(class_path_file, jars)
     return os.pathsep.join(jars)
 
 
-def _recall(remembered: Path) -> list[str]:
-    jars = remembered.read_text().splitlines() if remembered.exists() else []
+def _read_class_path(class_path_file: Path) -> list[str]:
+    jars = class_path_file.read_text().splitlines() if class_path_file.exists() else []
     return jars if all(Path(jar).is_file() for jar in jars) else []
 
 
-def _remember(remembered: Path, jars: list[str]) -> None:
-    remembered.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = remembered.with_suffix(f".{os.getpid()}")
+def _write_class_path(class_path_file: Path, jars: list[str]) -> None:
+    class_path_file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = class_path_file.with_suffix(f".{os.getpid()}")
     unfinished.write_text("\n".join(jars))
-    unfinished.replace(remembered)
+    unfinished.replace(class_path_file)

@@ -1,4 +1,4 @@
-"""TCP ports of the loopback interface: which are free, and which are held."""
+"""Checks TCP ports, and finds free ports of the loopback interface."""
 
 import random
 import socket
@@ -9,18 +9,18 @@ _LOWEST = 20_000
 _USUAL_EPHEMERAL = 32_768
 
 share = (0, 1)
-"""Which of how many shares of the ports `free_ports` gives: whoever takes ports side by side wants different ones."""
+"""Index and count of the shares of ports: parallel test processes set it, so that each gets different free ports."""
 
 
-def held(port: int, host: str = LOOPBACK) -> bool:
-    """Return whether no server can listen on `port` of `host` (every interface when `host` is empty).
+def port_in_use(port: int, host: str = LOOPBACK) -> bool:
+    """Return whether a server cannot listen on `port` of `host` (every interface when `host` is empty).
 
     Besides a listener, an outgoing connection that got this port as its local end holds it, and for a minute after its
-    end too: ask `listens` to tell the two apart.
+    end too: `has_listener` distinguishes the two cases.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Connections that a server has left behind must not count: it will start with this option too.
+        # Old connections of a stopped server must not count: the server also uses this option.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -29,8 +29,8 @@ def held(port: int, host: str = LOOPBACK) -> bool:
     return False
 
 
-def listens(port: int, host: str = LOOPBACK) -> bool:
-    """Return whether some process listens on `port` of `host`."""
+def has_listener(port: int, host: str = LOOPBACK) -> bool:
+    """Return whether a process listens on `port` of `host`."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -41,20 +41,20 @@ def listens(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports that nobody holds now. Somebody may take one before it is used.
+    """Return `count` different free ports. Another program may take one before it is used.
 
-    They lie below the range that the kernel takes the local ends of connections from. In that range a client that tries
-    to reach a server which is down may be given the server's own port, and then holds it.
+    They are below the kernel's range of ephemeral ports. In that range a client that connects to a stopped server may
+    get the server's own port as its local port, and then block it.
     """
     number, shares = share
     ports = range(_LOWEST + number, _first_ephemeral(), shares)
-    found: list[int] = []
+    free: list[int] = []
     for port in random.sample(ports, len(ports)):
-        if len(found) == count:
+        if len(free) == count:
             break
-        if not held(port):
-            found.append(port)
-    return found
+        if not port_in_use(port):
+            free.append(port)
+    return free
 
 
 def _first_ephemeral() -> int:

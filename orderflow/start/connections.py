@@ -1,4 +1,4 @@
-"""How to reach PostgreSQL, Redis and Kafka, from the settings."""
+"""Connection options of PostgreSQL, Redis and Kafka, made from the settings."""
 
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from engine.postgres.link import KEEPALIVES, OURS
 from orderflow.exits import CannotStart
 from orderflow.start.settings import Settings
-from orderflow.start.tls import FollowingContext
+from orderflow.start.tls import ReloadingContext
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -23,7 +23,7 @@ def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
 
 def _trusting(cafile: str, variable: str, *, check_hostname: bool = True) -> ssl.SSLContext:
     try:
-        return FollowingContext(cafile, check_hostname=check_hostname)
+        return ReloadingContext(cafile, check_hostname=check_hostname)
     except (OSError, ssl.SSLError) as error:
         raise CannotStart(f"{variable} must name a readable PEM file ({cafile!r}: {error})") from None
 
@@ -43,8 +43,8 @@ def postgres_options(settings: Settings, application: str = OURS) -> dict[str, A
 
 
 def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> "Redis":
-    """Return a Redis client that fails within `timeout_s` instead of retrying: the callers have their own policy."""
-    # Most commands never ask Redis, and to import this is a sixth of their start.
+    """Return a Redis client that fails within `timeout_s` and does not retry: callers have their own retry policy."""
+    # Most commands do not need Redis, and this import takes a sixth of their start time.
     from redis.asyncio import Redis  # noqa: PLC0415
     from redis.asyncio.retry import Retry  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
@@ -63,7 +63,7 @@ def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> "Redis":
 
 
 def kafka_options(settings: Settings) -> dict[str, Any]:
-    """Return keyword arguments that every aiokafka client takes: brokers and security."""
+    """Return keyword arguments of every aiokafka client: brokers and security."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap,
         "security_protocol": settings.kafka_security_protocol,

@@ -15,13 +15,13 @@ from orderflow.start.settings import Settings
 T = TypeVar("T")
 _UNDEFINED = {"42P01", "42703"}
 COMMAND_TIMEOUT_S = 60.0
-"""The longest that one statement may take: a person waits."""
+"""The longest time of one statement: a person waits for the command."""
 
 
 async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Wait for PostgreSQL with the current schema, do `work` on a connection, and return what it returns.
+    """Wait for PostgreSQL with the current schema, run `work` with a connection, and return its result.
 
-    Raises `Failed` when PostgreSQL does not do it.
+    Raises `Failed` when PostgreSQL fails.
     """
     await wait_for_postgres(settings)
     connection = None
@@ -30,12 +30,12 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
         return await work(connection)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         advice = ": a table or a column is missing, `orderflow doctor` says which" if _is_undefined(error) else ""
-        raise Failed(f"PostgreSQL did not do it: {describe(error)}{advice}") from None
+        raise Failed(f"PostgreSQL failed: {describe(error)}{advice}") from None
     finally:
         if connection is not None:
             connection.terminate()
 
 
 def _is_undefined(error: Exception) -> bool:
-    """Whether a table or a column is not there, although the schema's version is current: changed by hand."""
+    """Return whether a table or a column is missing, although the schema's version is current."""
     return getattr(error, "sqlstate", None) in _UNDEFINED

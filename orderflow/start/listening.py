@@ -1,4 +1,4 @@
-"""Whether an address can be listened on."""
+"""Checks whether a server can listen on an address."""
 
 import os
 import socket
@@ -7,11 +7,11 @@ from orderflow.start.settings import Address
 
 
 def try_to_listen(address: Address) -> None:
-    """Listen for a moment. Raises `OSError` when the address is taken, or is none of this machine's."""
+    """Listen for a moment. Raises `OSError` when the address is taken, or does not belong to this machine."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     socket.create_server((address.host, address.port), family=family).close()
 
 
 def reason_of(error: OSError) -> str:
-    """Return why, in a few words: Python adds the address to the system's own."""
+    """Return the system's short error text, without the address that Python adds to it."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)

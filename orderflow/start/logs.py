@@ -1,4 +1,4 @@
-"""Logs as the settings want them."""
+"""Configures logging from the settings."""
 
 import logging
 
@@ -9,31 +9,31 @@ from orderflow.start.settings import Settings
 
 
 def configure_logging(settings: Settings, *, deferred: bool = False, **context: str) -> None:
-    """Do as `engine.telemetry.logs.configure_logging` does, with `LOG_LEVEL` and `LOG_FORMAT`."""
+    """Call `engine.telemetry.logs.configure_logging` with `LOG_LEVEL` and `LOG_FORMAT`."""
     logs.configure_logging(settings.log_level, console=settings.log_format == "console", deferred=deferred, **context)
 
 
-class _ToldOnce(logging.Handler):
-    """Tells the first trouble of a library in a line of the command's, and no more of it."""
+class _FirstRecordOnly(logging.Handler):
+    """Prints the first record of a library as one line, and drops all further records."""
 
-    def __init__(self, trouble: str) -> None:
+    def __init__(self, problem: str) -> None:
         super().__init__()
-        self._trouble = trouble
-        self._told = False
+        self._problem = problem
+        self._reported = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record, without its traceback."""
-        if not self._told:
-            self._told = True
-            click.echo(f"orderflow: {self._trouble}: {record.getMessage()}", err=True)
+        """Print the record if it is the first one, without its traceback."""
+        if not self._reported:
+            self._reported = True
+            click.echo(f"orderflow: {self._problem}: {record.getMessage()}", err=True)
 
 
 def quieten_libraries(settings: Settings | None = None) -> None:
-    """Keep what libraries say of each try off standard error: a command says in one line what matters.
+    """Hide the libraries' log records of each attempt: a command itself reports the result in one line.
 
-    With the level debug in `settings` it stays.
+    With the level debug in `settings` they are shown.
     """
     if settings is None or settings.log_level != "debug":
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         spans = logging.getLogger("opentelemetry")
-        spans.handlers, spans.propagate = [_ToldOnce("the collector of spans is in trouble")], False
+        spans.handlers, spans.propagate = [_FirstRecordOnly("sending spans to the collector failed")], False

@@ -1,4 +1,4 @@
-"""The database migrations that belong to this version of the program. dbmate applies them and remembers which."""
+"""The database migrations of this version of the program. dbmate applies them, and records the applied ones."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ TABLE = "schema_migrations"
 
 
 def migrations_directory() -> Path:
-    """Return the folder of the migrations: the installed package's, else the checkout's. Raises `CannotStart`."""
+    """Return the folder of the migrations, in the installed package or else in the checkout. Raises `CannotStart`."""
     folder = shipped_directory("migrations", "db/migrations")
     if any(folder.glob("*.sql")):
         return folder
@@ -18,5 +18,5 @@ def migrations_directory() -> Path:
 
 
 def latest_version() -> str:
-    """Return the newest migration's version, as it stands in `schema_migrations`. Raises `CannotStart`."""
+    """Return the newest migration's version, as stored in `schema_migrations`. Raises `CannotStart`."""
     return max(path.name.split("_", 1)[0] for path in migrations_directory().glob("*.sql"))

@@ -1,7 +1,7 @@
-"""What must hold before a long-running command starts: services answer, the schema is current, the topics exist.
+"""Checks before a long-running command starts: services answer, the schema is current, the topics exist.
 
-A service that is merely down is waited for, `START_TIMEOUT_S` long; what no waiting mends ends the command with exit
-code 3 and the command or the setting that does.
+It waits for a service that is down, at most `START_TIMEOUT_S`. A problem that waiting cannot fix ends the command with
+exit code 3; the message names the command or the setting that fixes it.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from orderflow.exits import CannotStart
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import postgres_options, redis_client
 from orderflow.start.migrations import TABLE, latest_version
-from orderflow.start.patience import wait_for_answer
 from orderflow.start.settings import Address, Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
+from orderflow.start.waiting import wait_for_answer
 
 _UNDEFINED_TABLE = "42P01"
 _TLS_REJECTED = "rejected SSL upgrade"
 
 
 async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
-    """Return when PostgreSQL (with the current schema) and Redis answer, and Kafka too unless told otherwise.
+    """Wait until PostgreSQL (with the current schema) and Redis answer, and with `kafka` also Kafka and its topics.
 
-    Raises `Failed` when a service stays away, `CannotStart` when waiting cannot help. All are waited for at once.
+    It waits for all of them in parallel. Raises `Failed` after the time-out, `CannotStart` when waiting cannot help.
     """
     checks = [wait_for_postgres(settings), _wait_for_redis(settings)]
     if kafka:
@@ -38,13 +38,13 @@ async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
         for task in asyncio.as_completed(tasks):
             await task
     finally:
-        for one in tasks:
-            one.cancel()
+        for pending in tasks:
+            pending.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool = True) -> bool:
-    """Do as `wait_until_ready` does, and return True; return False as soon as `stop` is set."""
+    """Call `wait_until_ready` and return True; return False as soon as `stop` is set."""
     ready = asyncio.create_task(wait_until_ready(settings, kafka=kafka), name="preflight")
     stopped = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -58,14 +58,14 @@ async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool =
 
 
 async def wait_for_postgres(settings: Settings) -> None:
-    """Return when PostgreSQL answers and has the current schema. Raises `Failed` and `CannotStart`."""
+    """Wait until PostgreSQL answers with the current schema. Raises `Failed` and `CannotStart`."""
     address = settings.postgres_address
-    complaint = f"PostgreSQL did not answer: start it, or check POSTGRES_HOST, POSTGRES_PORT ({address})"
-    await _patiently(settings, lambda: check_schema(settings), "PostgreSQL", address, complaint)
+    failure = f"PostgreSQL did not answer: start it, or check POSTGRES_HOST, POSTGRES_PORT ({address})"
+    await _wait(settings, lambda: check_schema(settings), "PostgreSQL", address, failure)
 
 
 async def check_schema(settings: Settings) -> bool:
-    """Check once. Returns False when PostgreSQL is merely down. Raises `CannotStart`."""
+    """Check once. Returns False when PostgreSQL is down. Raises `CannotStart` when waiting cannot help."""
     wanted = latest_version()
     try:
         connection = await asyncpg.connect(**postgres_options(settings))
@@ -95,14 +95,14 @@ async def check_schema(settings: Settings) -> bool:
 
 
 def refusal_of_postgres(settings: Settings, error: BaseException) -> str | None:
-    """Return why PostgreSQL does not let us in, and what mends it; None for an error that waiting may mend."""
+    """Return why PostgreSQL refuses the connection, with the fix; None if waiting may help."""
     if reason := certificate_refusal(error):
         return (
             f"PostgreSQL's certificate is not accepted ({reason}): "
             f"check POSTGRES_SSL_ROOT_CERT and POSTGRES_HOST ({settings.postgres_host})"
         )
     if _TLS_REJECTED in str(error):
-        return "PostgreSQL speaks no TLS: give it a certificate (ssl = on), or set POSTGRES_SSL_MODE to prefer"
+        return "PostgreSQL does not use TLS: give it a certificate (ssl = on), or set POSTGRES_SSL_MODE to prefer"
     return _refused_login(settings, error) if is_refusal_to_connect(error) else None
 
 
@@ -114,7 +114,7 @@ def _refused_login(settings: Settings, error: BaseException) -> str:
             return f"PostgreSQL user {settings.postgres_user!r} lacks permissions on the schema: grant them"
         case "28000":
             return (
-                f"PostgreSQL does not let {settings.postgres_user!r} in from here: check POSTGRES_USER, "
+                f"PostgreSQL does not accept {settings.postgres_user!r} from this machine: check POSTGRES_USER, "
                 f"POSTGRES_SSL_MODE ({settings.postgres_ssl_mode}) and its pg_hba.conf"
             )
         case _:
@@ -125,12 +125,12 @@ def _refused_login(settings: Settings, error: BaseException) -> str:
 
 async def _wait_for_redis(settings: Settings) -> None:
     address = settings.redis_address
-    complaint = f"Redis did not answer: start it, or check REDIS_ADDR ({address})"
-    await _patiently(settings, lambda: check_redis(settings), "Redis", address, complaint)
+    failure = f"Redis did not answer: start it, or check REDIS_ADDR ({address})"
+    await _wait(settings, lambda: check_redis(settings), "Redis", address, failure)
 
 
 async def check_redis(settings: Settings) -> bool:
-    """Check once. Returns False when Redis is merely down. Raises `CannotStart`."""
+    """Check once. Returns False when Redis is down. Raises `CannotStart` when waiting cannot help."""
     redis = redis_client(settings)
     try:
         await redis.ping()
@@ -138,7 +138,7 @@ async def check_redis(settings: Settings) -> bool:
     except NoPermissionError as error:
         user = settings.redis_username or "default"
         raise CannotStart(
-            f"Redis keeps {user!r} from the keys order:*, order-trace:* and order-traces, or from a command for them "
+            f"Redis denies {user!r} the keys order:*, order-trace:* and order-traces, or a command that uses them "
             f"({error}): run in redis-cli `ACL SETUSER {user} {ACCESS}`"
         ) from None
     except AuthenticationError:
@@ -157,7 +157,7 @@ async def check_redis(settings: Settings) -> bool:
 
 
 async def _redis_refusal(settings: Settings, error: BaseException) -> str | None:
-    """Return what is wrong with the encryption; None if that is not what failed."""
+    """Return what is wrong with TLS, with the fix; None if TLS is not the problem."""
     address = settings.redis_address
     if reason := certificate_refusal(error):
         return (
@@ -166,14 +166,14 @@ async def _redis_refusal(settings: Settings, error: BaseException) -> str | None
         )
     if settings.redis_tls:
         if await _answers_in_plain(settings):
-            return f"Redis speaks no TLS at {address}: check REDIS_ADDR and REDIS_TLS (true)"
+            return f"Redis does not use TLS at {address}: check REDIS_ADDR and REDIS_TLS (true)"
     elif await speaks_tls(address.host or "127.0.0.1", address.port):
-        return f"Redis speaks TLS at {address}: set REDIS_TLS to true, or check REDIS_ADDR"
+        return f"Redis uses TLS at {address}: set REDIS_TLS to true, or check REDIS_ADDR"
     return None
 
 
 async def _answers_in_plain(settings: Settings) -> bool:
-    """Whether Redis answers a stranger who does without TLS. No password is sent."""
+    """Return whether Redis answers without TLS. It sends no password."""
     redis = redis_client(attrs.evolve(settings, redis_tls=False, redis_username="", redis_password=""))
     try:
         await redis.ping()
@@ -191,11 +191,11 @@ async def _wait_for_topics(settings: Settings) -> None:
     await wait_for_topic(settings, settings.kafka_dlq_topic)
 
 
-async def _patiently(
-    settings: Settings, check: Callable[[], Awaitable[bool]], service: str, address: Address, complaint: str
+async def _wait(
+    settings: Settings, check: Callable[[], Awaitable[bool]], service: str, address: Address, failure: str
 ) -> None:
     async def ask() -> bool | None:
         return await check() or None
 
-    waited = f"{complaint} (waited {settings.start_timeout_s:g} s)"
+    waited = f"{failure} (waited {settings.start_timeout_s:g} s)"
     await wait_for_answer(ask, settings.start_timeout_s, service, str(address), waited)

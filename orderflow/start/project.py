@@ -1,4 +1,4 @@
-"""Where the project is on this machine: the checkout when there is one, else the current folder."""
+"""The project's folders on this machine: in the checkout if there is one, else in the current folder."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ def project_root() -> Path:
 
 
 def shipped_directory(name: str, in_checkout: str) -> Path:
-    """Return a folder that comes with the program: the installed wheel's `name`, else the checkout's.
+    """Return a folder that is shipped with the program: `name` in the installed wheel, else `in_checkout`.
 
-    What has the same name in the current folder may be another project's.
+    It does not look in the current folder of an installed program, which may belong to another project.
     """
     shipped = Path(__file__).parents[1] / "assets" / name
     return shipped if shipped.is_dir() else project_root() / in_checkout
@@ -24,5 +24,5 @@ def services_directory() -> Path:
 
 
 def cache_directory() -> Path:
-    """Return the folder for what is downloaded or built once and shared by every set of embedded services."""
+    """Return the folder of downloads that all sets of embedded services share."""
     return services_directory() / "cache"

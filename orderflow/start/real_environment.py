@@ -1,4 +1,4 @@
-"""The environment that the user set, also under honcho, which lets `.env` win over it."""
+"""The environment that the user has set, also under honcho, which overrides it with `.env`."""
 
 import os
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ _MARK = "HONCHO_PROCESS_NAME"
 
 
 def real_environment() -> Mapping[str, str]:
-    """Return the process environment; under honcho the one that honcho itself was started with.
+    """Return the process environment; under honcho the environment that honcho was started with.
 
-    honcho writes what stands in `.env` over the environment of its children, so that a child cannot tell the two
-    apart. Its own environment is as it was: that of the nearest ancestor that honcho has not marked.
+    honcho overrides the environment of its child processes with `.env`, so that a child cannot distinguish the two.
+    The original environment is that of the nearest ancestor process that honcho has not marked.
     """
     if _MARK not in os.environ:
         return os.environ

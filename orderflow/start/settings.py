@@ -109,7 +109,7 @@ def _setting(name: str, default: str, parse: Callable[[str], Any], *, secret: bo
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that the environment may say, parsed and checked. Secrets stay out of `repr`."""
+    """All settings, parsed and checked. `repr` does not show secrets."""
 
     log_level: str = _setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"))
     log_format: str = _setting("LOG_FORMAT", "json", _choice("json", "console"))
@@ -185,7 +185,7 @@ class Settings:
         return self.workers or min(len(os.sched_getaffinity(0)), self.kafka_partitions)
 
     def postgres_url(self) -> str:
-        """Return the database as a URL for dbmate. It holds the password: never print it."""
+        """Return the database's URL for dbmate. It contains the password: never print it."""
         mode, root = self.postgres_ssl_mode, ""
         if self.postgres_ssl_root_cert and mode in {"require", "verify-full"}:
             root = f"&sslrootcert={quote(self.postgres_ssl_root_cert, safe='')}"
@@ -197,7 +197,7 @@ class Settings:
 
 
 def variables() -> dict[str, str]:
-    """Return every environment variable that the settings know, with its default as text."""
+    """Return the environment variables of all settings, with their defaults as text."""
     return {field.metadata["variable"]: field.metadata["default"] for field in attrs.fields(Settings)}
 
 
@@ -228,11 +228,11 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def load_settings(env_file: Path = Path(".env")) -> Settings:
-    """Read the settings from the process environment, and from `env_file` where the environment is silent."""
+    """Read the settings from the process environment, and from `env_file` for variables that it does not set."""
     try:
         from_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
     except OSError as error:
-        raise SettingError(f"{env_file} cannot be read ({error.strerror}): mend or remove it") from None
+        raise SettingError(f"{env_file} cannot be read ({error.strerror}): fix or remove it") from None
     except UnicodeDecodeError:
-        raise SettingError(f"{env_file} must be text in UTF-8: mend or remove it") from None
+        raise SettingError(f"{env_file} must be text in UTF-8: fix or remove it") from None
     return parse_settings({**from_file, **real_environment()})

@@ -1,4 +1,4 @@
-"""Whose certificates are accepted, and what a connection that failed over its encryption means."""
+"""TLS contexts of clients, and the reasons of failed TLS connections."""
 
 import asyncio
 import os
@@ -14,51 +14,51 @@ PROBE_TIMEOUT_S = 2.0
 _Version = tuple[int, int, int, int]
 
 
-class FollowingContext(ssl.SSLContext):
-    """What clients accept: certificates of the authorities in a PEM file, as it is when a connection is made.
+class ReloadingContext(ssl.SSLContext):
+    """A client context that reloads its file of certificate authorities (PEM) when the file has changed.
 
-    Clients read a context's file once and keep the context for as long as they live. This one looks at the file before
-    each handshake and takes it anew when it has been replaced: authorities that are gone from it are trusted no more.
-    A file that cannot be read just then, or is not whole, changes nothing until it can be. Connections that there are
-    go on. `cafile` "" stands for the system's trust store, whose file `SSL_CERT_FILE` replaces. Raises `OSError`
-    (`ssl.SSLError` is one) when the file cannot be read to begin with.
+    Clients create a context once and keep it for their lifetime. This one checks the file before each handshake, and
+    loads it again after a change: authorities that were removed from it are no longer trusted. While the file cannot be
+    read, or is incomplete, the previous content stays valid. Existing connections are not affected. With `cafile` "" it
+    uses the system's trust store, whose file `SSL_CERT_FILE` replaces. Raises `OSError` (a base class of
+    `ssl.SSLError`) when the file cannot be read at first.
     """
 
-    def __new__(cls, *_arguments: Any, **_options: Any) -> "FollowingContext":
-        """Make a context for clients."""
+    def __new__(cls, *_arguments: Any, **_options: Any) -> "ReloadingContext":
+        """Create a client context."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(self, cafile: str = "", *, check_hostname: bool = True) -> None:
         self._system = not cafile
         self._file = cafile or ssl.get_default_verify_paths().cafile or ""
-        self.check_hostname = check_hostname  # a library may look at the context that it was given
-        self._version = self._looked_at = self._version_now()
+        self.check_hostname = check_hostname  # libraries may read this attribute
+        self._version = self._last_seen = self._read_version()
         self._current = self._load()
 
     def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
-        """Begin a connection of an event loop, by what the file says now."""
-        return self._followed().wrap_bio(*arguments, **options)
+        """Wrap a connection of an event loop, with the file's current content."""
+        return self._up_to_date().wrap_bio(*arguments, **options)
 
     def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        """Begin a connection on a socket, by what the file says now."""
-        return self._followed().wrap_socket(*arguments, **options)
+        """Wrap a socket, with the file's current content."""
+        return self._up_to_date().wrap_socket(*arguments, **options)
 
-    def _followed(self) -> ssl.SSLContext:
-        # Looked at before it is read: what is written in between is another version the next time.
-        version = self._version_now()
+    def _up_to_date(self) -> ssl.SSLContext:
+        # Read the version before the content: a change in between is then noticed the next time.
+        version = self._read_version()
         if version == self._version:
             return self._current
         try:
             fresh = self._load()
-            fresh.load_verify_locations(self._file)  # where the system's file cannot be read, `_load` says nothing
+            fresh.load_verify_locations(self._file)  # `_load` does not raise for the system's file
         except OSError as error:
-            if version != self._looked_at and structlog.is_configured():
+            if version != self._last_seen and structlog.is_configured():
                 structlog.get_logger().warning(events.CA_FILE_UNREADABLE, file=self._file, error=str(error))
         else:
             self._current, self._version = fresh, version
             if structlog.is_configured():
                 structlog.get_logger().info(events.CA_FILE_REPLACED, file=self._file)
-        self._looked_at = version
+        self._last_seen = version
         return self._current
 
     def _load(self) -> ssl.SSLContext:
@@ -66,23 +66,23 @@ class FollowingContext(ssl.SSLContext):
         context.check_hostname = self.check_hostname
         return context
 
-    def _version_now(self) -> _Version | None:
-        """Return what tells two versions of the file apart; None while there is no file."""
+    def _read_version(self) -> _Version | None:
+        """Return values that change with the file's content; None if there is no file."""
         try:
-            found = os.stat(self._file)
+            status = os.stat(self._file)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def certificate_refusal(error: BaseException | None) -> str | None:
-    """Return why a server's certificate was not accepted, or None if the error is another one."""
-    found = find_tls_error(error)
-    return found.verify_message if isinstance(found, ssl.SSLCertVerificationError) else None
+    """Return why a server's certificate was not accepted, or None for any other error."""
+    tls_error = find_tls_error(error)
+    return tls_error.verify_message if isinstance(tls_error, ssl.SSLCertVerificationError) else None
 
 
 async def speaks_tls(host: str, port: int) -> bool:
-    """Whether a TLS server listens there, whatever its certificate. Takes `PROBE_TIMEOUT_S` at most."""
+    """Return whether a TLS server listens there, with any certificate. Takes at most `PROBE_TIMEOUT_S`."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

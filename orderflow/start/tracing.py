@@ -1,4 +1,4 @@
-"""Tracing as the command line starts it: what cannot be had ends the start with exit code 3."""
+"""Starts tracing for commands. If it is configured but not possible, the command ends with exit code 3."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_tracing() -> None:
-    """Find out whether spans, if they are wanted, can be had. Raises `CannotStart`."""
+    """Check that tracing is possible, if it is configured. Raises `CannotStart`."""
     try:
         tracing.check_tracing()
     except tracing.TracingRefused as error:
@@ -20,7 +20,7 @@ def check_tracing() -> None:
 
 
 def start_tracing(service: str, name: str) -> "Tracing | None":
-    """Return what makes spans, or None where none are wanted. `name` is this process's. Raises `CannotStart`."""
+    """Return the maker of spans, or None if tracing is off. `name` is this process's name. Raises `CannotStart`."""
     try:
         return tracing.start_tracing(service, f"{name}@{socket.gethostname()}:{os.getpid()}")
     except tracing.TracingRefused as error:

@@ -8,7 +8,7 @@ import asyncpg
 import psutil
 from aiokafka.admin import AIOKafkaAdminClient
 
-from orderflow.services.process import gone, signal_all
+from orderflow.services.process import signal_all, wait_until_gone
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
@@ -68,7 +68,7 @@ async def kill_supervisor(engine: Running) -> list[psutil.Process]:
 
 async def all_gone(processes: list[psutil.Process], timeout_s: float) -> None:
     """Wait until the processes are gone. Fails after `timeout_s`."""
-    if not await gone(processes, timeout_s):
+    if not await wait_until_gone(processes, timeout_s):
         left = [process for process in processes if process.is_running()]
         raise AssertionError(f"still there after {timeout_s:g} s: {left}")
 

@@ -42,11 +42,11 @@ class Network:
 @asynccontextmanager
 async def proxied_network(settings: Settings, services: ServiceSet) -> AsyncIterator[Network]:
     """Provide open proxies before the embedded services."""
-    detour = services.kafka.detour
-    assert detour is not None, "the tests' own services have a detour"
+    proxy_listener = services.kafka.proxy_listener
+    assert proxy_listener is not None, "the tests' own services have a proxy listener"
     async with (
         tcp_proxy(settings.postgres_host, settings.postgres_port) as postgres,
         tcp_proxy(settings.redis_address.host, settings.redis_address.port) as redis,
-        tcp_proxy("127.0.0.1", detour.port, listen_on=detour.advertised) as kafka,
+        tcp_proxy("127.0.0.1", proxy_listener.port, listen_on=proxy_listener.advertised) as kafka,
     ):
         yield Network(postgres, redis, kafka)

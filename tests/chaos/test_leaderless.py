@@ -41,7 +41,7 @@ async def test_partitions_without_a_leader_hide_nothing_of_the_others(
                 assert [one["lag"] for one in json.decode(ended.stdout)] == [1, 1, None, None]
                 *lines, total = (await orderflow.run("lag")).lines
                 assert [line.endswith("no leader") for line in lines] == [False, False, True, True]
-                assert total == "in all  2 messages  – s  without 2 of 4 partitions, of which it is not known"
+                assert total == "total  2 messages  – s  without 2 of 4 partitions, whose lag is unknown"
                 assert all(one["lag_s"] >= 0 for one in json.decode(ended.stdout)[:2])
 
                 async def get(path: str) -> dict[str, Any]:

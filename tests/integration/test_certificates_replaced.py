@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import parse_settings
-from orderflow.start.tls import FollowingContext
+from orderflow.start.tls import ReloadingContext
 from tests.support.certificates import HOST, Certificates, make_certificates
 from tests.support.endpoints import Endpoints
 from tests.support.programs import Programs
@@ -115,7 +115,7 @@ def test_a_replaced_file_counts_from_the_next_connection_on(
     """The new authority is accepted and the old one no more, by one and the same context; back again as well."""
 
     async def check() -> None:
-        context = FollowingContext(str(trusted))
+        context = ReloadingContext(str(trusted))
         assert await accepts(context, old)
         assert not await accepts(context, new)
         replace(trusted, new.authority)
@@ -136,7 +136,7 @@ def test_a_file_that_is_not_whole_changes_nothing_yet(
     """Gone, empty, or half-written, it leaves what was accepted, says so once, and counts as soon as it is whole."""
 
     async def check() -> None:
-        context = FollowingContext(str(trusted))
+        context = ReloadingContext(str(trusted))
         text = new.authority.read_text()
         remove(trusted)
         assert await accepts(context, old)
@@ -158,7 +158,7 @@ async def test_the_systems_trust_store_is_followed_too(
 ) -> None:
     """Where no file is named, the one that SSL_CERT_FILE names counts; taken away for a moment, it changes nothing."""
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    context = FollowingContext()
+    context = ReloadingContext()
     assert await accepts(context, old)
     remove(trusted)
     assert await accepts(context, old)
@@ -171,7 +171,7 @@ async def test_a_file_with_the_old_times_and_size_is_another_one(
     trusted: Path, old: Certificates, new: Certificates
 ) -> None:
     """Copied with its times kept, as some tools do, over the file itself."""
-    context = FollowingContext(str(trusted))
+    context = ReloadingContext(str(trusted))
     old_text, new_text = old.authority.read_text(), new.authority.read_text()
     size = max(len(old_text), len(new_text))
     write(trusted, old_text.ljust(size, "\n"))
@@ -182,24 +182,24 @@ async def test_a_file_with_the_old_times_and_size_is_another_one(
 
 async def test_whose_name_is_not_checked_is_followed_as_well(trusted: Path, new: Certificates) -> None:
     """The mode `require` of PostgreSQL checks the authority and not the name, before and after."""
-    context = FollowingContext(str(trusted), check_hostname=False)
+    context = ReloadingContext(str(trusted), check_hostname=False)
     replace(trusted, new.authority)
     async with served(new) as port:
         _, writer = await asyncio.open_connection("localhost", port, ssl=context)
         writer.close()
     with pytest.raises(ssl.SSLCertVerificationError):
         async with served(new) as port:
-            await asyncio.open_connection("localhost", port, ssl=FollowingContext(str(trusted)))
+            await asyncio.open_connection("localhost", port, ssl=ReloadingContext(str(trusted)))
 
 
 def kafka_over_tls(endpoints: Endpoints, trusted: Path) -> dict[str, str]:
     """Return settings that lead to this run's own Kafka through a proxy on its advertised port. Skips without one."""
     if endpoints.embedded is None:
         pytest.skip("this run's Kafka has no port for a proxy")
-    detour = endpoints.embedded.kafka.detour
-    assert detour is not None
+    proxy_listener = endpoints.embedded.kafka.proxy_listener
+    assert proxy_listener is not None
     return {
-        "KAFKA_BROKERS": f"{HOST}:{detour.advertised}",
+        "KAFKA_BROKERS": f"{HOST}:{proxy_listener.advertised}",
         "KAFKA_SECURITY_PROTOCOL": "SSL",
         "KAFKA_SSL_CAFILE": str(trusted),
     }
@@ -209,9 +209,9 @@ def kafka_over_tls(endpoints: Endpoints, trusted: Path) -> dict[str, str]:
 async def kafka_with(certificates: Certificates, endpoints: Endpoints) -> AsyncIterator[None]:
     """End the TLS of Kafka's clients, with these certificates, in front of it."""
     assert endpoints.embedded is not None
-    detour = endpoints.embedded.kafka.detour
-    assert detour is not None
-    async with tcp_proxy(HOST, detour.port, listen_on=detour.advertised, tls=of_server(certificates)):
+    proxy_listener = endpoints.embedded.kafka.proxy_listener
+    assert proxy_listener is not None
+    async with tcp_proxy(HOST, proxy_listener.port, listen_on=proxy_listener.advertised, tls=of_server(certificates)):
         yield
 
 

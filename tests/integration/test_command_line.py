@@ -136,7 +136,7 @@ async def test_a_file_of_settings_that_is_no_text_is_named(orderflow: Programs) 
     """It was made by an editor that writes UTF-16, say."""
     (orderflow.folder / ".env").write_bytes("LOG_LEVEL=info".encode("utf-16"))
     ended = await orderflow.run("brake", "status")
-    assert (ended.returncode, ended.stderr) == (3, "orderflow: .env must be text in UTF-8: mend or remove it\n")
+    assert (ended.returncode, ended.stderr) == (3, "orderflow: .env must be text in UTF-8: fix or remove it\n")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ async def test_whoever_is_at_a_terminal_is_asked_before_messages_are_left_out(
     await send(settings, (None, b"{}"), partition=2)
     reset = ("offsets", "reset", "--to", "latest")
     stdout, drawn = await with_terminal(orderflow, *reset, typed=typed, returncode=returncode)
-    assert "not consumed yet: 1 of partition 2. Go on? [y/N]" in drawn
+    assert "not consumed yet: 1 of partition 2. Continue? [y/N]" in drawn
     assert ("nothing was changed" in drawn) == bool(returncode)
     assert len(stdout) == lines
 

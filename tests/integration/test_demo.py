@@ -10,7 +10,7 @@ import msgspec
 import psutil
 import pytest
 
-from orderflow.demo.lost import Mark, Record, end_lost_demos
+from orderflow.demo.leftovers import ProcessIdentity, RunRecord, stop_leftover_processes
 from orderflow.services import ServiceSet
 from orderflow.services.process import fingerprint
 from orderflow.start.project import services_directory
@@ -95,22 +95,22 @@ async def test_what_a_killed_demo_left_is_ended(orderflow: Programs) -> None:
     [folder] = set(_folders()) - folders
     path = folder / "run" / f"demo-{smoke.pid}.json"
 
-    async def processes() -> list[Mark]:
-        return msgspec.json.decode(path.read_bytes(), type=Record).processes
+    async def processes() -> list[ProcessIdentity]:
+        return msgspec.json.decode(path.read_bytes(), type=RunRecord).processes
 
     left = await eventually(processes, lambda marks: len(marks) >= _HONCHO_ENGINE_WORKER_SERVER)
-    assert await end_lost_demos(folder, print) == set()  # it lives
+    assert await stop_leftover_processes(folder, print) == set()  # it lives
     smoke.process.kill()
     await smoke.process.wait()
     said: list[str] = []
     services = ServiceSet(folder, parse_settings({}))
     try:
-        assert await end_lost_demos(folder, said.append) == {"postgresql", "valkey", "kafka"}
+        assert await stop_leftover_processes(folder, said.append) == {"postgresql", "valkey", "kafka"}
         assert [mark for mark in left if mark.lives] == []
         assert all(service.pid for service in services.services)
         assert f"A demo was killed (pid {smoke.pid})" in said[0]
         assert not path.exists()
-        assert await end_lost_demos(folder, said.append) == set()
+        assert await stop_leftover_processes(folder, said.append) == set()
     finally:
         await services.down()
         shutil.rmtree(folder)
@@ -121,15 +121,15 @@ async def test_a_stranger_with_the_pid_of_a_lost_demos_process_is_not_ended(tmp_
     stranger = await asyncio.create_subprocess_exec("sleep", "600")
     path = tmp_path / "run" / "demo-1.json"
     path.parent.mkdir()
-    killed = Mark(os.getpid(), "another boot 1")
+    killed = ProcessIdentity(os.getpid(), "another boot 1")
     try:
-        path.write_bytes(msgspec.json.encode(Record(killed, [Mark(stranger.pid, "another boot 1")], [])))
-        await end_lost_demos(tmp_path, print)
+        path.write_bytes(msgspec.json.encode(RunRecord(killed, [ProcessIdentity(stranger.pid, "another boot 1")], [])))
+        await stop_leftover_processes(tmp_path, print)
         assert not path.exists()
         mark = fingerprint(stranger.pid)
         assert mark is not None
-        path.write_bytes(msgspec.json.encode(Record(killed, [Mark(stranger.pid, mark)], [])))
-        await end_lost_demos(tmp_path, print)
+        path.write_bytes(msgspec.json.encode(RunRecord(killed, [ProcessIdentity(stranger.pid, mark)], [])))
+        await stop_leftover_processes(tmp_path, print)
         assert await stranger.wait() == -signal.SIGTERM
     finally:
         if stranger.returncode is None:

@@ -132,7 +132,7 @@ async def test_a_letter_that_is_not_there_is_an_error(orderflow: Programs, setti
     told = await orderflow.run("dlq", "show", "0:12345")
     assert (told.returncode, told.stdout) == (1, "")
     assert f"there is no dead letter at 0:12345 of the topic '{settings.kafka_topic}': " in told.stderr
-    assert "`orderflow dlq list --all` shows" in told.stderr
+    assert "`orderflow dlq list --all` lists" in told.stderr
 
 
 async def test_a_reason_is_one_of_orders_or_one_that_a_letter_has(

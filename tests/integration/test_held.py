@@ -173,7 +173,7 @@ async def test_the_doctor_tells_how_to_end_a_transaction_that_hangs(orderflow: P
         await producer.begin_transaction()
         await producer.send_and_wait(settings.kafka_topic, b"open", partition=2)
         outcome, message = await transactions(orderflow)
-        assert (outcome, message.startswith("partition 2: 1 messages wait behind one")) == ("ok", True)
+        assert (outcome, message.startswith("partition 2: 1 messages wait behind a transaction")) == ("ok", True)
         await producer.send_and_wait(settings.kafka_topic, b"open", partition=1, timestamp_ms=hours_ago)
         outcome, message = await transactions(orderflow)
         assert outcome == "failed"
@@ -181,7 +181,7 @@ async def test_the_doctor_tells_how_to_end_a_transaction_that_hangs(orderflow: P
         assert "one is open for longer than 15 minutes (partition 1: 1 messages" in message
         assert f"run `kafka-transactions --bootstrap-server {settings.kafka_bootstrap[0]} {command}" in message
         await producer.abort_transaction()
-    assert await transactions(orderflow) == ("ok", "none holds messages back")
+    assert await transactions(orderflow) == ("ok", "no transaction holds messages back")
 
 
 async def transactions(orderflow: Programs) -> tuple[str, str]:

@@ -78,7 +78,7 @@ async def test_a_topic_created_anew_is_refused_until_a_reset_and_then_counts_as_
         assert await database.fetchval(total) == 3
 
         reset = await orderflow.run("offsets", "reset", "--partition", "0")
-        assert reset.lines == ["partition 0  next offset 3 → 0 (the topic was created anew)"]
+        assert reset.lines == ["partition 0  next offset 3 → 0 (the topic was recreated)"]
         await eventually(lambda: database.fetchval(total), lambda seen: seen == 3 + 1 + len(others))
         assert await database.fetchval(locale, order[0].decode()) == "yy"
         assert await refused(server, set()) == {}

@@ -93,7 +93,7 @@ async def test_the_worker_is_named_and_a_plain_reader_that_takes_half_is_a_stran
             [found] = [one for one in doctor if one["check"] == "Members of the group"]
             assert found["outcome"] == "failed"
             numbers = ", ".join(map(str, theirs))
-            assert f"partition {numbers} is consumed by a stranger ('aiokafka-" in found["message"]
+            assert f"partition {numbers} is consumed by a foreign member ('aiokafka-" in found["message"]
             assert "KAFKA_GROUP_ID" in found["message"]
 
             async def snapshot() -> dict[int, str | None]:

@@ -107,7 +107,7 @@ async def test_letters_are_chosen_by_reason_uid_time_and_place(
     assert await chosen("--reason", "empty_message") == "Would replay 0 letters"
     missing = await orderflow.run("dlq", "replay", "0:1", "0:3")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert "no unresolved letter is selected at 0:3" in missing.stderr
+    assert "there is no unresolved letter at 0:3" in missing.stderr
     assert {letter["replay_count"] for letter in await letters(database)} == {0}
     assert (await orderflow.run("dlq", "replay", "0:1", "--force")).lines == ["Replayed 1 letter: invalid_order 1"]
     [record] = await receive(settings, settings.kafka_topic, 1)

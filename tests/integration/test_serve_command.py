@@ -68,7 +68,7 @@ async def test_an_address_that_is_taken_is_named(orderflow: Programs, settings: 
             finished = await orderflow.run("serve", "--processes", processes)
             assert finished.returncode == 3
             last = finished.stderr.splitlines()[-1]
-            assert last.startswith(f"orderflow: HTTP_ADDR {settings.http_address} cannot be listened on")
+            assert last.startswith(f"orderflow: cannot listen on HTTP_ADDR {settings.http_address} ")
             assert "Traceback" not in finished.stderr
 
 

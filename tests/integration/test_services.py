@@ -15,7 +15,7 @@ import pytest
 from orderflow.exits import CannotStart, Failed
 from orderflow.services import ServiceSet, free_ports, held
 from orderflow.services.account import Account, check_owner
-from orderflow.services.process import family, fingerprint
+from orderflow.services.process import fingerprint, process_tree
 from orderflow.start.brokers import list_topics, wait_for_topic
 from orderflow.start.connections import redis_client
 from orderflow.start.settings import parse_settings
@@ -73,7 +73,7 @@ async def test_services_listen_on_the_loopback_only(own: Own) -> None:
     services, _ = own
     for service in services.services:
         assert service.pid is not None
-        processes = family(service.pid)
+        processes = process_tree(service.pid)
         listening = [c.laddr.ip for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
         assert listening
         assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
@@ -117,7 +117,7 @@ async def test_data_survives_down_and_up(own: Own) -> None:
     await create_topics(settings, {"kept": 2})
     async with redis_client(settings) as redis:
         await redis.set("kept", "42")
-    processes = [process for pid in _pids(services) if pid for process in family(pid)]
+    processes = [process for pid in _pids(services) if pid for process in process_tree(pid)]
 
     assert len(await services.down()) == 3
     assert [process for process in processes if fingerprint(process.pid)] == []

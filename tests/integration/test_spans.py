@@ -164,7 +164,7 @@ async def test_a_publisher_says_in_one_line_that_the_collector_is_away(orderflow
     published = await orderflow.run("publish", "300", **{ENDPOINT: "http://127.0.0.1:9/private-path", **QUICK})
     assert published.returncode == 0
     [line] = published.stderr.splitlines()
-    assert line.startswith("orderflow: the collector of spans is in trouble: Transient error ConnectionError ")
+    assert line.startswith("orderflow: sending spans to the collector failed: Transient error ConnectionError ")
     assert "private-path" not in line
 
 

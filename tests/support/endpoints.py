@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import attrs
 
 from orderflow.services import ServiceSet, free_ports
-from orderflow.services.kafka import Detour
+from orderflow.services.kafka import ProxyListener
 from orderflow.start.settings import parse_settings
 from tests.support.containers import engine_answers, run_kafka, run_postgresql, run_redis
 
@@ -108,9 +108,9 @@ async def _embedded(directory: Path, names: list[str]) -> AsyncIterator[tuple[Se
 def service_set(directory: Path) -> tuple[ServiceSet, dict[str, str]]:
     """Return embedded services on free ports, not started yet, and the settings that lead to them.
 
-    Kafka has a detour: a proxy that listens on its advertised port sees all connections of its clients.
+    Kafka has a proxy listener: a proxy that listens on its advertised port sees all connections of its clients.
     """
-    postgres, redis, kafka, detour, advertised = free_ports(5)
+    postgres, redis, kafka, proxy_listener, advertised = free_ports(5)
     environment = {
         "POSTGRES_HOST": "127.0.0.1",
         "POSTGRES_PORT": str(postgres),
@@ -121,5 +121,5 @@ def service_set(directory: Path) -> tuple[ServiceSet, dict[str, str]]:
         "KAFKA_BROKERS": f"127.0.0.1:{kafka}",
     }
     services = ServiceSet(directory, parse_settings(environment))
-    services.kafka.detour = Detour(detour, advertised)
+    services.kafka.proxy_listener = ProxyListener(proxy_listener, advertised)
     return services, environment

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orderflow.services.process import DetachedProcess, family, signal_all
+from orderflow.services.process import DetachedProcess, process_tree, signal_all
 from tests.support.programs import marked
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def main(directory: Path, mark: str) -> None:
     sys.stdin.buffer.read()
     for pid_file in directory.rglob("run/*.pid"):
         if (pid := DetachedProcess(pid_file.stem, pid_file, pid_file.with_suffix(".log")).pid) is not None:
-            signal_all(family(pid), signal.SIGKILL)
+            signal_all(process_tree(pid), signal.SIGKILL)
     signal_all(marked(mark), signal.SIGKILL)
 
 

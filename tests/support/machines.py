@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orderflow.services import free_ports
-from orderflow.services.process import family, signal_all
+from orderflow.services.process import process_tree, signal_all
 from tests.support.programs import Programs, Running
 
 _RENAMED = "import os, socket, sys; socket.sethostname(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
@@ -61,7 +61,7 @@ class Machine:
 
     async def stop(self, running: Running) -> int:
         """Stop a program of this machine with SIGTERM, and return its exit code."""
-        signal_all(family(running.pid)[1:2], signal.SIGTERM)
+        signal_all(process_tree(running.pid)[1:2], signal.SIGTERM)
         return await running.ended(_GRACE_S)
 
     async def close(self) -> None:
@@ -72,7 +72,7 @@ class Machine:
 
     def lose(self) -> list[psutil.Process]:
         """Kill all processes of this machine at once, and return them."""
-        processes = [process for running in self._running for process in family(running.pid)]
+        processes = [process for running in self._running for process in process_tree(running.pid)]
         signal_all(processes, signal.SIGSTOP)  # so that nobody sees another die, and acts on it
         signal_all(processes, signal.SIGKILL)
         return processes

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import psutil
 
-from orderflow.services.process import family, gone, signal_all
+from orderflow.services.process import process_tree, signal_all, wait_until_gone
 
 AS_INSTALLED = Path(__file__).with_name("as_installed")
 """Hides what only development installs, and libraries import wherever it is: programs run as they do for users."""
@@ -100,7 +100,7 @@ class Running:
     @property
     def children(self) -> list[psutil.Process]:
         """Its living descendants."""
-        return family(self.pid)[1:]
+        return process_tree(self.pid)[1:]
 
     def seen(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """Return the log lines with this event name and these fields, so far."""
@@ -139,7 +139,7 @@ class Running:
 
     def send_signal(self, number: int, *, children: bool = False) -> None:
         """Send a signal to the program, and to its descendants if `children`."""
-        processes = family(self.pid)
+        processes = process_tree(self.pid)
         signal_all(processes if children else processes[:1], number)
 
     async def ended(self, timeout_s: float = 20) -> int:
@@ -163,10 +163,10 @@ class Running:
 
     async def destroy(self) -> None:
         """End it and its descendants, cleanly when it takes no longer than a few seconds."""
-        processes = family(self.pid) if self.process.returncode is None else []
+        processes = process_tree(self.pid) if self.process.returncode is None else []
         signal_all(processes, signal.SIGCONT)
         signal_all(processes[:1], signal.SIGTERM)
-        if not await gone(processes, _KILL_WAIT_S):
+        if not await wait_until_gone(processes, _KILL_WAIT_S):
             signal_all(processes, signal.SIGKILL)
         await self.process.wait()
         for reader in self._readers:
@@ -226,7 +226,7 @@ class Programs:
             raise AssertionError(f"orderflow {' '.join(arguments)} had not ended after {timeout_s:g} s") from None
         finally:
             if process.returncode is None:
-                signal_all(family(process.pid), signal.SIGKILL)
+                signal_all(process_tree(process.pid), signal.SIGKILL)
                 await process.wait()
         assert process.returncode is not None
         return Finished(process.returncode, stdout.decode(), stderr.decode())
@@ -250,7 +250,7 @@ class Programs:
             if running.stderr_lines:
                 print(f"--- {running.title} (stderr, last lines)\n{running.tail()}", file=sys.stderr)
         strays = marked(self.mark)
-        if strays and not await gone(strays, _KILL_WAIT_S):
+        if strays and not await wait_until_gone(strays, _KILL_WAIT_S):
             left = [f"{process.pid}: {' '.join(process.cmdline())}" for process in strays if process.is_running()]
             signal_all(strays, signal.SIGKILL)
             raise AssertionError(f"processes were left running: {'; '.join(left)}")

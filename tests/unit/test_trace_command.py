@@ -112,7 +112,7 @@ def test_differences_of_any_size_stay_in_their_column() -> None:
         "        -1.801 ms",
         "   +86,399.000 s",
     ]
-    assert lines[6] == "clocks       a step comes before the one that it follows: the clocks of the machines differ"
+    assert lines[6] == "clocks       a step is earlier than the previous one: the clocks of the machines differ"
     assert not [line for line in describe(story()) if line.startswith("clocks")]
 
 
@@ -124,9 +124,9 @@ def test_a_change_is_told_from_the_first_version() -> None:
 @pytest.mark.parametrize(
     ("came_as", "told"),
     [
-        (REPLAY, "a dead letter, replayed"),
-        (REPEAT, "it repeats what was stored; the message before it is not known"),
-        (None, "the latest one, which may repeat what was stored"),
+        (REPLAY, "a replayed dead letter"),
+        (REPEAT, "it repeats the stored order; the message that was stored is unknown"),
+        (None, "the latest message, which may repeat the stored order"),
     ],
 )
 def test_what_the_latest_message_is_is_said(came_as: str | None, told: str) -> None:
@@ -141,7 +141,7 @@ def test_a_message_without_a_timestamp_was_published_nobody_knows_when() -> None
     source, letter = replace(SOURCE, produced_at=None, came_as=REPEAT), replace(LETTER, produced_at=None)
     lines = list(describe(story(source=source, dead_letters=[letter])))
     [message] = [line for line in lines if line.startswith("message")]
-    assert message.startswith("message      orders 2:57, published unknown: it repeats what was stored")
+    assert message.startswith("message      orders 2:57, published unknown: it repeats the stored order")
     assert lines[-1].startswith("  orders 1:5  invalid_order  published unknown  failed 2026-03-04")
 
 
@@ -170,7 +170,7 @@ def test_an_order_that_was_only_ever_rejected_is_told_by_its_dead_letters() -> N
     published = "published 2026-03-04 05:06:07.100 UTC  failed 2026-03-04 05:06:07.100 UTC"
     assert list(describe(rejected)) == [
         r"order        uid\x1b[2J",
-        "it is not stored: its dead letters are all that is known of it",
+        "it is not stored: only its dead letters are known",
         "dead letters (why: orderflow dlq show PARTITION:OFFSET)",
         f"  orders 1:5  invalid_order  {published}  1 replay  not resolved",
         f"  orders 1:5  invalid_order  {published}  2 replays  resolved 2026-03-04 05:06:07.100 UTC",

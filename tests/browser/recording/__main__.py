@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from orderflow.demo.signals import say, until_signalled
-from orderflow.services.process import gone, signal_all
+from orderflow.services.process import signal_all, wait_until_gone
 from tests.browser.recording.camera import Camera
 from tests.browser.recording.film import THEMES, Film
 from tests.browser.recording.story import film_the_demo
@@ -44,9 +44,9 @@ async def record() -> None:
 async def _end(processes: list[psutil.Process]) -> None:
     """End what a demo that failed has left."""
     signal_all(processes, signal.SIGTERM)
-    if not await gone(processes, _END_S):
+    if not await wait_until_gone(processes, _END_S):
         signal_all(processes, signal.SIGKILL)
-        await gone(processes, _END_S)
+        await wait_until_gone(processes, _END_S)
 
 
 def main() -> None:
