@@ -86,7 +86,7 @@ async def test_the_operations_are_accessible(
 
     await page.context.set_offline(True)
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # begins a stream anew
-    await expect(page.get_by_text("Not known").first).to_be_visible()
+    await expect(page.get_by_text("Unknown").first).to_be_visible()
     await assert_accessible(page)
 
 

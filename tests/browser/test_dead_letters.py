@@ -134,7 +134,7 @@ async def test_the_token_shows_the_message_and_is_forgotten(
     await page.goto(address(server, "?letter=2:57"))
     await button(page, "Reveal").click()
     await enter_token(page, "wrong")
-    await expect(page.get_by_role("alert").filter(has_text="This is not the token.")).to_be_visible()
+    await expect(page.get_by_role("alert").filter(has_text="The token is wrong.")).to_be_visible()
     await enter_token(page)
     await expect(page.locator(".json-lines")).to_contain_text(ORDER["delivery"]["name"])
     await expect(page.locator(".json-lines")).to_contain_text('"price": -453')
@@ -160,7 +160,7 @@ async def test_without_a_token_of_the_server_the_page_is_read_only(
         await expect(button(page, "Replay")).to_have_count(0)
         await lines(page).click()
         await expect(page.get_by_role("article")).to_be_visible()
-        for name in ("Replay", "Mend", "Reveal", "token"):
+        for name in ("Replay", "Edit", "Reveal", "token"):
             await expect(button(page, name)).to_have_count(0)
 
 
@@ -178,7 +178,7 @@ async def test_a_letter_is_mended_and_becomes_an_order(
     await page.goto(f"{url}/dead-letters")
     await page.evaluate("window.sameDocument = true")
     await lines(page).click()
-    await button(page, "Mend and send").click()
+    await button(page, "Edit and send").click()
     await enter_token(page, "secret")
     editor = page.get_by_label("The whole message")
     await expect(editor).to_be_focused()
@@ -231,12 +231,12 @@ async def test_letters_are_replayed_and_followed(
         await expect(page.get_by_role("article")).to_contain_text("1 of 5")
 
         await page.get_by_role("link", name="All dead letters").click()
-        await button(page, "Replay all that match…").click()
+        await button(page, "Replay all matching…").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog).to_contain_text("3 letters will be sent again.")
         await store_letter(database, settings, partition=3, kafka_offset=10**9)
         await dialog.get_by_role("button", name="Send 3").click()
-        await expect(dialog.get_by_role("alert")).to_have_text("The number has changed meanwhile: look again.")
+        await expect(dialog.get_by_role("alert")).to_have_text("The number has changed: check it again.")
         await dialog.get_by_role("button", name="Send 4").click()
         await expect(dialog).to_contain_text("Sent: 4 letters.")
         await dialog.get_by_role("button", name="Close").click()
@@ -265,7 +265,7 @@ async def test_markup_in_a_letter_is_only_text(
     await enter_token(page)
     await expect(page.locator(".json-lines")).to_contain_text("onerror")
     await expect(page.locator(".envelope")).to_contain_text(MARKUP)
-    await button(page, "Mend and send").click()
+    await button(page, "Edit and send").click()
     await button(page, "Check and send").click()
     await expect(page.locator(".findings")).to_contain_text("It would be rejected again")
     await page.wait_for_load_state("networkidle")
@@ -288,11 +288,11 @@ async def test_the_keyboard_is_enough(page: Page, server: LookupServer, letter: 
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await expect(button(page, "Replay")).to_be_focused()
-    await button(page, "Mend and send").press("Enter")
+    await button(page, "Edit and send").press("Enter")
     await enter_token(page)
     await expect(page.get_by_label("The whole message")).to_be_focused()
     await button(page, "Cancel").press("Enter")
-    await expect(button(page, "Mend and send")).to_be_focused()
+    await expect(button(page, "Edit and send")).to_be_focused()
 
 
 async def test_changes_are_never_left_without_a_question(
@@ -301,7 +301,7 @@ async def test_changes_are_never_left_without_a_question(
     """By the link to the list, going back, going forward, or forgetting the token: the reader may stay."""
     await page.goto(address(server))
     await lines(page).click()
-    await button(page, "Mend and send").click()
+    await button(page, "Edit and send").click()
     await enter_token(page)
     field = page.get_by_label("The whole message")
     await field.fill("{}")
@@ -319,14 +319,14 @@ async def test_changes_are_never_left_without_a_question(
             await leave()
         await expect(page).to_have_url(address(server, "?letter=2:57"))
         await expect(field).to_have_value("{}")
-    assert set(questions) == {"Discard what you have changed?"}
+    assert set(questions) == {"Discard your changes?"}
 
     answers["stay"] = False
     await page.evaluate("history.back()")
     await expect(lines(page)).to_have_count(1)
     assert (page.url, len(questions)) == (address(server), 4)
     await page.go_forward()
-    await expect(button(page, "Mend and send")).to_be_visible()
+    await expect(button(page, "Edit and send")).to_be_visible()
     await to_list.click()
     await expect(lines(page)).to_have_count(1)
     assert len(questions) == 4, "nothing was changed, and nothing is asked"

@@ -78,7 +78,7 @@ async def test_a_killed_worker_is_dead_within_two_seconds_and_recovers(
     await expect(page.get_by_role("list", name="Needs attention")).to_have_count(0)
 
     assert (await orderflow.run("publish", "20", "--invalid", "0.1")).returncode == 0
-    plot = page.get_by_role("img", name="Messages a second")
+    plot = page.get_by_role("img", name="Messages per second")
     await expect(plot).to_have_accessible_name(re.compile("last five minutes. Now: (?!0 committed)"))
     await expect(page.get_by_role("table", name="Lag by partition").get_by_role("row")).to_have_count(5)
     assert await page.evaluate("window.loadedOnce") is True
@@ -91,21 +91,21 @@ async def test_the_page_finds_the_server_again(orderflow: Programs, page: Page) 
     await expect(live(page)).to_contain_text("Live as of")
     services = page.get_by_role("list", name="Services").get_by_role("listitem")
     known = [
-        re.compile("^PostgreSQLWell"),
-        re.compile("^RedisWell"),
-        re.compile("^KafkaWell"),
-        re.compile("^EngineNot well"),
+        re.compile("^PostgreSQLHealthy"),
+        re.compile("^RedisHealthy"),
+        re.compile("^KafkaHealthy"),
+        re.compile("^EngineUnhealthy"),
     ]
-    await expect(services).to_have_text([*known, re.compile("^Dead lettersWell")])
+    await expect(services).to_have_text([*known, re.compile("^Dead lettersHealthy")])
     assert await server.stop() == 0
     await expect(live(page)).to_contain_text("Reconnecting… as of")
     await expect(page.get_by_role("status")).to_have_text("Reconnecting…")
-    past = [f"{name}Not knownwas well" for name in ("PostgreSQL", "Redis", "Kafka")]
-    await expect(services).to_have_text([*past, "EngineNot knownwas not well", "Dead lettersNot knownwas well"])
+    past = [f"{name}Unknownwas healthy" for name in ("PostgreSQL", "Redis", "Kafka")]
+    await expect(services).to_have_text([*past, "EngineUnknownwas unhealthy", "Dead lettersUnknownwas healthy"])
     await expect(page.locator(".service")).not_to_have_class([re.compile("unwell")] * 5)
     await running_server(orderflow)
     await expect(live(page)).to_contain_text("Live as of")
-    await expect(services).to_have_text([*known, re.compile("^Dead lettersWell")])
+    await expect(services).to_have_text([*known, re.compile("^Dead lettersHealthy")])
     await expect(page.get_by_role("status")).to_have_text("Live")
 
 
@@ -114,7 +114,7 @@ async def test_without_workers_the_page_says_how_to_start_some(page: Page, serve
     await expect(page.get_by_role("heading", name="No worker reports")).to_be_visible()
     await expect(page.locator("main")).to_contain_text("orderflow engine")
     engine = page.get_by_role("list", name="Services").get_by_role("listitem").filter(has_text="Engine")
-    await expect(engine).to_contain_text("Not well")
+    await expect(engine).to_contain_text("Unhealthy")
 
 
 async def test_outages_pauses_and_refused_partitions_are_seen(
@@ -129,7 +129,7 @@ async def test_outages_pauses_and_refused_partitions_are_seen(
     broken = {"offset": 57, "reason": "corrupt_batch", "detail": "CRC", "fix": "orderflow offsets skip --partition 3"}
     await database.execute(WORKER, "c", "host-c", "idle", json.encode({"refused": {"3": broken}}).decode())
     for told in (
-        "PostgreSQL does not answer · 6 failed tries",
+        "PostgreSQL does not answer · 6 failed attempts",
         "Partition 2 is refused · the topic is not the one that was consumed before: it was created anew",
         "orderflow offsets reset",
         "Partition 3 is refused · a batch in it is broken (offset 57): CRC",
@@ -162,7 +162,7 @@ async def test_strangers_and_open_transactions_are_seen(page: Page, server: Look
         await expect(alarms).to_contain_text("An open transaction holds back partitions 1")
         lags = page.get_by_role("table", name="Lag by partition").get_by_role("row")
         await expect(lags.nth(2)).to_contain_text("1 held back")
-        await expect(lags.nth(2)).to_contain_text("a stranger")
+        await expect(lags.nth(2)).to_contain_text("foreign member")
         await producer.abort_transaction()
         await expect(alarms).not_to_contain_text("transaction")
     finally:
@@ -179,7 +179,7 @@ async def test_without_postgresql_the_page_says_what_is_missing(page: Page, serv
     await expect(services).to_contain_text("not reachable")
     for name in ("Engine", "Dead letters"):
         part = services.get_by_role("listitem").filter(has_text=name)
-        await expect(part).to_contain_text("Not known")
+        await expect(part).to_contain_text("Unknown")
         await expect(part).to_contain_text("it is read from PostgreSQL, which does not answer")
     await expect(live(page)).to_contain_text("Live")
     await server.postgres.open()
@@ -203,7 +203,7 @@ async def test_a_page_that_nobody_sees_lets_others_watch(page: Page, server: Loo
 async def test_the_plot_tells_the_values_under_the_pointer(page: Page, server: LookupServer) -> None:
     await page.goto(address(server))
     await expect(live(page)).to_contain_text("Live")
-    await page.get_by_role("img", name="Messages a second").hover()
+    await page.get_by_role("img", name="Messages per second").hover()
     moment = page.locator(".plot-moment").first
     await expect(moment).to_contain_text(":")
     await page.mouse.move(0, 0)

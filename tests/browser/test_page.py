@@ -108,7 +108,7 @@ async def test_an_unknown_uid_is_said_to_be_unknown(page: Page, server: LookupSe
     await expect(page.locator("#result")).to_contain_text("no-such-order")
 
 
-@pytest.mark.parametrize(("typed", "why"), [("%00x", "holds a NUL character"), ("x" * 600, "at most 512 bytes")])
+@pytest.mark.parametrize(("typed", "why"), [("%00x", "contains a NUL character"), ("x" * 600, "at most 512 bytes")])
 async def test_a_uid_that_cannot_be_is_told_why(page: Page, server: LookupServer, typed: str, why: str) -> None:
     """Not the one reason for the other's trouble."""
     await page.goto(address(server, f"/?order={typed}"))
@@ -133,7 +133,7 @@ async def test_an_order_that_was_only_ever_rejected_leads_to_its_dead_letters(
 async def test_a_uid_that_browsers_cannot_ask_for_is_said_to_be_one(page: Page, server: LookupServer, uid: str) -> None:
     """It would be a step between folders: what answers is another page, and no order."""
     await page.goto(address(server, f"/?order={uid}"))
-    await expect(page.get_by_role("heading", name="A browser cannot ask for this uid")).to_be_visible()
+    await expect(page.get_by_role("heading", name="A browser cannot request this uid")).to_be_visible()
     await expect(page.locator("#result")).to_contain_text(f"orderflow trace {uid}")
     await expect(page.get_by_role("button", name="Get order")).to_have_attribute("aria-busy", "false")
 

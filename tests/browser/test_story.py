@@ -116,11 +116,11 @@ async def test_what_went_another_way_is_told_as_it_was(
     await store_written_order(database, "pruned", batch_id="00000000-0000-0000-0000-000000000009")
     await store_order(database, make_order(OrderGenerator(2), order_uid="by-hand"))
     for uid, told in (
-        ("repeat", "The latest message repeated what was stored."),
+        ("repeat", "The latest message repeated the stored order."),
         ("replay", "It was stored when its dead letter was replayed."),
         ("changed", "First stored on Feb 3, 2026, 04:05:06.789 AM. The steps are those of the last change."),
-        ("pruned", "The record of the batch is no longer kept"),
-        ("by-hand", "No worker has written this order"),
+        ("pruned", "The record of the batch was deleted"),
+        ("by-hand", "This order was not written by a worker"),
     ):
         await page.goto(address(server, uid))
         await expect(story(page)).to_contain_text(told)
@@ -166,7 +166,7 @@ async def test_a_story_that_cannot_be_read_leaves_the_order_alone(
 
     for handler, told in (
         (unavailable, "The story cannot be read right now"),
-        (unknown, "Nothing is known of the way of this order"),
+        (unknown, "The story of this order is unknown"),
         (broken, "The story could not be loaded"),
     ):
         await page.route("**/story", handler)

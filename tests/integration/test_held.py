@@ -178,7 +178,7 @@ async def test_the_doctor_tells_how_to_end_a_transaction_that_hangs(orderflow: P
         outcome, message = await transactions(orderflow)
         assert outcome == "failed"
         command = f"abort --topic {settings.kafka_topic} --partition 1 --start-offset 0`"
-        assert "one is open for longer than 15 minutes (partition 1: 1 messages" in message
+        assert "a transaction is open for longer than 15 minutes (partition 1: 1 messages" in message
         assert f"run `kafka-transactions --bootstrap-server {settings.kafka_bootstrap[0]} {command}" in message
         await producer.abort_transaction()
     assert await transactions(orderflow) == ("ok", "no transaction holds messages back")

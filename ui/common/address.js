@@ -1,7 +1,7 @@
-// Addresses of the page: which order, or which search, each of them names.
+// Addresses of the orders page: an order, or a search.
 
 /**
- * Returns what the query of an address names.
+ * Parses the query of an address.
  * @param {string} query
  * @returns {{kind: "order"|"search"|"start", text: string}}
  */
@@ -22,7 +22,7 @@ export function orderAddress(uid) {
   return `/?${new URLSearchParams({ order: uid })}`;
 }
 
-/** Returns the address of the orders that have a track number or a customer. */
+/** Returns the address of a search for orders by track number or customer. */
 export function searchAddress(text) {
   return `/?${new URLSearchParams({ q: text })}`;
 }

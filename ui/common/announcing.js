@@ -1,8 +1,8 @@
-// Tells those who do not see the page what has changed on it.
+// Announces changes of the page to screen readers.
 
 const announcement = document.getElementById("announcement");
 
-/** Has a screen reader read a text out when it is idle. */
+/** Lets a screen reader read a text when it is idle. */
 export function announce(text) {
   announcement.textContent = text;
 }

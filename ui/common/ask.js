@@ -1,10 +1,10 @@
-// Asks the server, within a deadline.
+// Sends a request to the server, with a deadline.
 
 const DEADLINE_MS = 10_000;
 
 /**
- * Returns the response and its text, or null when none came. Rejects only with an AbortError, when `signal` says that
- * nobody waits any more.
+ * Returns the response and its text, or null without a response. Rejects only with an AbortError, when `signal` is
+ * aborted.
  * @param {string} path
  * @param {AbortSignal} signal
  * @param {{method?: string, headers?: Object<string, string>, body?: string, deadlineMs?: number}} more
@@ -26,7 +26,7 @@ export async function ask(path, signal, { headers = {}, deadlineMs = DEADLINE_MS
 }
 
 /**
- * Returns what a text of JSON says, or null when it is none: something between the page and the server has answered.
+ * Parses JSON. Returns null when it is not JSON: then a proxy has answered instead of the server.
  * @param {string} text
  * @param {(this: any, key: string, value: any) => any} [reviver]
  */

@@ -1,4 +1,4 @@
-// Buttons that put a text on the clipboard.
+// Buttons that copy a text to the clipboard.
 
 import { element, icon } from "./elements.js";
 import { sharedWords } from "./shared-words.js";
@@ -7,7 +7,7 @@ const CONFIRMED_MS = 1600;
 
 /**
  * Returns a button that copies `text()`.
- * @param {string} label What the button is called.
+ * @param {string} label The button's label.
  * @param {() => string} text
  * @param {{iconOnly?: boolean}} options
  */
@@ -28,7 +28,7 @@ export function copyButton(label, text, { iconOnly = false } = {}) {
   return button;
 }
 
-/** Puts text on the clipboard; over plain HTTP from another machine browsers offer only the old way. */
+/** Copies text to the clipboard. Over plain HTTP from another machine, browsers support only `execCommand`. */
 async function copy(text) {
   if (navigator.clipboard) {
     try {

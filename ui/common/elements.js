@@ -1,6 +1,6 @@
-// Makes elements. Text is only ever set as text: nothing that an order holds can become markup.
+// Creates elements. Text is always set as text, so that data of an order never becomes markup.
 
-import { drawingOf } from "./icons.js";
+import { iconAddress } from "./icons.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,15 +17,15 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Returns the drawing with this name from icons.js. */
+/** Returns the icon with this name from icons.js. */
 export function icon(name) {
-  const drawing = document.createElementNS(SVG, "svg");
-  drawing.setAttribute("class", "icon");
-  drawing.setAttribute("aria-hidden", "true");
+  const image = document.createElementNS(SVG, "svg");
+  image.setAttribute("class", "icon");
+  image.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", drawingOf(name));
-  drawing.append(use);
-  return drawing;
+  use.setAttribute("href", iconAddress(name));
+  image.append(use);
+  return image;
 }
 
 function asNode(child) {

@@ -1,4 +1,4 @@
-// How numbers, money and instants are written in the reader's language.
+// Formats numbers, money and instants in the reader's language.
 
 import { language } from "./language.js";
 
@@ -7,7 +7,7 @@ const percents = new Intl.NumberFormat(language, { style: "percent", maximumFrac
 const plurals = new Intl.PluralRules(language);
 const instants = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 
-/** Writes an amount of whole units of a currency. An unknown currency is written as its code. */
+/** Formats an amount in whole units of a currency. An unknown currency is shown as its code. */
 export function money(amount, currency) {
   try {
     return new Intl.NumberFormat(language, {
@@ -22,22 +22,22 @@ export function money(amount, currency) {
   }
 }
 
-/** Writes how many there are of something. `forms` are its names by plural category, such as one and other. */
+/** Formats a number with its noun. `forms` are the noun's forms by plural category, such as one and other. */
 export function count(forms, number) {
   return `${numbers.format(number)} ${forms[plurals.select(number)] ?? forms.other}`;
 }
 
-/** Writes a discount of whole percents, such as −30%; an en dash when there is none. */
+/** Formats a discount in whole percents, such as −30%; an en dash for 0. */
 export function discount(sale) {
   return sale > 0 ? `−${percents.format(sale / 100)}` : "–";
 }
 
-/** Writes a date in the reader's time zone; what is no date is written as it is. */
+/** Formats an instant in the reader's time zone; an en dash for an invalid date. */
 export function instant(date) {
   return Number.isNaN(date.getTime()) ? "–" : instants.format(date);
 }
 
-/** Writes a duration in milliseconds. */
+/** Formats a duration in milliseconds. */
 export function milliseconds(duration) {
   const digits = duration < 10 ? 1 : 0;
   return new Intl.NumberFormat(language, {

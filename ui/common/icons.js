@@ -1,6 +1,6 @@
-// The drawings of all pages, 20 by 20, in the page itself: an error has to be drawn when the server is no longer there.
+// The icons of all pages, 20 by 20. They are part of the page, so that errors have icons when the server is unreachable.
 
-const DRAWINGS = `<svg xmlns="http://www.w3.org/2000/svg" class="icon-sheet" aria-hidden="true">
+const ICONS = `<svg xmlns="http://www.w3.org/2000/svg" class="icon-sheet" aria-hidden="true">
   <symbol id="icon-search" viewBox="0 0 20 20"><circle cx="8.5" cy="8.5" r="5.5"/><path d="m13 13 4.5 4.5"/></symbol>
   <symbol id="icon-copy" viewBox="0 0 20 20"><rect x="7" y="7" width="10" height="10" rx="2"/><path d="M13 4.5V4a1.5 1.5 0 0 0-1.5-1.5h-7A1.5 1.5 0 0 0 3 4v7a1.5 1.5 0 0 0 1.5 1.5H5"/></symbol>
   <symbol id="icon-check" viewBox="0 0 20 20"><path d="m4 10.5 4 4 8-9"/></symbol>
@@ -21,9 +21,9 @@ const DRAWINGS = `<svg xmlns="http://www.w3.org/2000/svg" class="icon-sheet" ari
   <symbol id="icon-unknown" viewBox="0 0 20 20"><path d="M7 7.2a3 3 0 1 1 4.6 2.5c-1 .7-1.6 1.3-1.6 2.6M10 15.6v.2"/></symbol>
 </svg>`;
 
-document.body.append(new DOMParser().parseFromString(DRAWINGS, "image/svg+xml").documentElement);
+document.body.append(new DOMParser().parseFromString(ICONS, "image/svg+xml").documentElement);
 
-/** Returns where the drawing with this name is, for a `use`. */
-export function drawingOf(name) {
+/** Returns the address of an icon, for a `use` element. */
+export function iconAddress(name) {
   return `#icon-${name}`;
 }

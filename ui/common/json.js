@@ -1,4 +1,4 @@
-// Writes JSON for reading, without parsing it: every digit and every escape stays as the server sent it.
+// Formats JSON without parsing it, so that every digit and every escape stays as the server sent it.
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 const INDENT = "  ";

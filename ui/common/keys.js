@@ -1,9 +1,9 @@
-// The keyboard: `/` goes to the field, the arrows go through the list and back to the field. Enter opens, as on any link.
+// Keyboard control: `/` moves to the field, the arrows move through the list and back to the field.
 
 const STOPS = "a.line, button.more";
 const STEPS = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
 
-/** Listens to the keyboard. `input` is the field, `result` is where lists are shown. */
+/** Handles key presses. `input` is the field, `result` is the element that shows lists. */
 export function listenToKeys(input, result) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -15,7 +15,7 @@ export function listenToKeys(input, result) {
   });
 }
 
-/** Whether it is the key of the slash; on a Russian keyboard it writes a full stop. */
+/** Returns whether the slash key was pressed; on a Russian keyboard it writes a full stop. */
 function isSlash(event) {
   return event.key === "/" || (event.code === "Slash" && event.key === ".");
 }

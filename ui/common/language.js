@@ -1,9 +1,9 @@
-// Which language the reader gets, and how a page is put into it.
+// Chooses the reader's language, and translates the page.
 
 const LANGUAGES = { en: "English", ru: "Русский" };
 const KEPT_AS = "language";
 
-/** The language of the page, "en" or "ru": the reader's choice, else the first of theirs that there are words for. */
+/** The language of the page, "en" or "ru": the reader's choice, else the browser's first language that is supported. */
 export const language = [chosen(), ...navigator.languages.map((tag) => tag.slice(0, 2).toLowerCase())]
   .find((tag) => tag in LANGUAGES) ?? "en";
 
@@ -11,30 +11,30 @@ function chosen() {
   try {
     return localStorage.getItem(KEPT_AS);
   } catch {
-    return null; // a browser may be told to keep nothing
+    return null; // the browser may block storage
   }
 }
 
 /**
- * Returns what belongs to the reader's language.
+ * Returns the value for the reader's language.
  * @template T
- * @param {{ en: T, ru: T }} each
+ * @param {{ en: T, ru: T }} values
  */
-export function inLanguage(each) {
-  return each[language];
+export function inLanguage(values) {
+  return values[language];
 }
 
-/** Puts words into everything that a page's HTML says, and lets its button change the language. */
+/** Translates the texts of the page's HTML, and sets up the button that changes the language. */
 export function translatePage(words) {
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-word]")) element.textContent = words[element.dataset.word];
   for (const element of document.querySelectorAll("[data-word-label]")) {
     element.setAttribute("aria-label", words[element.dataset.wordLabel]);
   }
-  offerOther(document.getElementById("language"));
+  setUpLanguageButton(document.getElementById("language"));
 }
 
-function offerOther(button) {
+function setUpLanguageButton(button) {
   const other = Object.keys(LANGUAGES).find((tag) => tag !== language);
   button.lang = other;
   button.textContent = LANGUAGES[other];

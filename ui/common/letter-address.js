@@ -1,14 +1,14 @@
-// Addresses of the page of dead letters: a list with its filters, or one letter.
+// Addresses of the dead letters page: a list with its filters, or one letter.
 
 const PLACE = /^\d{1,10}:\d{1,19}$/;
 const FILTERS = ["reason", "order_uid", "period", "state"];
 const HOURS = { hour: 1, day: 24, week: 168 };
 
-/** The periods that a list may be narrowed to. */
+/** The periods by which a list can be filtered. */
 export const periods = Object.keys(HOURS);
 
 /**
- * Returns what the query of an address names: a letter's place such as 2:57, else the filters of a list.
+ * Parses the query of an address: a letter's place such as 2:57, or the filters of a list.
  * @param {string} query
  * @returns {{letter: string|null, filters: Object<string, string>}}
  */
@@ -30,7 +30,7 @@ export function listAddress(filters) {
   return query ? `/dead-letters?${query}` : "/dead-letters";
 }
 
-/** Returns the filters as the server takes them: a period becomes the instant at which it begins. */
+/** Returns the filters for the server: a period becomes the instant at which it begins. */
 export function requestedFilters({ period, ...filters }) {
   const asked = Object.fromEntries(Object.entries(filters).filter(([, text]) => text !== ""));
   return period in HOURS ? { ...asked, since: new Date(Date.now() - HOURS[period] * 3_600_000).toISOString() } : asked;

@@ -8,7 +8,7 @@ export const sharedWords = inLanguage({
     ordersPage: "Orders",
     operationsPage: "Operations",
     deadLettersPage: "Dead letters",
-    loading: "Looking it up…",
+    loading: "Loading…",
     retry: "Try again",
     networkTitle: "The server cannot be reached",
     networkText: "Check your connection, then try again.",

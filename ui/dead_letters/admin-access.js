@@ -1,4 +1,4 @@
-// Who reads the page: whoever has the admin token may do more, unless the server lets nobody.
+// What the reader may do: with the admin token more than reading, unless the server is read-only.
 
 import { adminToken, keepAdminToken } from "./admin-token.js";
 import { announce } from "../common/announcing.js";
@@ -13,31 +13,31 @@ const place = document.getElementById("access");
 
 let readOnly = true;
 
-/** Whether nobody may do more than read. */
+/** Returns whether the server is read-only. */
 export function isReadOnly() {
   return readOnly;
 }
 
 /** Asks the server what this tab may do, and shows it. */
-export async function learnAccess() {
+export async function loadAccess() {
   const answer = await fetchAccess(adminToken(), never);
   if (answer.kind === "unauthorized") {
     keepAdminToken(null);
-    return learnAccess();
+    return loadAccess();
   }
-  readOnly = answer.kind !== "ok" || answer.told.read_only;
+  readOnly = answer.kind !== "ok" || answer.body.read_only;
   if (answer.kind === "ok") showAccess();
   return undefined;
 }
 
-/** Does something that needs the token, which is asked for if there is none. */
+/** Runs an action that needs the token; asks for the token first if there is none. */
 export function withToken(act) {
   if (adminToken()) act();
   else askForToken(act);
 }
 
-/** Forgets a token that the server does not take (any longer). */
-export function tokenWasRefused() {
+/** Forgets a token that the server has refused. */
+export function forgetToken() {
   keepAdminToken(null);
   showAccess();
 }
@@ -55,9 +55,9 @@ function showAccess() {
 
 function forget() {
   if (!mayLeave(words.discard)) return;
-  tokenWasRefused();
+  forgetToken();
   announce(words.tokenForgotten);
-  // What was revealed with the token must not stay on the screen.
+  // A message that was revealed with the token must not stay on the screen.
   document.dispatchEvent(new Event("token-forgotten"));
   place.querySelector("button").focus();
 }
@@ -82,7 +82,7 @@ function askForToken(then) {
     event.preventDefault();
     const token = field.value.trim();
     const answer = token === "" ? { kind: "unauthorized" } : await fetchAccess(token, never);
-    if (answer.kind === "ok" && answer.told.authorized) {
+    if (answer.kind === "ok" && answer.body.authorized) {
       keepAdminToken(token);
       dialog.close();
       showAccess();

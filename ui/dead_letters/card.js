@@ -1,4 +1,4 @@
-// One dead letter as people read it: what is wrong, when and where, and the message itself.
+// The card of one dead letter: its errors, its history, and its message.
 
 import { orderAddress } from "../common/address.js";
 import { copyButton } from "../common/copying.js";
@@ -11,8 +11,8 @@ import { words } from "./words.js";
 
 /**
  * Returns the card of a letter.
- * @param {object} letter What the server tells.
- * @param {{element: Element, showError: (path: string) => void}} message Its panel of the message.
+ * @param {object} letter The letter as the server returns it.
+ * @param {{element: Element, showError: (path: string) => void}} message The panel of its message.
  * @param {Node[]} actions
  */
 export function letterCard(letter, message, actions) {
@@ -95,7 +95,7 @@ function fact(name, value) {
   return value === null || value === false ? [] : [element("div", {}, element("dt", {}, name), element("dd", {}, value))];
 }
 
-/** An instant in the reader's time zone; the exact one in UTC when pointed at. */
+/** Shows an instant in the reader's time zone, with the exact UTC time as a tooltip. */
 function time(text) {
   return text === null ? null : element("time", { datetime: text, title: text }, instant(new Date(text)));
 }

@@ -1,10 +1,10 @@
-// Dialogs: one question each, over the page, gone when it is answered.
+// Modal dialogs.
 
 import { element } from "../common/elements.js";
 import { words } from "./words.js";
 
 /**
- * Opens a dialog and returns it; it is removed when it closes. The focus goes back by itself to where it was.
+ * Opens a dialog and returns it. It is removed when it closes, and the browser restores the focus.
  * @param {string} title
  * @param {...(Node|string|false)} content
  */

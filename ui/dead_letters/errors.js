@@ -1,4 +1,4 @@
-// What is wrong with a message, in the reader's language.
+// Translates error messages into the reader's language.
 
 import { language } from "../common/language.js";
 
@@ -23,7 +23,7 @@ const RUSSIAN = [
   [/^must not be nested deeper than 1,000 levels$/, "вложенность не больше 1000 уровней"],
 ];
 
-/** Returns an error's message; one that there are no words for stays in English. */
+/** Returns an error message in the reader's language; without a translation it stays in English. */
 export function explain(message) {
   if (language !== "ru") return message;
   const known = RUSSIAN.find(([pattern]) => pattern.test(message));

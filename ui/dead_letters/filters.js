@@ -1,4 +1,4 @@
-// The filters of the list: what may be chosen, what is chosen, and how many letters each reason has.
+// The filters of the list, with the number of letters of each reason.
 
 import { element } from "../common/elements.js";
 import { periods } from "../common/letter-address.js";
@@ -10,22 +10,22 @@ const { reason, order_uid: uid, period, state } = form.elements;
 /** The field of the order's uid. */
 export const uidField = uid;
 
-/** Fills the choices, and calls `changed` with the filters whenever the reader has changed them. */
+/** Fills the filters' options, and calls `changed` with the filters after each change. */
 export function offerFilters(changed) {
   offer(period, ["", ...periods], (name) => words.periods[name]);
   offer(state, ["", "all"], (name) => words.stateFilters[name]);
   showCounts(null);
-  const tell = () => changed(readFilters());
+  const notify = () => changed(readFilters());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    tell();
+    notify();
   });
-  for (const choice of [reason, period, state]) choice.addEventListener("change", tell);
-  // A search field that is emptied with its own cross says so with this event.
-  uid.addEventListener("search", () => uid.value === "" && tell());
+  for (const choice of [reason, period, state]) choice.addEventListener("change", notify);
+  // Clearing a search field with its own button sends only this event.
+  uid.addEventListener("search", () => uid.value === "" && notify());
 }
 
-/** Shows filters as chosen. */
+/** Sets the filters' fields. */
 export function showFilters(filters) {
   reason.value = filters.reason in words.reasons ? filters.reason : "";
   uid.value = filters.order_uid;
@@ -33,12 +33,12 @@ export function showFilters(filters) {
   state.value = filters.state === "all" ? "all" : "";
 }
 
-/** Returns what is chosen. */
+/** Returns the chosen filters. */
 export function readFilters() {
   return { reason: reason.value, order_uid: uid.value.trim(), period: period.value, state: state.value };
 }
 
-/** Shows how many letters there are of each reason; null when that is not known. */
+/** Shows the number of letters of each reason; null: unknown. */
 export function showCounts(counted) {
   const chosen = reason.value;
   const more = counted?.complete === false ? "+" : "";

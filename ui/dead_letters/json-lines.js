@@ -1,4 +1,4 @@
-// JSON line by line, each with the path of what stands on it. Every digit and every escape stays as it was sent.
+// Splits JSON into lines, each with the path of its value. Every digit and every escape stays as it was sent.
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 const CLOSING = { "{": "}", "[": "]" };
@@ -8,12 +8,12 @@ const CLOSING = { "{": "}", "[": "]" };
  * @property {string} path Such as items[0].price; empty for the whole document.
  * @property {number} depth
  * @property {string|null} name The member's name as it was written, quotes included.
- * @property {string} text The value, or the bracket that opens or closes one; a comma where one follows.
+ * @property {string} text A value or a bracket, with the comma that follows it.
  * @property {boolean} closing
  */
 
 /**
- * Returns the lines of a text that is known to be JSON.
+ * Returns the lines of a valid JSON text.
  * @param {string} text
  * @returns {Line[]}
  */
@@ -52,14 +52,14 @@ export function jsonLines(text) {
   return lines;
 }
 
-/** Returns the number of the line on which a path stands, or the next thing around it that there is. */
+/** Returns the number of the line with this path, or with its nearest existing parent. */
 export function lineOf(lines, path) {
-  for (let looked = path; ; looked = around(looked)) {
-    const found = lines.findIndex((line) => line.path === looked && !line.closing);
-    if (found >= 0 || looked === "") return Math.max(found, 0);
+  for (let candidate = path; ; candidate = parentOf(candidate)) {
+    const number = lines.findIndex((line) => line.path === candidate && !line.closing);
+    if (number >= 0 || candidate === "") return Math.max(number, 0);
   }
 }
 
-function around(path) {
+function parentOf(path) {
   return path.slice(0, Math.max(path.lastIndexOf("."), path.lastIndexOf("["), 0));
 }

@@ -1,4 +1,4 @@
-// A list of dead letters: a link a line, and a button for more of them.
+// The list of dead letters, with one link per line, and a button that loads more.
 
 import { element } from "../common/elements.js";
 import { count, instant } from "../common/format.js";
@@ -7,10 +7,10 @@ import { letterAddress } from "../common/letter-address.js";
 import { words } from "./words.js";
 
 /**
- * Returns the first page of a list, which grows at the touch of a button.
+ * Returns the first page of a list.
  * @param {{letters: object[], next: string|null}} page
- * @param {string} total How many there are all in all, as text.
- * @param {Node|false} action What may be done with all of them.
+ * @param {string} total The number of all letters, as text.
+ * @param {Node|false} action The button for an action on all letters.
  * @param {(before: string) => Promise<import("./requests.js").Answer>} more
  */
 export function letterList(page, total, action, more) {
@@ -19,7 +19,7 @@ export function letterList(page, total, action, more) {
     line,
     async (before) => {
       const answer = await more(before);
-      return answer.kind === "ok" ? asItems(answer.told) : null;
+      return answer.kind === "ok" ? asItems(answer.body) : null;
     },
     { ...words, items: words.letters },
   );
@@ -58,12 +58,12 @@ function numbers({ error_count: errors, replay_count: replays }) {
   return [count(words.errors, errors), ...(replays > 0 ? [count(words.replays, replays)] : [])].join(" · ");
 }
 
-/** Returns what a reason is called. */
+/** Returns the name of a reason in the reader's language. */
 export function reasonName(reason) {
   return words.reasons[reason] ?? reason;
 }
 
-/** Returns a badge that says what became of a letter. */
+/** Returns a badge with the state of a letter. */
 export function stateBadge({ state, on_its_way: onItsWay }) {
   const shown = onItsWay ? "on its way" : state;
   const kinds = { resolved: "hit", "on its way": "hit", waiting: "miss", published: "open" };

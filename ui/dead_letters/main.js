@@ -1,6 +1,6 @@
-// The page of dead letters: a list or one letter, and an address that says which.
+// The dead letters page. Its address says whether it shows a list or one letter.
 
-import { isReadOnly, learnAccess, withToken } from "./admin-access.js";
+import { isReadOnly, loadAccess, withToken } from "./admin-access.js";
 import { announce } from "../common/announcing.js";
 import { actionButton } from "./dialogs.js";
 import { element, icon } from "../common/elements.js";
@@ -22,9 +22,9 @@ const SKELETON_AFTER_MS = 120;
 const result = document.getElementById("result");
 
 let current = new AbortController();
-/** The place of the letter that is shown, or null. */
+/** The place of the shown letter, or null. */
 let shownLetter = null;
-/** The address of the list that was shown last: the way back from a letter. */
+/** The address of the last list, for the link back from a letter. */
 let lastList = "/dead-letters";
 
 function show(content, announced) {
@@ -32,7 +32,7 @@ function show(content, announced) {
   if (announced !== null) announce(announced);
 }
 
-/** Shows what the address names. What is begun later replaces what has not ended. */
+/** Shows the list or the letter of the current address. A new call aborts the previous one. */
 async function followAddress() {
   const { letter, filters } = readLettersAddress(location.search);
   shownLetter = letter;
@@ -54,37 +54,37 @@ async function followAddress() {
   }
 }
 
-function showMissing(place, said) {
-  show(element("div", { class: "letter-view" }, backLink(), state("missing", said, [place])), words[`${said}Title`]);
+function showMissing(place, name) {
+  show(element("div", { class: "letter-view" }, backLink(), state("missing", name, [place])), words[`${name}Title`]);
 }
 
 async function showLetter(place, signal, slow) {
   const answer = await fetchLetter(place, signal);
   clearTimeout(slow);
-  if (answer.kind === "ok") show(letterView(answer.told, backLink(), signal), null);
-  else if (answer.kind === "not-found") showMissing(place, answer.told.consumed ? "notFound" : "notConsumed");
+  if (answer.kind === "ok") show(letterView(answer.body, backLink(), signal), null);
+  else if (answer.kind === "not-found") showMissing(place, answer.body.consumed ? "notFound" : "notConsumed");
   else showFailure(answer.kind);
 }
 
 async function showList(filters, signal, slow) {
   lastList = location.pathname + location.search;
   showFilters(filters);
-  const asked = requestedFilters(filters);
-  const { reason, ...allReasons } = asked;
-  const [page, counted] = await Promise.all([fetchLetters(asked, null, signal), fetchCounts(allReasons, signal)]);
+  const requested = requestedFilters(filters);
+  const { reason, ...allReasons } = requested;
+  const [page, counted] = await Promise.all([fetchLetters(requested, null, signal), fetchCounts(allReasons, signal)]);
   clearTimeout(slow);
   if (page.kind !== "ok") {
     showFailure(page.kind);
     return;
   }
-  const counts = counted.kind === "ok" ? counted.told : null;
+  const counts = counted.kind === "ok" ? counted.body : null;
   showCounts(counts);
-  if (page.told.letters.length === 0) {
+  if (page.body.letters.length === 0) {
     showNothing(filters);
     return;
   }
   const total = counts === null ? "" : `${reason ? (counts.counts[reason] ?? 0) : counts.total}${counts.complete ? "" : "+"}`;
-  show(letterList(page.told, total, replayAllButton(asked), (before) => fetchLetters(asked, before, new AbortController().signal)), "");
+  show(letterList(page.body, total, replayAllButton(requested), (before) => fetchLetters(requested, before, new AbortController().signal)), "");
 }
 
 function showNothing(filters) {
@@ -123,7 +123,7 @@ function state(drawing, name, codes, after = false) {
   );
 }
 
-/** Follows a link within the page without loading it anew. */
+/** Follows a link within the page without reloading it. */
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a");
   const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
@@ -143,7 +143,7 @@ onStep(words.discard, async () => {
   focusAfter(left);
 });
 
-/** What had the focus is gone: the next Tab goes on from what has come, in a list from the letter that was left. */
+/** The focused element was removed: moves the focus to the new content, in a list to the letter that was shown before. */
 function focusAfter(left) {
   const line = left === null ? null : result.querySelector(`a.line[href="${letterAddress(left)}"]`);
   const target = document.getElementById("letter-place") ?? line ?? result.querySelector("a.line");
@@ -156,5 +156,5 @@ offerFilters((filters) => {
   followAddress();
 });
 listenToKeys(uidField, result);
-await learnAccess();
+await loadAccess();
 followAddress();

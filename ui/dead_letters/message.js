@@ -1,4 +1,4 @@
-// The message of a dead letter: masked or as it was sent, with each error marked at its path.
+// The message of a dead letter, masked or as it was sent, with each error marked at its path.
 
 import { copyButton } from "../common/copying.js";
 import { element, icon } from "../common/elements.js";
@@ -7,13 +7,13 @@ import { jsonLines, lineOf } from "./json-lines.js";
 import { explain } from "./errors.js";
 import { words } from "./words.js";
 
-const MOST_LINES = 2000;
-const DEEPEST = 24;
+const MAX_LINES = 2000;
+const MAX_DEPTH = 24;
 
 /**
  * Returns the panel of a letter's message.
- * @param {object} letter Masked, or as it was sent.
- * @param {Node|false} action What may be done with it.
+ * @param {object} letter The letter, masked or as it was sent.
+ * @param {Node|false} action The button for an action on the message.
  */
 export function messagePanel(letter, action) {
   const text = textOf(letter);
@@ -35,12 +35,12 @@ export function messagePanel(letter, action) {
   return { element: panel, showError: body.showError };
 }
 
-/** Whether the letter is as it was sent, not masked. */
+/** Returns whether the letter is as it was sent, not masked. */
 export function isRevealed(letter) {
   return Array.isArray(letter.headers);
 }
 
-/** Whether a text is JSON. */
+/** Returns whether a text is JSON. */
 export function isJson(text) {
   try {
     JSON.parse(text);
@@ -74,7 +74,7 @@ function linesOf(text, errors) {
     const number = lineOf(lines, error.path);
     noted.set(number, [...(noted.get(number) ?? []), error]);
   }
-  const shown = lines.slice(0, MOST_LINES).map((line, number) => jsonLine(line, noted.get(number) ?? []));
+  const shown = lines.slice(0, MAX_LINES).map((line, number) => jsonLine(line, noted.get(number) ?? []));
   const left = lines.length - shown.length;
   const list = element("div", { class: "json-lines", role: "group", tabindex: "0", "aria-labelledby": "message-title" }, ...shown);
   return {
@@ -99,11 +99,11 @@ function jsonLine(line, errors) {
     ),
     ...errors.map((error) => note(line, error)),
   );
-  made.firstChild.style.paddingInlineStart = `${2 * Math.min(line.depth, DEEPEST)}ch`;
+  made.firstChild.style.paddingInlineStart = `${2 * Math.min(line.depth, MAX_DEPTH)}ch`;
   return made;
 }
 
-/** What is wrong, beside its line; with the path of what is missing there. */
+/** Returns the note of an error beside its line, with its path if that differs from the line's path. */
 function note(line, { path, message }) {
   return element("span", { class: "json-note" }, path !== line.path && element("code", {}, path, " "), explain(message));
 }

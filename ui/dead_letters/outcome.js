@@ -1,4 +1,4 @@
-// What becomes of a message that was sent again: looked at until the engine has taken it.
+// Shows the outcome of a message that was sent again: polls until the engine has consumed it.
 
 import { announce } from "../common/announcing.js";
 import { orderAddress } from "../common/address.js";
@@ -12,27 +12,27 @@ const QUICK_MS = 500;
 const SLOW_MS = 3000;
 
 /**
- * Shows in `shown` what becomes of a message. Resolves, once that is known, with the letter as it is then. Rejects only
- * with an AbortError.
+ * Shows the outcome of a message in `shown`. Resolves with the letter's new state once the outcome is known. Rejects
+ * only with an AbortError.
  * @param {Element} shown
- * @param {string} letter The place of the letter that it is about.
- * @param {string} sent The place of the message.
- * @param {boolean} mended Whether it was another message than the letter's own.
+ * @param {string} letter The letter's place.
+ * @param {string} sent The sent message's place.
+ * @param {boolean} corrected Whether a corrected message was sent, not the letter's own.
  * @param {AbortSignal} signal
  */
-export async function followOutcome(shown, letter, sent, mended, signal) {
+export async function followOutcome(shown, letter, sent, corrected, signal) {
   show(shown, "again", "", words.sentTo(sent));
   for (let looks = 1; ; looks += 1) {
     const found = await fetchLetter(sent, signal);
     if (found.kind === "ok") {
       showRejectedOther(shown, sent);
-      return (await fetchLetter(letter, signal)).told;
+      return (await fetchLetter(letter, signal)).body;
     }
-    if (found.kind === "not-found" && found.told.consumed) {
+    if (found.kind === "not-found" && found.body.consumed) {
       const now = await fetchLetter(letter, signal);
       if (now.kind === "ok") {
-        showSettled(shown, now.told, mended);
-        return now.told;
+        showSettled(shown, now.body, corrected);
+        return now.body;
       }
     }
     if (looks === QUICK_LOOKS) show(shown, "again", "", words.stillWaiting(sent));
@@ -40,12 +40,12 @@ export async function followOutcome(shown, letter, sent, mended, signal) {
   }
 }
 
-function showSettled(shown, letter, mended) {
+function showSettled(shown, letter, corrected) {
   const uid = letter.order_uid;
   if (letter.state === "resolved") {
     const link = uid !== null && element("a", { href: orderAddress(uid) }, words.openOrder);
     show(shown, "check", words.acceptedTitle, words.acceptedText, link);
-  } else if (mended) show(shown, "check", words.acceptedTitle, words.acceptedOther);
+  } else if (corrected) show(shown, "check", words.acceptedTitle, words.acceptedOther);
   else show(shown, "warning", words.rejectedTitle, words.rejectedText);
 }
 

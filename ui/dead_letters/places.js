@@ -1,18 +1,19 @@
-// The history of one page's addresses: how far each is from the others, so that a step can be taken back.
+// The browser history of the page. Entries are numbered, so that a step can be undone.
 
 import { mayLeave } from "./unsaved.js";
 
 let current = history.state?.step ?? 0;
 history.replaceState({ step: current }, "");
 
-/** Goes to an address within the page. */
+/** Adds an address of this page to the history. */
 export function goTo(address) {
   current += 1;
   history.pushState({ step: current }, "", address);
 }
 
 /**
- * Calls `follow` when the reader goes back or forward. A step that would lose changes is asked about, and taken back.
+ * Calls `follow` when the reader goes back or forward. If unsaved changes would be lost, it asks first, and undoes the
+ * step if the reader does not confirm.
  * @param {string} question
  * @param {() => void} follow
  */

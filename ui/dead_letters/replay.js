@@ -1,6 +1,6 @@
-// Replays: one letter, or all that match, with their number first.
+// Dialogs that replay one letter, or all matching letters after showing their number.
 
-import { tokenWasRefused } from "./admin-access.js";
+import { forgetToken } from "./admin-access.js";
 import { announce } from "../common/announcing.js";
 import { actionButton, cancelButton, openDialog } from "./dialogs.js";
 import { element } from "../common/elements.js";
@@ -10,10 +10,10 @@ import { reasonName } from "./list.js";
 import { planReplay, replayAll, replayLetter } from "./requests.js";
 import { refusalText, words } from "./words.js";
 
-// What was asked for is done even if nobody waits for the answer any more.
+// A replay is never aborted, even if the page no longer waits for the answer.
 const never = new AbortController().signal;
 
-/** Asks whether to replay a letter, and does. `sent` is told where the message lies then. */
+/** Asks whether to replay a letter, and replays it. `sent` is called with the new message's place. */
 export function confirmReplay(place, sent) {
   const trouble = element("p", { class: "trouble", role: "alert" });
   const send = actionButton([words.replay], "action primary", async () => {
@@ -21,7 +21,7 @@ export function confirmReplay(place, sent) {
     const answer = await replayLetter(place, never);
     if (answer.kind === "ok") {
       dialog.close();
-      sent(placeOf(answer.told));
+      sent(placeOf(answer.body));
     } else {
       setBusy(send, false);
       refuse(trouble, answer);
@@ -30,65 +30,65 @@ export function confirmReplay(place, sent) {
   const dialog = openDialog(words.replayTitle(place), element("p", {}, words.replayText), trouble, buttons(cancelButton(), send));
 }
 
-/** Shows how many letters match, and replays them when told to. `done` is called when some may have been sent. */
+/** Shows how number letters match, and replays them after confirmation. `done` is called if letters may have been sent. */
 export function confirmReplayAll(filters, done) {
-  const told = element("div", { class: "plan", "aria-live": "polite" }, words.counting);
+  const summary = element("div", { class: "plan", "aria-live": "polite" }, words.counting);
   const trouble = element("p", { class: "trouble", role: "alert" });
   const foot = buttons(cancelButton());
-  const dialog = openDialog(words.replayAllTitle, told, trouble, foot);
+  const dialog = openDialog(words.replayAllTitle, summary, trouble, foot);
   let sentSome = false;
   dialog.addEventListener("close", () => sentSome && done());
 
   const showPlan = (plan) => {
-    told.replaceChildren(...planText(plan));
-    const many = Math.min(plan.total, plan.per_call);
-    foot.replaceChildren(cancelButton(sentSome || many === 0 ? words.close : words.cancel), ...(many > 0 ? [sendButton(plan, many)] : []));
+    summary.replaceChildren(...planText(plan));
+    const number = Math.min(plan.total, plan.per_call);
+    foot.replaceChildren(cancelButton(sentSome || number === 0 ? words.close : words.cancel), ...(number > 0 ? [sendButton(plan, number)] : []));
   };
-  const sendButton = (plan, many) => {
-    const send = actionButton([words.sendMany(many)], "action primary", async () => {
+  const sendButton = (plan, number) => {
+    const send = actionButton([words.sendMany(number)], "action primary", async () => {
       setBusy(send, true);
       trouble.textContent = "";
       const answer = await replayAll(filters, plan.total, never);
       sentSome ||= answer.kind !== "refused" && answer.kind !== "unauthorized";
       if (!dialog.isConnected && sentSome) done();
-      if (answer.kind === "refused" && answer.told.plan) showPlan(answer.told.plan);
-      else if (answer.told?.replayed) showOutcome(answer.told);
+      if (answer.kind === "refused" && answer.body.plan) showPlan(answer.body.plan);
+      else if (answer.body?.replayed) showOutcome(answer.body);
       if (answer.kind !== "ok") refuse(trouble, answer);
       if (send.isConnected) setBusy(send, false);
     });
     return send;
   };
   const showOutcome = (outcome) => {
-    told.replaceChildren(...outcomeText(outcome));
-    const rest = outcome.left > 0 ? [actionButton([words.sendRest], "action", look)] : [];
+    summary.replaceChildren(...outcomeText(outcome));
+    const rest = outcome.left > 0 ? [actionButton([words.sendRest], "action", loadPlan)] : [];
     foot.replaceChildren(...rest, cancelButton(words.close));
     foot.lastChild.focus();
-    announce(told.textContent);
+    announce(summary.textContent);
   };
-  const look = async () => {
+  const loadPlan = async () => {
     trouble.textContent = "";
     const answer = await planReplay(filters, never);
-    if (answer.kind === "ok") showPlan(answer.told);
+    if (answer.kind === "ok") showPlan(answer.body);
     else {
-      told.replaceChildren();
+      summary.replaceChildren();
       refuse(trouble, answer);
     }
   };
-  look();
+  loadPlan();
 }
 
 function planText(plan) {
   const total = `${count(words.letters, plan.total)}${plan.complete ? "" : "+"}`;
   const text = plan.total === 0 ? words.nothingToSend : `${total} ${words.willBeSent}.`;
   const bounded = plan.total > plan.per_call && element("p", {}, words.perCall(plan.per_call));
-  const chosen = table(Object.entries(plan.chosen).map(([reason, many]) => [reasonName(reason), many]));
-  const skipped = Object.entries(plan.skipped).map(([why, many]) => [words.skippedWhy[why] ?? why, many]);
+  const chosen = table(Object.entries(plan.chosen).map(([reason, number]) => [reasonName(reason), number]));
+  const skipped = Object.entries(plan.skipped).map(([why, number]) => [words.skippedWhy[why] ?? why, number]);
   return [element("p", { class: "plan-total" }, text), bounded, chosen, ...section(words.skipped, skipped)].filter(Boolean);
 }
 
 function outcomeText({ replayed, not_acknowledged: refused, left }) {
-  const sent = Object.values(replayed).reduce((sum, many) => sum + many, 0);
-  const why = Object.entries(refused).map(([reason, many]) => [words.whyNot[reason] ?? reason, many]);
+  const sent = Object.values(replayed).reduce((sum, number) => sum + number, 0);
+  const why = Object.entries(refused).map(([reason, number]) => [words.whyNot[reason] ?? reason, number]);
   return [
     element("p", { class: "plan-total" }, `${words.sentMany}: ${count(words.letters, sent)}.`),
     left > 0 && element("p", {}, `${words.leftMany}: ${left}.`),
@@ -101,7 +101,7 @@ function section(title, rows) {
 }
 
 function table(rows) {
-  return element("dl", { class: "plan-rows" }, ...rows.map(([name, many]) => element("div", {}, element("dt", {}, name), element("dd", {}, many))));
+  return element("dl", { class: "plan-rows" }, ...rows.map(([name, number]) => element("div", {}, element("dt", {}, name), element("dd", {}, number))));
 }
 
 function buttons(...made) {
@@ -115,5 +115,5 @@ function setBusy(button, busy) {
 
 function refuse(trouble, answer) {
   trouble.textContent = refusalText(answer);
-  if (answer.kind === "unauthorized") tokenWasRefused();
+  if (answer.kind === "unauthorized") forgetToken();
 }

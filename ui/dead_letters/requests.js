@@ -1,4 +1,4 @@
-// Asks the server about dead letters, and to send them again.
+// The requests to the server about dead letters.
 
 import { authorization } from "./admin-token.js";
 import { ask, parseAnswer } from "../common/ask.js";
@@ -8,21 +8,21 @@ const SENDING_DEADLINE_MS = 60_000;
 /**
  * @typedef {object} Answer
  * @property {"ok"|"not-found"|"refused"|"unauthorized"|"read-only"|"unavailable"|"network"} kind
- * @property {object} [told] What the server says. Of a refusal: its `error`, and why.
+ * @property {object} [body] The JSON body. For a refusal it has `error`, and sometimes `why`.
  */
 
-/** Returns a page of the list. Rejects only with an AbortError, as all functions here. */
+/** Returns a page of the list. Like all functions here it rejects only with an AbortError. */
 export function fetchLetters(filters, before, signal) {
   const parameters = new URLSearchParams(before === null ? filters : { ...filters, before });
   return request(`list?${parameters}`, signal);
 }
 
-/** Returns how many letters there are of each reason. */
+/** Returns the number of letters of each reason. */
 export function fetchCounts(filters, signal) {
   return request(`counts?${new URLSearchParams(filters)}`, signal);
 }
 
-/** Returns whether anybody may write, and whether this token may. */
+/** Returns whether the server allows writes, and whether this token does. */
 export function fetchAccess(token, signal) {
   return request("access", signal, { headers: authorization(token) });
 }
@@ -37,12 +37,12 @@ export function fetchRevealed(place, signal) {
   return request(`${path(place)}?reveal=1`, signal, { headers: authorization() });
 }
 
-/** Returns what a replay of all that match would do. */
+/** Returns the plan of a replay of all matching letters. */
 export function planReplay(filters, signal) {
   return post("replay", { ...filters, dry_run: true }, signal);
 }
 
-/** Replays letters that match, if they are still as many as expected. */
+/** Replays the matching letters, if their number is still the expected one. */
 export function replayAll(filters, expected, signal) {
   return post("replay", { ...filters, expected }, signal);
 }
@@ -52,13 +52,13 @@ export function replayLetter(place, signal) {
   return post(`${path(place)}/replay`, {}, signal);
 }
 
-/** Has a mended message checked, without sending it. */
-export function checkMended(place, payload, signal) {
+/** Checks a corrected message without sending it. */
+export function checkCorrected(place, payload, signal) {
   return post(`${path(place)}/send`, { payload, dry_run: true }, signal);
 }
 
-/** Sends a mended message in a letter's stead. */
-export function sendMended(place, payload, signal) {
+/** Sends a corrected message instead of a letter. */
+export function sendCorrected(place, payload, signal) {
   return post(`${path(place)}/send`, { payload }, signal);
 }
 
@@ -78,8 +78,8 @@ function post(where, body, signal) {
 async function request(where, signal, more) {
   const answer = await ask(`/dead-letters/${where}`, signal, more);
   if (answer === null) return { kind: "network" };
-  const told = parseAnswer(answer.text);
-  return told === null ? { kind: "unavailable" } : { kind: kindOf(answer.response.status), told };
+  const body = parseAnswer(answer.text);
+  return body === null ? { kind: "unavailable" } : { kind: kindOf(answer.response.status), body };
 }
 
 function kindOf(status) {

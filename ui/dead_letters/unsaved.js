@@ -1,16 +1,16 @@
-// Changes that a reader has not sent: leaving them, by whichever way, is asked about first.
+// Protects unsaved changes: asks before the reader leaves the editor in any way.
 
 let editor = null;
 
 /**
- * Guards what is in an editor for as long as it is in the page.
- * @param {{field: Element, changed: boolean}} fresh
+ * Protects the text of an editor while the editor is in the page.
+ * @param {{field: Element, changed: boolean}} newEditor
  */
-export function guardChanges(fresh) {
-  editor = fresh;
+export function guardChanges(newEditor) {
+  editor = newEditor;
 }
 
-/** Whether nothing is lost by leaving, or the reader says that it may be. */
+/** Returns whether there are no unsaved changes, or the reader agrees to lose them. */
 export function mayLeave(question) {
   return !hasChanges() || window.confirm(question);
 }

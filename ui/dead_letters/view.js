@@ -1,11 +1,11 @@
-// One dead letter and what can be done with it.
+// The view of one dead letter, with its actions.
 
-import { isReadOnly, tokenWasRefused, withToken } from "./admin-access.js";
+import { isReadOnly, forgetToken, withToken } from "./admin-access.js";
 import { announce } from "../common/announcing.js";
 import { actionButton } from "./dialogs.js";
 import { element, icon } from "../common/elements.js";
 import { letterCard, placeOf } from "./card.js";
-import { mendingPanel } from "./mending.js";
+import { editorPanel } from "./editor.js";
 import { isRevealed, messagePanel } from "./message.js";
 import { followOutcome } from "./outcome.js";
 import { confirmReplay } from "./replay.js";
@@ -13,10 +13,10 @@ import { fetchRevealed } from "./requests.js";
 import { refusalText, words } from "./words.js";
 
 /**
- * Returns what shows a letter and lets the reader act on it.
- * @param {object} masked What the server tells everybody.
- * @param {Node} back Leads back to the list.
- * @param {AbortSignal} signal Says when the letter is no longer shown.
+ * Returns the view of a letter.
+ * @param {object} masked The letter with masked values.
+ * @param {Node} back The link back to the list.
+ * @param {AbortSignal} signal Aborted when the letter is no longer shown.
  */
 export function letterView(masked, back, signal) {
   const view = new LetterView(masked, signal);
@@ -45,7 +45,7 @@ class LetterView {
   actions() {
     if (isReadOnly() || this.letter.state === "resolved") return [];
     const replay = () => confirmReplay(this.place, (sent) => this.follow(sent, false));
-    const mend = () => this.whenRevealed((revealed) => this.edit(revealed));
+    const mend = () => this.withRevealed((revealed) => this.edit(revealed));
     return [
       actionButton([icon("again"), words.replay], "action", () => withToken(replay)),
       actionButton([icon("pencil"), words.mend], "action primary", () => withToken(mend)),
@@ -55,22 +55,22 @@ class LetterView {
   revealButton() {
     const button = (label, act) => actionButton([icon("eye"), label], "action quiet", act);
     if (isRevealed(this.letter)) return button(words.hide, () => this.renderAndFocus(this.masked));
-    const reveal = () => this.whenRevealed((revealed) => this.renderAndFocus(revealed));
+    const reveal = () => this.withRevealed((revealed) => this.renderAndFocus(revealed));
     return button(words.reveal, () => withToken(reveal));
   }
 
-  /** Rendering takes the focused button away: the focus goes to the one in its place. */
+  /** Rendering removes the focused button: moves the focus to the new one. */
   renderAndFocus(letter) {
     this.render(letter);
     this.card.querySelector(".message-head .quiet").focus();
   }
 
-  async whenRevealed(then) {
+  async withRevealed(then) {
     this.trouble.textContent = "";
-    const answer = isRevealed(this.letter) ? { kind: "ok", told: this.letter } : await this.unlessGone(fetchRevealed(this.place, this.signal));
-    if (answer?.kind === "ok") then(answer.told);
+    const answer = isRevealed(this.letter) ? { kind: "ok", body: this.letter } : await this.unlessAborted(fetchRevealed(this.place, this.signal));
+    if (answer?.kind === "ok") then(answer.body);
     else if (answer) {
-      if (answer.kind === "unauthorized") tokenWasRefused();
+      if (answer.kind === "unauthorized") forgetToken();
       this.trouble.textContent = refusalText(answer);
     }
   }
@@ -84,24 +84,24 @@ class LetterView {
       this.render(this.letter);
       this.card.querySelector(".letter-actions .primary").focus();
     };
-    this.card.querySelector("#message").replaceWith(mendingPanel(revealed, { sent, cancel }));
+    this.card.querySelector("#message").replaceWith(editorPanel(revealed, { sent, cancel }));
     this.card.querySelector("textarea").focus();
   }
 
-  async follow(sent, mended) {
+  async follow(sent, corrected) {
     this.outcome.hidden = false;
     this.outcome.scrollIntoView({ block: "nearest" });
     this.outcome.focus({ preventScroll: true });
-    const now = await this.unlessGone(followOutcome(this.outcome, this.place, sent, mended, this.signal));
+    const now = await this.unlessAborted(followOutcome(this.outcome, this.place, sent, corrected, this.signal));
     if (!now) return;
     this.masked = now;
     this.render(now);
   }
 
-  /** Returns what is waited for; null when the letter is no longer shown. */
-  async unlessGone(awaited) {
+  /** Returns the result of a promise; null when the letter is no longer shown. */
+  async unlessAborted(promise) {
     try {
-      return await awaited;
+      return await promise;
     } catch (error) {
       if (this.signal.aborted) return null;
       throw error;

@@ -1,13 +1,13 @@
-// Tables that fold: on a narrow screen each row becomes a block, whose cells say what they are.
+// Responsive tables: on a narrow screen each row becomes a block with labelled cells.
 
 import { element } from "../common/elements.js";
 
 /**
- * Returns a table. Its roles are spelled out: a browser forgets those of a table that is not laid out as one.
+ * Returns a table. It sets the ARIA roles, because browsers drop them when CSS changes a table's layout.
  * @param {string} title
  * @param {string} kind A class of grid.css.
  * @param {{head: string, kind?: string}[]} columns
- * @param {{kind?: string, cells: (string|Node)[][]}[]} rows Each cell is what it holds.
+ * @param {{kind?: string, cells: (string|Node)[][]}[]} rows Each cell is a list of its contents.
  */
 export function grid(title, kind, columns, rows) {
   const heading = `${kind}-heading`;

@@ -1,14 +1,14 @@
-// Listens to a stream of events, and to it again whenever it breaks off.
+// Listens to a stream of events, and reconnects when it ends.
 
-/** A stream that says nothing for so long is broken, whatever the browser believes. */
+/** A stream without events for this time is broken, even if the browser does not notice. */
 const SILENCE_MS = 5000;
 const REOPEN_MS = 2000;
 
 /**
- * Listens for as long as the page can be seen: a hidden one would keep one of the browser's few connections.
+ * Listens while the page is visible: a hidden page would keep one of the browser's few connections.
  * @param {string} address
  * @param {(event: object) => void} onEvent
- * @param {(state: "live"|"reconnecting") => void} onState Called with every change, and again while it lasts.
+ * @param {(state: "live"|"reconnecting") => void} onState Called after every event and error, also without a change.
  */
 export function listen(address, onEvent, onState) {
   let source = null;
@@ -29,7 +29,7 @@ export function listen(address, onEvent, onState) {
     };
     source.onerror = () => {
       onState("reconnecting");
-      // The browser itself tries again, save after an answer that is no stream.
+      // The browser reconnects by itself, except after an answer that is not a stream.
       if (source.readyState === EventSource.CLOSED) reopenAfter(REOPEN_MS);
     };
     reopenAfter(SILENCE_MS);

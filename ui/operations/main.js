@@ -1,4 +1,4 @@
-// Live operations: one stream of snapshots, each shown in place of the one before.
+// The operations page: shows the newest snapshot of a stream.
 
 import { announce } from "../common/announcing.js";
 import { element } from "../common/elements.js";
@@ -13,16 +13,16 @@ import { emptyPanel, lagTable, workerTable } from "./workers.js";
 
 const live = document.getElementById("live");
 const now = document.getElementById("now");
-const looks = { format: compact, formatTime: timeOfDay, times: words.ago };
+const plotOptions = { format: compact, formatTime: timeOfDay, times: words.ago };
 const throughput = makePlot({
-  ...looks,
+  ...plotOptions,
   title: words.throughput,
   unit: words.perSecond,
   series: [{ name: words.committed, kind: "first", filled: true }, { name: words.rejected, kind: "bad" }],
   summary: words.throughputSummary,
 });
 const latency = makePlot({
-  ...looks,
+  ...plotOptions,
   title: words.latency,
   unit: words.milliseconds,
   series: [{ name: words.commitLatency, kind: "first" }, { name: words.cacheLatency, kind: "second" }],
@@ -32,10 +32,10 @@ const plots = element("div", { class: "plots" }, throughput.element, latency.ele
 const places = Object.fromEntries(["services", "alarms", "workers", "lag"].map((name) => [name, element("div")]));
 let alarmed = new Set();
 let seenAt = null;
-/** The services as the server told of them last. */
+/** The services in the last snapshot. */
 let services = {};
 
-/** Says whether what is shown is live. A state is announced when it begins, and the first one goes without saying. */
+/** Shows whether the page is live. A change of state is announced, but not the first "live". */
 function showState(state) {
   const before = live.dataset.state;
   live.dataset.state = state;

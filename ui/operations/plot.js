@@ -1,11 +1,11 @@
-// A plot of rates over time: lines in an SVG that fills its place, labels beside it, and the values under the pointer.
+// A plot of values over time: lines in an SVG, labels beside it, and the values at the pointer.
 
 import { element } from "../common/elements.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
 
-/** Returns a new element of an SVG. */
+/** Returns a new SVG element. */
 export function drawing(tag, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -13,23 +13,23 @@ export function drawing(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Returns the least "round" number (1, 2 or 5 times a power of ten) that is not below a value. */
+/** Returns the smallest round number (1, 2 or 5 times a power of ten) that is not below a value. */
 export function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= value);
 }
 
 /**
- * Makes a plot. `show` brings it up to date: with a column of values a series (null: there is none), oldest first, and
- * the instant of each. Every series needs a class of its own in plot.css.
- * @param {object} what
- * @param {string} what.title
- * @param {string} what.unit
- * @param {{name: string, kind: string, filled?: boolean}[]} what.series The first lies above the others.
- * @param {(value: number) => string} what.format
- * @param {(instant: Date) => string} what.formatTime
- * @param {(values: string[]) => string} what.summary A sentence of the newest values, for those who do not see it.
- * @param {string[]} what.times The labels of the axis of time, oldest first.
+ * Creates a plot. `show` updates it with one column of values per series (null: no value), oldest first, and the
+ * instants of the values. Every series needs its own class in plot.css.
+ * @param {object} options
+ * @param {string} options.title
+ * @param {string} options.unit
+ * @param {{name: string, kind: string, filled?: boolean}[]} options.series The first is drawn above the others.
+ * @param {(value: number) => string} options.format
+ * @param {(instant: Date) => string} options.formatTime
+ * @param {(values: string[]) => string} options.summary A sentence with the newest values, for screen readers.
+ * @param {string[]} options.times The labels of the time axis, oldest first.
  */
 export function makePlot({ title, unit, series, format, formatTime, summary, times }) {
   const values = series.map(() => element("span", { class: "plot-value" }));
@@ -44,10 +44,10 @@ export function makePlot({ title, unit, series, format, formatTime, summary, tim
   let shown = null;
   let pointed = null;
 
-  function tell() {
+  function showValues() {
     const last = shown.columns[0].length - 1;
     const place = pointed === null ? last : Math.round(pointed * last);
-    const texts = shown.columns.map((column) => written(column[place], format));
+    const texts = shown.columns.map((column) => formatOrDash(column[place], format));
     texts.forEach((text, index) => (values[index].textContent = text));
     moment.textContent = pointed === null ? "" : formatTime(shown.instants[place]);
     cursor.setAttribute("visibility", pointed === null ? "hidden" : "visible");
@@ -58,11 +58,11 @@ export function makePlot({ title, unit, series, format, formatTime, summary, tim
   field.addEventListener("pointermove", ({ clientX }) => {
     const { left, width } = canvas.getBoundingClientRect();
     pointed = Math.min(1, Math.max(0, (clientX - left) / width));
-    if (shown) tell();
+    if (shown) showValues();
   });
   field.addEventListener("pointerleave", () => {
     pointed = null;
-    if (shown) tell();
+    if (shown) showValues();
   });
 
   return {
@@ -84,13 +84,13 @@ export function makePlot({ title, unit, series, format, formatTime, summary, tim
       });
       if (series[0].filled) area.setAttribute("d", `${linePath(columns[0], top)}V${HEIGHT}H0Z`);
       [top, top / 2, 0].forEach((value, place) => (labels[place].textContent = format(value)));
-      field.setAttribute("aria-label", summary(columns.map((column) => written(column[last], format))));
-      tell();
+      field.setAttribute("aria-label", summary(columns.map((column) => formatOrDash(column[last], format))));
+      showValues();
     },
   };
 }
 
-function written(value, format) {
+function formatOrDash(value, format) {
   return value === null ? "–" : format(value);
 }
 
@@ -124,7 +124,7 @@ function linePath(column, top) {
   return column.map((_, place) => (has(column, place) ? draw(place) : "")).join("");
 }
 
-/** A value without neighbours is a line of no length, which round ends make a dot. */
+/** Draws a value without neighbours as a line of length 0, which appears as a dot because of its round ends. */
 function dotsPath(column, top) {
   const alone = (place) => has(column, place) && !has(column, place - 1) && !has(column, place + 1);
   return column.map((_, place) => (alone(place) ? `M${point(column, place, top)}h0` : "")).join("");

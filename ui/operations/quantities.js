@@ -1,4 +1,4 @@
-// How counts, rates, durations, sizes and times of day are written in the reader's language.
+// Formats counts, rates, durations, sizes and times of day in the reader's language.
 
 import { language } from "../common/language.js";
 
@@ -12,17 +12,17 @@ const DAY_S = 86_400;
 
 export const NONE = "–";
 
-/** Writes a number: whole from ten on. */
+/** Formats a number; from 10 on without decimals. */
 export function number(value) {
   return (Math.abs(value) < 10 ? tenths : wholes).format(value);
 }
 
-/** Writes a number in few characters, such as 12K. */
+/** Formats a number in few characters, such as 12K. */
 export function compact(value) {
   return value < 10_000 ? number(value) : compacts.format(value);
 }
 
-/** Writes a duration in the largest unit that fits; an en dash for null. */
+/** Formats a duration in the largest unit that fits; an en dash for null. */
 export function duration(seconds) {
   if (seconds === null) return NONE;
   if (seconds < 1.5 * MINUTE_S) return inUnit("second", seconds, seconds < 10 ? 1 : 0);
@@ -31,12 +31,12 @@ export function duration(seconds) {
   return inUnit("day", seconds / DAY_S);
 }
 
-/** Writes a size that is given in KiB; an en dash for null. */
+/** Formats a size in KiB; an en dash for null. */
 export function size(kib) {
   return kib === null ? NONE : inUnit("megabyte", (kib * 1024) / 1e6);
 }
 
-/** Writes the time of day of an instant, to the second, in the reader's time zone. */
+/** Formats the time of day of an instant, to the second, in the reader's time zone. */
 export function timeOfDay(instant) {
   return times.format(instant);
 }

@@ -1,6 +1,6 @@
-// Brings what is shown up to date by touching only what has changed: a selection, a focus and a reader's place stay.
+// Updates only the changed nodes, so that the selection, the focus and the scroll position stay.
 
-/** Makes `shown` equal to `fresh`, which is given up for it. */
+/** Makes `shown` equal to `fresh`. `fresh` must not be used afterwards. */
 export function refresh(shown, fresh) {
   if (shown.isEqualNode(fresh)) return;
   if (shown.nodeName !== fresh.nodeName || shown.childNodes.length !== fresh.childNodes.length) {

@@ -1,8 +1,8 @@
-// The services as a row of states, and what of the engine needs somebody's attention.
+// The states of the services, and the alarms.
 
 import { element, icon } from "../common/elements.js";
 import { count, milliseconds } from "../common/format.js";
-import { trouble, words } from "./words.js";
+import { translateError, words } from "./words.js";
 import { NONE } from "./quantities.js";
 import { hostOf } from "./workers.js";
 
@@ -10,15 +10,15 @@ const LONG_TRANSACTION_S = 60;
 
 /**
  * Returns the state of every service as a list.
- * @param {Object<string, object>} services What the server said last.
- * @param {boolean} known Whether that still holds. What is not known just now is not shown as well.
+ * @param {Object<string, object>} services The services in the last snapshot.
+ * @param {boolean} live Whether the snapshot is current. Otherwise the states are shown as unknown.
  */
-export function serviceList(services, known) {
+export function serviceList(services, live) {
   return element(
     "ul",
     { class: "services", "aria-label": words.servicesTitle },
     ...Object.entries(services).map(([name, part]) => {
-      const [kind, drawing, state, more] = known ? present(name, part) : past(part);
+      const [kind, drawing, state, more] = live ? currentState(name, part) : lastState(part);
       return element(
         "li",
         { class: kind },
@@ -30,19 +30,19 @@ export function serviceList(services, known) {
   );
 }
 
-function present(name, part) {
+function currentState(name, part) {
   if (part.status === "ok") return ["service", "check", words.well, detail(name, part)];
-  // PostgreSQL tells of it, and does not answer.
-  if (part.error?.startsWith("not known")) return ["service unknown", "unknown", words.unknown, trouble(part.error)];
+  // Its state is read from PostgreSQL, which does not answer.
+  if (part.error?.startsWith("not known")) return ["service unknown", "unknown", words.unknown, translateError(part.error)];
   return ["service unwell", "warning", words.unwell, detail(name, part)];
 }
 
-function past({ status }) {
+function lastState({ status }) {
   return ["service unknown", "unknown", words.unknown, status === "ok" ? words.wasWell : words.wasUnwell];
 }
 
 function detail(name, part) {
-  if (part.status !== "ok") return trouble(part.error ?? NONE);
+  if (part.status !== "ok") return translateError(part.error ?? NONE);
   switch (name) {
     case "engine":
       return Object.entries(part.workers).map(([state, number]) => `${words.states[state] ?? state}: ${number}`).join(", ");
@@ -56,14 +56,14 @@ function detail(name, part) {
 }
 
 /**
- * Returns what needs attention: a text, and what mends it or tells more.
+ * Returns the alarms: a text, and optionally more text and the command that fixes it.
  * @returns {{text: string, more: string, command: string}[]}
  */
 export function findAlarms(workers, services) {
   return [...alarmsOfWorkers(workers), ...alarmsOfPartitions(services.engine ?? {}, services.kafka ?? {})];
 }
 
-/** What a transaction holds back is told when it lasts: with producers that use them, one is nearly always open. */
+/** An open transaction is an alarm only after a while: with transactional producers one is nearly always open. */
 function alarmsOfPartitions({ foreign }, { held_s: heldS, no_leader: leaderless }) {
   const alarms = [];
   if (foreign?.length > 0) {
@@ -96,7 +96,7 @@ function alarmsOfWorkers(workers) {
   });
 }
 
-/** Returns the alarms as a list, which is empty when all is well. */
+/** Returns the alarms as a list, which may be empty. */
 export function alarmList(alarms) {
   return element(
     "ul",

@@ -1,4 +1,4 @@
-// The words of live operations in both languages.
+// The texts of the operations page in both languages.
 
 import { inLanguage } from "../common/language.js";
 import { sharedWords } from "../common/shared-words.js";
@@ -12,37 +12,37 @@ const english = {
   asOf: (time) => `as of ${time}`,
   servicesTitle: "Services",
   services: { postgresql: "PostgreSQL", redis: "Redis", kafka: "Kafka", engine: "Engine", dead_letters: "Dead letters" },
-  well: "Well",
-  unwell: "Not well",
-  unknown: "Not known",
-  wasWell: "was well",
-  wasUnwell: "was not well",
+  well: "Healthy",
+  unwell: "Unhealthy",
+  unknown: "Unknown",
+  wasWell: "was healthy",
+  wasUnwell: "was unhealthy",
   broker: { one: "broker", other: "brokers" },
-  noLetterWaits: "none waits for its topic",
-  letterWaits: { one: "waits for its topic", other: "wait for their topic" },
+  noLetterWaits: "none waits to be sent",
+  letterWaits: { one: "waits to be sent", other: "wait to be sent" },
   errors: { "not known": "it is read from PostgreSQL, which does not answer" },
   alarmsTitle: "Needs attention",
   dead: (worker) => `${worker} is dead`,
   outage: (worker, service) => `${worker}: ${service} does not answer`,
   outageServices: { postgres: "PostgreSQL", kafka: "Kafka", redis: "Redis", dlq: "the dead-letter topic" },
-  tries: { one: "failed try", other: "failed tries" },
+  tries: { one: "failed attempt", other: "failed attempts" },
   braked: (worker) => `${worker} pauses: too many of its last messages were rejected`,
   refused: (partition) => `Partition ${partition} is refused`,
   refusals: {
     corrupt_batch: "a batch in it is broken",
     out_of_range: "the broker does not have its offset",
     topic_recreated: "the topic is not the one that was consumed before",
-    no_leader: "no broker leads it",
+    no_leader: "it has no leader",
   },
   atOffset: (offset) => `offset ${offset}`,
   foreign: (partitions) => `A foreign member of the consumer group owns partitions ${partitions}`,
-  foreignText: "these messages do not arrive here",
+  foreignText: "their messages do not arrive here",
   held: (partitions) => `An open transaction holds back partitions ${partitions}`,
-  heldText: "what is behind it can be consumed when it ends",
-  leaderless: (partitions) => `No broker leads partitions ${partitions}`,
+  heldText: "the messages behind it can be consumed when it ends",
+  leaderless: (partitions) => `No leader for partitions ${partitions}`,
   leaderlessText: "start their brokers",
   throughput: "Throughput",
-  perSecond: "messages a second",
+  perSecond: "messages per second",
   committed: "committed",
   rejected: "rejected",
   latency: "Latency",
@@ -50,7 +50,7 @@ const english = {
   commitLatency: "consumed → committed",
   cacheLatency: "committed → cached",
   throughputSummary: ([committed, rejected]) =>
-    `Messages a second over the last five minutes. Now: ${committed} committed, ${rejected} rejected.`,
+    `Messages per second over the last five minutes. Now: ${committed} committed, ${rejected} rejected.`,
   latencySummary: ([commit, cache]) =>
     `Average latency in milliseconds over the last five minutes. Now: ${commit} until committed, ${cache} until cached.`,
   ago: ["5 min ago", "4", "3", "2", "1", "now"],
@@ -66,7 +66,7 @@ const english = {
   lastCommit: "Last commit",
   memory: "Memory peak",
   restarts: "Restarts",
-  heard: "heard",
+  heard: "heartbeat",
   up: "up",
   before: (time) => `${time} ago`,
   noWorkersTitle: "No worker reports",
@@ -76,14 +76,14 @@ const english = {
   lag: "Messages behind",
   delay: "Time behind",
   owner: "Owner",
-  stranger: "a stranger",
+  stranger: "foreign member",
   heldBack: "held back",
   nextOffset: "Next offset",
   endOffset: "End offset",
   noPartitionsTitle: "No partitions yet",
-  noPartitionsText: "The topic is missing, or Kafka does not answer. Missing topics are made with:",
+  noPartitionsText: "The topic is missing, or Kafka does not answer. Create missing topics with:",
   unknownTitle: "PostgreSQL does not answer in time",
-  unknownText: "Workers, offsets and rates are read from it. They are shown again as soon as it answers.",
+  unknownText: "Workers, offsets and rates are read from it. They are shown again when it answers.",
 };
 
 const russian = {
@@ -187,7 +187,7 @@ const russian = {
 
 export const words = { ...sharedWords, ...inLanguage({ en: english, ru: russian }) };
 
-/** Returns what the server says of a trouble in the reader's language, or as it came. */
-export function trouble(text) {
+/** Translates an error of the server into the reader's language; an unknown one stays as it is. */
+export function translateError(text) {
   return Object.entries(words.errors).find(([start]) => text.startsWith(start))?.[1] ?? text;
 }

@@ -1,4 +1,4 @@
-// The workers and the lag of each partition, as tables.
+// The tables of the workers and of the partitions' lag.
 
 import { element, icon } from "../common/elements.js";
 import { grid } from "./grid.js";
@@ -9,7 +9,7 @@ import { duration, NONE, number, size } from "./quantities.js";
 const FULL_BAR = 100;
 const TROUBLED = { outage: "bad", dead: "bad", retrying: "warm", braked: "warm", draining: "warm", starting: "warm" };
 
-/** Returns the table of workers; without any, how to start some. */
+/** Returns the table of workers; without workers, a panel that says how to start them. */
 export function workerTable(workers, now) {
   if (workers.length === 0) return emptyPanel(words.noWorkersTitle, words.noWorkersText, "orderflow engine");
   const columns = [
@@ -24,10 +24,10 @@ export function workerTable(workers, now) {
   return grid(words.workers, "workers", columns, workers.map((worker) => workerRow(worker, now, hostOf(worker, workers))));
 }
 
-/** Returns where a worker is: its host, and its supervisor too where another one there has a worker of this name. */
+/** Returns a worker's host, with its supervisor if the host has several workers of this name. */
 export function hostOf(worker, workers) {
-  const alike = workers.filter(({ host, worker: name }) => host === worker.host && name === worker.worker);
-  return alike.length > 1 ? `${worker.host} · ${worker.supervisor}` : worker.host;
+  const sameName = workers.filter(({ host, worker: name }) => host === worker.host && name === worker.worker);
+  return sameName.length > 1 ? `${worker.host} · ${worker.supervisor}` : worker.host;
 }
 
 function workerRow(worker, now, host) {
@@ -61,7 +61,7 @@ function note(text) {
   return element("small", {}, text);
 }
 
-/** Returns the table of partitions, each with a bar beside the one that is furthest behind, or a lag worth looking at. */
+/** Returns the table of partitions. Bars are relative to the largest lag, but at least to `FULL_BAR` messages. */
 export function lagTable(partitions) {
   if (partitions.length === 0) return emptyPanel(words.noPartitionsTitle, words.noPartitionsText, "orderflow topics create");
   const columns = [
@@ -72,18 +72,18 @@ export function lagTable(partitions) {
     { head: words.endOffset, kind: "figure" },
     { head: words.owner, kind: "owner" },
   ];
-  const most = Math.max(FULL_BAR, ...partitions.map(({ lag }) => lag ?? 0));
-  return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, most)));
+  const maxLag = Math.max(FULL_BAR, ...partitions.map(({ lag }) => lag ?? 0));
+  return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, maxLag)));
 }
 
-function lagRow(partition, most) {
+function lagRow(partition, maxLag) {
   const write = (value) => (value === null ? NONE : number(value));
   return {
     cells: [
       [String(partition.partition)],
       [
         element("span", {}, write(partition.lag)),
-        bar((partition.lag ?? 0) / most),
+        bar((partition.lag ?? 0) / maxLag),
         partition.held_by_transaction > 0 && note(`${number(partition.held_by_transaction)} ${words.heldBack}`),
       ],
       [duration(partition.lag_s)],
@@ -94,7 +94,7 @@ function lagRow(partition, most) {
   };
 }
 
-/** Returns the worker without its host, which the table of workers tells; a stranger as one. */
+/** Returns the owner of a partition: a worker with its host as a note, or a foreign member. */
 function ownerOf(owner) {
   if (owner === null) return NONE;
   if (owner === "foreign") return element("span", { class: "pill bad" }, icon("warning"), words.stranger);
@@ -110,7 +110,7 @@ function bar(share) {
   );
 }
 
-/** Returns a panel that says why there is nothing in it, and which command helps. */
+/** Returns a panel that says why there is no data, and which command helps. */
 export function emptyPanel(title, text, command = null) {
   return element(
     "section",

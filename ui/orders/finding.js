@@ -1,4 +1,4 @@
-// Finds out what a text is: an order's uid, or a track number or a customer of some orders.
+// Finds orders by a text: an order's uid, a track number or a customer.
 
 import { lookUp } from "./lookup.js";
 import { fetchPage } from "./pages.js";
@@ -7,17 +7,17 @@ import { fetchStory } from "./story-requests.js";
 /**
  * @typedef {object} Matches
  * @property {"matches"} kind
- * @property {{search: object, orders: object[], next: string|null}[]} lists A first page for each way to match.
+ * @property {{search: object, orders: object[], next: string|null}[]} lists The first page of each matching search.
  */
 
 /**
  * @typedef {object} Rejected
  * @property {"rejected"} kind
- * @property {object} story What is known of an order that is not stored: its dead letters.
+ * @property {object} story The story of an order that is not stored: its dead letters.
  */
 
 /**
- * Returns the order with this uid; when there is none, the orders that match; and when there are none, its dead letters.
+ * Returns the order with this uid, or else the orders that match, or else the dead letters with this uid.
  * @param {string} text
  * @param {AbortSignal} signal
  * @returns {Promise<import("./lookup.js").Answer|Matches|Rejected>}
@@ -29,7 +29,7 @@ export async function findOrder(text, signal) {
   return found.kind === "not-found" ? findLetters(text, signal) : found;
 }
 
-/** Returns the orders that match; when there are none, the order with this uid, or its dead letters. */
+/** Returns the orders that match, or else the order with this uid, or else the dead letters with this uid. */
 export async function findOrders(text, signal) {
   const found = await findMatches(text, signal);
   if (found.kind !== "not-found") return found;
@@ -38,9 +38,9 @@ export async function findOrders(text, signal) {
 }
 
 async function findLetters(uid, signal) {
-  const told = await fetchStory(uid, signal);
-  if (told.kind === "told") return { kind: "rejected", story: told.story };
-  return { kind: told.kind === "untold" ? "not-found" : told.kind };
+  const answer = await fetchStory(uid, signal);
+  if (answer.kind === "found") return { kind: "rejected", story: answer.story };
+  return { kind: answer.kind === "notFound" ? "not-found" : answer.kind };
 }
 
 async function findMatches(text, signal) {
@@ -48,6 +48,6 @@ async function findMatches(text, signal) {
   const pages = await Promise.all(searches.map((search) => fetchPage(search, null, signal)));
   const failed = pages.find((page) => page.kind !== "page");
   if (failed) return { kind: failed.kind };
-  const lists = pages.map(({ orders, next }, way) => ({ search: searches[way], orders, next })).filter(({ orders }) => orders.length > 0);
+  const lists = pages.map(({ orders, next }, index) => ({ search: searches[index], orders, next })).filter(({ orders }) => orders.length > 0);
   return lists.length > 0 ? { kind: "matches", lists } : { kind: "not-found" };
 }

@@ -1,4 +1,4 @@
-// A list of orders: a link a line, and a button for more of them.
+// The list of orders, with one link per line, and a button that loads more.
 
 import { orderAddress } from "../common/address.js";
 import { element } from "../common/elements.js";
@@ -7,7 +7,7 @@ import { growingList } from "../common/growing-list.js";
 import { words } from "./words.js";
 
 /**
- * Returns the first page of a list, which grows at the touch of a button.
+ * Returns the first page of a list.
  * @param {(Node|string)[]} title
  * @param {{orders: object[], next: string|null}} page
  * @param {(before: string) => Promise<import("./pages.js").Page>} more
@@ -56,7 +56,7 @@ function line(order) {
   );
 }
 
-/** A part of a line, with its name for those to whom the columns say nothing. */
+/** Returns a part of a line, with its name for screen readers. */
 function part(kind, name, text) {
   return element("span", { class: `line-${kind}` }, text !== "" && element("span", { class: "visually-hidden" }, ` ${name} `), text);
 }

@@ -1,37 +1,37 @@
-// Asks the server for an order.
+// Requests an order from the server.
 
 import { ask, parseAnswer } from "../common/ask.js";
 
 /**
  * @typedef {object} Answer
- * @property {"found"|"not-found"|"invalid"|"unaskable"|"unavailable"|"network"} kind
+ * @property {"found"|"not-found"|"invalid"|"unsupported"|"unavailable"|"network"} kind
  * @property {object} [order] The order, when it was found. Integers beyond 2^53 are strings of digits.
  * @property {string} [text] The answer's bytes as text, unchanged.
  * @property {"hit"|"miss"} [cache]
- * @property {number} [roundTripMs] From asking until the last byte, as this page measured it.
+ * @property {number} [roundTripMs] From the request to the last byte, measured by this page.
  * @property {number|null} [serverMs] The server's own measurement.
  */
 
 /**
- * Looks an order up. Rejects only with an AbortError, when `signal` says that nobody waits any more.
+ * Looks an order up. Rejects only with an AbortError, when `signal` is aborted.
  * @param {string} uid
  * @param {AbortSignal} signal
  * @returns {Promise<Answer>}
  */
 export async function lookUp(uid, signal) {
-  if (!canBeAsked(uid)) return { kind: "unaskable" };
+  if (!isSupported(uid)) return { kind: "unsupported" };
   const began = performance.now();
   const answer = await ask(`/order/${encodeURIComponent(uid)}`, signal);
   if (answer === null) return { kind: "network" };
-  return understand(answer.response, answer.text, performance.now() - began);
+  return parseResponse(answer.response, answer.text, performance.now() - began);
 }
 
-/** Whether a path can hold the uid: a browser takes these for steps between folders, however they are encoded. */
-function canBeAsked(uid) {
+/** Returns whether a path can contain the uid: browsers treat "." and ".." as path steps, even when they are encoded. */
+function isSupported(uid) {
   return uid !== "." && uid !== "..";
 }
 
-function understand(response, text, roundTripMs) {
+function parseResponse(response, text, roundTripMs) {
   if (response.status === 404) return { kind: "not-found" };
   if (response.status === 400) return { kind: "invalid" };
   if (!response.ok) return { kind: "unavailable" };

@@ -1,4 +1,4 @@
-// The page: one form, one result, and an address that says what is shown.
+// The orders page: a form, a result, and an address that names what is shown.
 
 import { orderAddress, readAddress, searchAddress } from "../common/address.js";
 import { announce } from "../common/announcing.js";
@@ -11,7 +11,7 @@ import { translatePage } from "../common/language.js";
 import { orderList } from "./list.js";
 import { orderCard } from "./order.js";
 import { fetchPage } from "./pages.js";
-import { emptyState, failure, invalid, notFound, rejected, skeleton, unaskable } from "./states.js";
+import { emptyState, failure, invalid, notFound, rejected, skeleton, unsupported } from "./states.js";
 import { words } from "./words.js";
 
 const SKELETON_AFTER_MS = 120;
@@ -22,10 +22,10 @@ const button = document.getElementById("get-order");
 const result = document.getElementById("result");
 
 let current = new AbortController();
-/** The list that was left last for an order in it: going back shows it as it was. */
+/** The last list from which an order was opened: going back shows it unchanged. */
 let left = null;
 
-/** Shows one thing in place of whatever was there. */
+/** Replaces the shown content. */
 function show(content, announced) {
   result.replaceChildren(content);
   announce(announced);
@@ -37,9 +37,9 @@ function setBusy(busy) {
 }
 
 /**
- * Waits for something and shows what came of it. What is begun later replaces what has not ended.
+ * Waits for a result and shows it. A new call aborts the previous one.
  * @param {(signal: AbortSignal) => Promise<object>} work
- * @param {() => Node} outline What is shown while it takes long.
+ * @param {() => Node} outline The placeholder that is shown if it takes long.
  * @param {(found: object) => void} render
  */
 async function showWhenFound(work, outline, render) {
@@ -82,8 +82,8 @@ function render(text, found) {
     case "rejected":
       show(rejected(text, found.story), words.rejectedTitle);
       break;
-    case "unaskable":
-      show(unaskable(text), words.unaskableTitle);
+    case "unsupported":
+      show(unsupported(text), words.unsupportedTitle);
       break;
     case "invalid":
       show(invalid(text), words.invalidTitle);
@@ -117,7 +117,7 @@ function more(search) {
   return (before) => fetchPage(search, before, new AbortController().signal);
 }
 
-/** Puts what the address names into the field and the title, and returns it. */
+/** Parses the address, sets the field and the title, and returns the result. */
 function readPlace() {
   const place = readAddress(location.search);
   input.value = place.text;
@@ -125,7 +125,7 @@ function readPlace() {
   return place;
 }
 
-/** Shows what the address names. Resolves when that is shown, or will never be. */
+/** Shows the content of the current address. Resolves when it is shown or aborted. */
 function followAddress() {
   const { kind, text } = readPlace();
   switch (kind) {
@@ -147,7 +147,7 @@ form.addEventListener("submit", (event) => {
     input.focus();
     return;
   }
-  // On a touch screen the keyboard would cover what was found.
+  // On a touch screen the keyboard would cover the result.
   if (matchMedia("(pointer: coarse)").matches) input.blur();
   if (readAddress(location.search).text !== text) history.pushState(null, "", orderAddress(text));
   followAddress();
@@ -159,7 +159,7 @@ input.addEventListener("paste", () => {
   });
 });
 
-/** Follows a link within the page without loading it anew. */
+/** Follows a link within the page without reloading it. */
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a");
   const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
@@ -169,7 +169,7 @@ document.addEventListener("click", async (event) => {
   if (link.search !== location.search) history.pushState(null, "", link.pathname + link.search);
   window.scrollTo(0, 0);
   await followAddress();
-  // What had the focus is gone: the next Tab goes on from what has come.
+  // The focused element was removed: move the focus to the new content.
   (document.getElementById("found-uid") ?? result.querySelector("a.line"))?.focus({ preventScroll: true });
 });
 

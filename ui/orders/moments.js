@@ -1,24 +1,24 @@
-// How moments are written to the millisecond, and how long something took, in the reader's language.
+// Formats instants to the millisecond, and durations, in the reader's language.
 
 import { milliseconds } from "../common/format.js";
 import { language } from "../common/language.js";
 
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
 const days = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
-/** Units of time with their length in seconds, the longest first. */
+/** Units of time with their length in seconds, longest first. */
 const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
-/** Writes the time of day in the reader's time zone, to the millisecond. */
+/** Formats the time of day in the reader's time zone, to the millisecond. */
 export function timeOfDay(date) {
   return clock.format(date);
 }
 
-/** Writes the day in the reader's time zone. */
+/** Formats the day in the reader's time zone. */
 export function day(date) {
   return days.format(date);
 }
 
-/** Writes how long something took, in one unit or two; below 0 with a minus sign. */
+/** Formats a duration in one or two units; a negative one with a minus sign. */
 export function duration(ms) {
   if (ms < 0) return `−${duration(-ms)}`;
   if (ms < 1000) return milliseconds(ms);

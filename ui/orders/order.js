@@ -1,4 +1,4 @@
-// An order as people read it.
+// The card of an order.
 
 import { searchAddress } from "../common/address.js";
 import { copyButton } from "../common/copying.js";
@@ -130,7 +130,7 @@ function sum(name, value, kind = "part") {
   return [element("dt", { class: kind }, name), element("dd", { class: kind }, value)];
 }
 
-/** An e-mail address that is broken, where it is too long for a line, behind its @ and its full stops at first. */
+/** Returns an e-mail address that may wrap after its @ and its full stops. */
 function breakable(address) {
   return address === "" ? "" : element("span", {}, ...address.split(/(?<=[@.])/).flatMap((part) => [part, element("wbr")]));
 }
@@ -139,14 +139,14 @@ function code(text) {
   return text === "" ? "" : element("code", {}, text);
 }
 
-/** Leads to all orders that have this track number or customer. */
+/** Returns a link to all orders with this track number or customer. */
 function searchLink(text) {
   return element("a", { class: "search-link", href: searchAddress(text) }, code(text));
 }
 
-/** An instant in the reader's time zone; the exact one in UTC when pointed at. */
-function time(of) {
-  const date = new Date(of);
-  if (Number.isNaN(date.getTime())) return element("span", {}, String(of));
+/** Shows an instant in the reader's time zone, with the exact UTC time as a tooltip. */
+function time(value) {
+  const date = new Date(value);
+  if (Number.isNaN(date.getTime())) return element("span", {}, String(value));
   return element("time", { datetime: date.toISOString(), title: date.toISOString() }, instant(date));
 }

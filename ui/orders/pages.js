@@ -1,18 +1,18 @@
-// Asks the server for lists of orders, newest first and page by page.
+// Requests lists of orders from the server, newest first, page by page.
 
 import { ask, parseAnswer } from "../common/ask.js";
 
 /**
  * @typedef {object} Page
  * @property {"page"|"invalid"|"unavailable"|"network"} kind
- * @property {object[]} [orders] What tells orders apart; nothing of the recipient.
- * @property {string|null} [next] Where the next page begins; null when there is none.
+ * @property {object[]} [orders] Summaries of orders, without personal data.
+ * @property {string|null} [next] The cursor of the next page; null after the last page.
  */
 
 /**
  * Returns a page of the orders that match. Rejects only with an AbortError.
  * @param {{track_number?: string, customer_id?: string}} search
- * @param {string|null} before The `next` of the page before this one.
+ * @param {string|null} before The `next` of the previous page.
  * @param {AbortSignal} signal
  * @returns {Promise<Page>}
  */

@@ -1,10 +1,10 @@
-// What the page shows when there is no order to show: before, while, and when it went wrong.
+// The states of the page without an order: empty, loading, not found, and failed.
 
 import { element, icon } from "../common/elements.js";
 import { letters } from "./story.js";
 import { words } from "./words.js";
 
-/** There are no orders: how a person makes some. */
+/** There are no orders yet: shows how to create some. */
 export function emptyState() {
   return element(
     "div",
@@ -22,7 +22,7 @@ export function emptyState() {
   );
 }
 
-/** The outline of an order that is on its way. */
+/** Returns the placeholder of an order that is being loaded. */
 export function skeleton() {
   const line = (size) => element("span", { class: `bone ${size}` });
   const panel = () => element("div", { class: "panel" }, line("short"), line("long"), line("long"), line("middle"));
@@ -47,9 +47,9 @@ export function rejected(uid, story) {
   return state;
 }
 
-/** The server can be asked for this uid, but not by a browser. */
-export function unaskable(uid) {
-  const state = problem("warning", words.unaskableTitle, words.unaskableText, uid);
+/** A browser cannot request this uid; the command line can. */
+export function unsupported(uid) {
+  const state = problem("warning", words.unsupportedTitle, words.unsupportedText, uid);
   state.append(element("code", { class: "state-uid" }, `orderflow trace ${uid}`));
   return state;
 }
@@ -59,7 +59,7 @@ export function invalid(uid) {
   return problem("warning", words.invalidTitle, uid.includes("\0") ? words.nulText : words.invalidText, uid);
 }
 
-/** Something failed that may work the next time. `kind` is "unavailable", "listUnavailable" or "network". */
+/** A temporary failure, with a retry button. `kind` is "unavailable", "listUnavailable" or "network". */
 export function failure(kind, retry) {
   const state = problem("warning", words[`${kind}Title`], words[`${kind}Text`]);
   const button = element("button", { type: "button", class: "secondary" }, words.retry);

@@ -1,17 +1,17 @@
-// The words of an order's story in both languages.
+// The texts of an order's story in both languages.
 
 import { inLanguage } from "../common/language.js";
 import { sharedWords } from "../common/shared-words.js";
 
 const english = {
   story: "Story",
-  hint: "how the order came to be stored",
+  hint: "how the order was stored",
   steps: { published: "Published", consumed: "Consumed", validated: "Validated", committed: "Committed", cached: "Cached" },
   total: "from publishing to the cache",
-  unknown: "not known",
+  unknown: "unknown",
   notYet: "not yet",
   lookAgain: "Look again",
-  after: "after the step before",
+  after: "after the previous step",
   batch: "Batch",
   copyBatch: "Copy batch id",
   messages: { one: "message in it", other: "messages in it" },
@@ -28,19 +28,19 @@ const english = {
   published: "published",
   changed: "First stored on",
   changedText: "The steps are those of the last change.",
-  repeatText: "The latest message repeated what was stored. Which message that was, and when it was published, is no longer known.",
+  repeatText: "The latest message repeated the stored order. It is no longer known which message was stored, and when it was published.",
   replayText: "The message was rejected at first. It was stored when its dead letter was replayed.",
-  prunedText: "The record of the batch is no longer kept, and with it the times of the steps.",
-  byHandText: "No worker has written this order: nothing more is known of its way.",
-  clocksText: "A step before the one that it follows: the clocks of the machines differ.",
+  prunedText: "The record of the batch was deleted, and with it the times of the steps.",
+  byHandText: "This order was not written by a worker: nothing more is known about it.",
+  clocksText: "A step is earlier than the previous one: the clocks of the machines differ.",
   deadLetters: "Dead letters",
-  lastLetters: "the last ones of more",
+  lastLetters: "only the last ones",
   failed: "rejected",
   replays: { one: "replay", other: "replays" },
   resolved: "resolved",
   unresolved: "not resolved",
-  told: "The story is shown",
-  untold: "Nothing is known of the way of this order.",
+  found: "The story is shown",
+  notFound: "The story of this order is unknown.",
   unavailable: "The story cannot be read right now: the database does not answer. The order itself is not affected.",
   network: "The story could not be loaded: the server cannot be reached.",
 };
@@ -81,11 +81,11 @@ const russian = {
   replays: { one: "повтор", few: "повтора", many: "повторов", other: "повтора" },
   resolved: "закрыто",
   unresolved: "не закрыто",
-  told: "Путь заказа показан",
-  untold: "О пути этого заказа ничего не известно.",
+  found: "Путь заказа показан",
+  notFound: "О пути этого заказа ничего не известно.",
   unavailable: "Сейчас путь заказа прочитать нельзя: база данных не отвечает. На сам заказ это не влияет.",
   network: "Путь заказа не загружен: сервер недоступен.",
 };
 
-/** The words of the story in the reader's language. */
+/** The texts of the story in the reader's language. */
 export const words = { ...sharedWords, ...inLanguage({ en: english, ru: russian }) };

@@ -1,4 +1,4 @@
-// The story of an order: when it was published, consumed, validated, committed and cached, by whom, and what went wrong.
+// The story of an order: the times of its processing steps, its batch and worker, and its dead letters.
 
 import { announce } from "../common/announcing.js";
 import { copyButton } from "../common/copying.js";
@@ -9,7 +9,7 @@ import { day, duration, timeOfDay } from "./moments.js";
 import { fetchStory } from "./story-requests.js";
 import { words } from "./story-words.js";
 
-/** Returns the section of an order's story, which is on its way. */
+/** Returns the section of an order's story, and starts to load it. */
 export function storySection(uid) {
   const title = element("h3", { id: "story", tabindex: "-1" }, icon("route"), words.story, element("span", { class: "hint" }, words.hint));
   const total = element("p", { class: "story-total" });
@@ -18,15 +18,15 @@ export function storySection(uid) {
   const load = async () => {
     body.replaceChildren(outline());
     total.textContent = "";
-    const found = await fetchStory(uid, new AbortController().signal);
-    if (found.kind === "told") {
-      total.replaceChildren(...totalOf(found.story));
-      body.replaceChildren(...tell(found.story, again));
-    } else body.replaceChildren(failure(words[found.kind], again));
-    return found.kind === "told" ? words.told : words[found.kind];
+    const answer = await fetchStory(uid, new AbortController().signal);
+    if (answer.kind === "found") {
+      total.replaceChildren(...totalOf(answer.story));
+      body.replaceChildren(...parts(answer.story, reload));
+    } else body.replaceChildren(failure(words[answer.kind], reload));
+    return words[answer.kind];
   };
-  /** Loads it anew for a person who asked for that: what had the focus goes away. */
-  const again = async () => {
+  /** Loads the story reload after a click. The clicked button is removed, so the title gets the focus. */
+  const reload = async () => {
     title.focus();
     announce(words.loading);
     announce(await load());
@@ -55,16 +55,16 @@ function totalOf(story) {
   return took === null ? [] : [element("strong", {}, duration(took)), ` ${words.total}`];
 }
 
-function tell(story, again) {
+function parts(story, reload) {
   return [
-    story.steps.some(({ at }) => at !== null) && timeline(story, again),
+    story.steps.some(({ at }) => at !== null) && timeline(story, reload),
     facts(story),
     ...notes(story).map((text) => element("p", { class: "story-note" }, text)),
     story.dead_letters.length > 0 && letters(story),
   ].filter(Boolean);
 }
 
-function timeline(story, again) {
+function timeline(story, reload) {
   const ends = endsOf(story.steps);
   const [first, last] = [Math.min(...ends), Math.max(...ends)];
   let shownDay = "";
@@ -76,7 +76,7 @@ function timeline(story, again) {
       "li",
       { class: step.at === null ? "missing" : "known" },
       element("span", { class: "step-name" }, words.steps[step.step]),
-      step.at === null ? missing(step, story, again) : time(step.at, newDay),
+      step.at === null ? missing(step, story, reload) : time(step.at, newDay),
       step.after_ms !== null && bar(step.after_ms, ends[position] - first, last - first),
       step.after_ms !== null && took(step.after_ms),
     );
@@ -84,18 +84,18 @@ function timeline(story, again) {
   return element("ol", { class: "steps" }, ...rows);
 }
 
-/** When each step ended, in milliseconds from the first that is known: finer than a Date can tell. */
+/** Returns the end of each step in milliseconds after the first known one: more precise than a Date. */
 function endsOf(steps) {
   let end = 0;
   return steps.map(({ after_ms: ms }) => (end += ms ?? 0));
 }
 
-function missing(step, story, again) {
+function missing(step, story, reload) {
   const expected = step.step === "cached" && story.batch !== null;
-  return element("span", { class: "step-time" }, expected ? words.notYet : words.unknown, expected && button(words.lookAgain, again));
+  return element("span", { class: "step-time" }, expected ? words.notYet : words.unknown, expected && button(words.lookAgain, reload));
 }
 
-/** Shows which part of the whole way, which took `span` milliseconds, a step of `ms` was that ended at `end`. */
+/** Returns a bar that shows a step of `ms` milliseconds, which ended at `end`, within the total time `span`. */
 function bar(ms, end, span) {
   const part = element("span", { class: "step-part" });
   if (span > 0) {
@@ -115,7 +115,7 @@ function took(ms) {
   );
 }
 
-/** A moment in the reader's time zone, with its day where that is a new one; the exact one in UTC when pointed at. */
+/** Shows an instant in the reader's time zone, with its day if that is a new one, and the exact UTC time as a tooltip. */
 function time(at, newDay) {
   return element(
     "time",
@@ -127,19 +127,19 @@ function time(at, newDay) {
 }
 
 function facts({ batch_id: batchId, batch, source, trace_id: traceId }) {
-  const found = [];
+  const entries = [];
   if (batchId !== null) {
-    found.push(fact(words.batch, batchId, words.copyBatch, batch && count(words.messages, batch.messages)));
+    entries.push(fact(words.batch, batchId, words.copyBatch, batch && count(words.messages, batch.messages)));
   }
   if (batch !== null) {
-    found.push(fact(words.worker, `${batch.worker}@${batch.host}`, words.copyWorker, `${words.group} ${batch.consumer_group}`));
+    entries.push(fact(words.worker, `${batch.worker}@${batch.host}`, words.copyWorker, `${words.group} ${batch.consumer_group}`));
   }
   if (source !== null) {
     const own = source.came_as === "message" || source.came_as === "replay";
-    found.push(fact(own ? words.message : words.latestMessage, place(source), words.copyMessage, placeInWords(source, own)));
+    entries.push(fact(own ? words.message : words.latestMessage, place(source), words.copyMessage, placeInWords(source, own)));
   }
-  if (traceId !== null) found.push(fact(words.trace, traceId, words.copyTrace));
-  return found.length > 0 && element("dl", { class: "story-facts" }, ...found);
+  if (traceId !== null) entries.push(fact(words.trace, traceId, words.copyTrace));
+  return entries.length > 0 && element("dl", { class: "story-facts" }, ...entries);
 }
 
 function fact(name, value, copyLabel, more) {
@@ -152,7 +152,7 @@ function fact(name, value, copyLabel, more) {
   );
 }
 
-/** Where a message is, as the command line writes it. */
+/** Returns the place of a message, in the form of the command line. */
 function place({ topic, partition, offset }) {
   return `${topic ?? ""} ${partition}:${offset}`.trim();
 }
@@ -167,14 +167,14 @@ function exactly(at) {
 }
 
 function notes({ batch_id: batchId, batch, source, steps, created_at: created, updated_at: updated }) {
-  const found = [];
-  if (steps.some(({ after_ms: ms }) => ms < 0)) found.push(words.clocksText);
-  if (batch !== null && created !== updated) found.push(`${words.changed} ${exactly(created)}. ${words.changedText}`);
-  if (batchId === null) found.push(words.byHandText);
-  else if (batch === null) found.push(words.prunedText);
-  if (source?.came_as === "repeat") found.push(words.repeatText);
-  if (source?.came_as === "replay") found.push(words.replayText);
-  return found;
+  const texts = [];
+  if (steps.some(({ after_ms: ms }) => ms < 0)) texts.push(words.clocksText);
+  if (batch !== null && created !== updated) texts.push(`${words.changed} ${exactly(created)}. ${words.changedText}`);
+  if (batchId === null) texts.push(words.byHandText);
+  else if (batch === null) texts.push(words.prunedText);
+  if (source?.came_as === "repeat") texts.push(words.repeatText);
+  if (source?.came_as === "replay") texts.push(words.replayText);
+  return texts;
 }
 
 /** Returns the dead letters of a story, with links to them. */
@@ -183,25 +183,25 @@ export function letters({ dead_letters: found, more_dead_letters: more }) {
     "div",
     { class: "story-letters" },
     element("h4", {}, words.deadLetters, element("span", { class: "count" }, more ? `${found.length}+` : found.length), more && ` ${words.lastLetters}`),
-    element("ol", {}, ...found.map(letter)),
+    element("ol", {}, ...found.map(letterLine)),
   );
 }
 
-function letter(of) {
-  const resolved = of.resolved_at !== null;
+function letterLine(letter) {
+  const resolved = letter.resolved_at !== null;
   return element(
     "li",
     {},
-    letterLink(of),
-    element("code", { class: "letter-reason" }, of.reason),
-    element("span", {}, `${words.failed} `, moment(of.failed_at)),
-    of.replay_count > 0 && element("span", {}, count(words.replays, of.replay_count)),
-    element("span", { class: resolved ? "letter-state resolved" : "letter-state" }, resolved ? `${words.resolved} ` : words.unresolved, resolved && moment(of.resolved_at)),
+    letterLink(letter),
+    element("code", { class: "letter-reason" }, letter.reason),
+    element("span", {}, `${words.failed} `, moment(letter.failed_at)),
+    letter.replay_count > 0 && element("span", {}, count(words.replays, letter.replay_count)),
+    element("span", { class: resolved ? "letter-state resolved" : "letter-state" }, resolved ? `${words.resolved} ` : words.unresolved, resolved && moment(letter.resolved_at)),
   );
 }
 
-function letterLink(of) {
-  return element("a", { class: "search-link", href: letterAddress(`${of.partition}:${of.offset}`) }, element("code", {}, place(of)));
+function letterLink(letter) {
+  return element("a", { class: "search-link", href: letterAddress(`${letter.partition}:${letter.offset}`) }, element("code", {}, place(letter)));
 }
 
 function moment(at) {

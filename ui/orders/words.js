@@ -1,4 +1,4 @@
-// The words of the lookup in both languages.
+// The texts of the orders page in both languages.
 
 import { inLanguage } from "../common/language.js";
 import { sharedWords } from "../common/shared-words.js";
@@ -10,23 +10,23 @@ const english = {
   button: "Get order",
   enterUid: "Enter a uid, a track number or a customer first.",
   emptyTitle: "No orders yet",
-  emptyText: "The newest ones will be listed here. Paste a uid above to see an order: who receives it, how it was paid, and what is in it.",
+  emptyText: "The newest orders will be listed here. Paste a uid above to see an order: its recipient, its payment, and its items.",
   tipDemo: "prints the uids of the orders it has published",
-  tipPublish: "publishes ten more orders and prints theirs",
-  tipLink: "opens an order straight away",
+  tipPublish: "publishes ten more orders and prints their uids",
+  tipLink: "opens an order directly",
   notFoundTitle: "No order with this uid",
-  notFoundText: "No order has it as track number or customer either. Check that it is complete. An order that was published this very moment may need a second to arrive.",
+  notFoundText: "No order has this track number or customer either. Check that the text is complete. An order that was just published may need a second to arrive.",
   rejectedTitle: "No order with this uid is stored: its message was rejected",
-  rejectedText: "What was sent is kept as a dead letter, which says why. Mended or replayed, it may still become an order.",
-  unaskableTitle: "A browser cannot ask for this uid",
-  unaskableText: "In an address, browsers take it for a step between folders. There may be an order all the same: the command line tells.",
+  rejectedText: "The message is kept as a dead letter, which shows its errors. If it is corrected or replayed, the order may still be stored.",
+  unsupportedTitle: "A browser cannot request this uid",
+  unsupportedText: "In an address, browsers treat it as a path step. The order may still exist: use the command line.",
   invalidTitle: "No order can have this uid",
   invalidText: "A uid, a track number or a customer has at most 512 bytes.",
-  nulText: "The text holds a NUL character (%00 in an address), which no uid, track number or customer has.",
+  nulText: "The text contains a NUL character (%00 in an address), which no uid, track number or customer has.",
   unavailableTitle: "The order cannot be read right now",
-  unavailableText: "The storage does not answer, which says nothing about the order. Try again in a moment.",
+  unavailableText: "The storage does not answer. The order may exist or not. Try again in a moment.",
   listUnavailableTitle: "The newest orders cannot be listed right now",
-  listUnavailableText: "The storage does not answer. An order whose uid you have may still be found: try it above.",
+  listUnavailableText: "The storage does not answer. You may still find an order by its uid: enter it above.",
   recent: "Recent orders",
   recentBy: "by the date they were placed",
   withTrack: "Orders with track number",
@@ -99,8 +99,8 @@ const russian = {
   notFoundText: "Такого трек-номера или покупателя тоже нет. Проверьте, что текст скопирован целиком. Только что опубликованный заказ может появиться через секунду.",
   rejectedTitle: "Заказ с таким uid не сохранён: его сообщение отклонено",
   rejectedText: "Отправленное сохранено среди отклонённых сообщений, там же указана причина. Если его исправить или повторить, заказ ещё может появиться.",
-  unaskableTitle: "Браузер не может запросить этот uid",
-  unaskableText: "В адресе браузер принимает его за переход между папками. Сам заказ при этом может существовать: об этом скажет командная строка.",
+  unsupportedTitle: "Браузер не может запросить этот uid",
+  unsupportedText: "В адресе браузер принимает его за переход между папками. Сам заказ при этом может существовать: об этом скажет командная строка.",
   invalidTitle: "Такого uid быть не может",
   invalidText: "Длина uid, трек-номера и кода покупателя — не больше 512 байт.",
   nulText: "В тексте есть символ NUL (в адресе это %00): его не бывает ни в uid, ни в трек-номере, ни в коде покупателя.",
@@ -165,5 +165,5 @@ const russian = {
   jsonHint: "ответ сервера как есть",
 };
 
-/** The words of the page in the reader's language. */
+/** The page's texts in the reader's language. */
 export const words = { ...sharedWords, ...inLanguage({ en: english, ru: russian }) };

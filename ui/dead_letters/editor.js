@@ -1,25 +1,25 @@
-// Mends a dead letter: an editor for its message, which is checked before it is sent.
+// The editor of a dead letter's message. The corrected message is checked before it is sent.
 
-import { tokenWasRefused } from "./admin-access.js";
+import { forgetToken } from "./admin-access.js";
 import { actionButton } from "./dialogs.js";
 import { element, icon } from "../common/elements.js";
 import { indent } from "../common/json.js";
-import { jsonTrouble } from "./json-trouble.js";
+import { findJsonError } from "./json-error.js";
 import { placeOf } from "./card.js";
 import { explain } from "./errors.js";
 import { isJson } from "./message.js";
-import { checkMended, sendMended } from "./requests.js";
+import { checkCorrected, sendCorrected } from "./requests.js";
 import { refusalText, words } from "./words.js";
 import { guardChanges, mayLeave } from "./unsaved.js";
 
 const never = new AbortController().signal;
 
 /**
- * Returns an editor in place of the panel of the message.
- * @param {object} letter As it was sent, not masked.
- * @param {{sent: (place: string) => void, cancel: () => void}} then What follows.
+ * Returns the editor, which replaces the panel of the message.
+ * @param {object} letter The letter as it was sent, not masked.
+ * @param {{sent: (place: string) => void, cancel: () => void}} then Called after sending, and after cancelling.
  */
-export function mendingPanel(letter, { sent, cancel }) {
+export function editorPanel(letter, { sent, cancel }) {
   const editor = new Editor(letter, sent);
   guardChanges(editor);
   const leave = () => mayLeave(words.discard) && cancel();
@@ -39,7 +39,7 @@ export function mendingPanel(letter, { sent, cancel }) {
 }
 
 class Editor {
-  /** The text that was checked last and may be sent as it is, whatever was found. */
+  /** The last checked text. It may be sent even if the check has found errors. */
   checked = null;
 
   constructor(letter, sent) {
@@ -58,57 +58,57 @@ class Editor {
     this.state = element("p", { id: "mended-state", "aria-live": "polite" });
     this.findings = element("div", { class: "findings", role: "alert" }, element("h4", {}, words.wrong), errorList(letter.errors));
     this.send = actionButton([words.check], "action primary", () => this.proceed());
-    this.field.addEventListener("input", () => this.judge());
-    this.judge();
+    this.field.addEventListener("input", () => this.validate());
+    this.validate();
   }
 
-  /** Whether there is something to lose. */
+  /** Whether the text has unsaved changes. */
   get changed() {
     return this.field.value !== startingText(this.letter);
   }
 
-  /** Says whether the text is JSON. One that has been changed has to be checked again. */
-  judge() {
-    const trouble = jsonTrouble(this.field.value);
-    this.state.className = `mended-state ${trouble ? "wrong" : "right"}`;
-    this.state.replaceChildren(icon(trouble ? "warning" : "check"), trouble ? words.jsonWrong(trouble) : words.jsonRight);
-    this.send.disabled = trouble !== null;
+  /** Shows whether the text is JSON. A changed text has to be checked again. */
+  validate() {
+    const error = findJsonError(this.field.value);
+    this.state.className = `mended-state ${error ? "wrong" : "right"}`;
+    this.state.replaceChildren(icon(error ? "warning" : "check"), error ? words.jsonWrong(error) : words.jsonRight);
+    this.send.disabled = error !== null;
     if (this.field.value === this.checked) return;
     this.checked = null;
     this.send.className = "action primary";
     this.send.replaceChildren(words.check);
   }
 
-  /** Checks the text, and sends it when nothing speaks against it, or when it has been checked before. */
+  /** Checks the text, and sends it if there is no warning. A text that was checked before is sent at once. */
   async proceed() {
     const payload = this.field.value;
     const confirmed = payload === this.checked;
     this.send.disabled = true;
-    const answer = await (confirmed ? sendMended : checkMended)(placeOf(this.letter), payload, never);
-    this.send.disabled = jsonTrouble(this.field.value) !== null;
+    const answer = await (confirmed ? sendCorrected : checkCorrected)(placeOf(this.letter), payload, never);
+    this.send.disabled = findJsonError(this.field.value) !== null;
     if (answer.kind !== "ok") this.refuse(answer);
-    else if (confirmed) this.sent(placeOf(answer.told));
-    else await this.weigh(payload, doubtsOf(answer.told, this.letter));
+    else if (confirmed) this.sent(placeOf(answer.body));
+    else await this.sendOrWarn(payload, warningsOf(answer.body, this.letter));
   }
 
-  async weigh(payload, doubts) {
+  async sendOrWarn(payload, warnings) {
     if (payload !== this.field.value) return;
     this.checked = payload;
-    if (doubts.length === 0) {
+    if (warnings.length === 0) {
       await this.proceed();
       return;
     }
-    this.find(doubts);
+    this.showFindings(warnings);
     this.send.className = "action";
     this.send.replaceChildren(words.sendAnyway);
   }
 
   refuse(answer) {
-    this.find([element("p", { class: "trouble" }, refusalText(answer))]);
-    if (answer.kind === "unauthorized") tokenWasRefused();
+    this.showFindings([element("p", { class: "trouble" }, refusalText(answer))]);
+    if (answer.kind === "unauthorized") forgetToken();
   }
 
-  find(content) {
+  showFindings(content) {
     this.findings.className = "findings bad";
     this.findings.replaceChildren(...content);
     this.findings.scrollIntoView({ block: "nearest" });
@@ -120,8 +120,8 @@ function startingText(letter) {
   return isJson(text) ? indent(text) : text;
 }
 
-/** Returns what speaks against sending it. */
-function doubtsOf({ valid, errors, order_uid: uid, resolves }, letter) {
+/** Returns the warnings before sending: the errors, or that it would not resolve the letter. */
+function warningsOf({ valid, errors, order_uid: uid, resolves }, letter) {
   if (!valid) return [element("h4", {}, words.checkFailed), errorList(errors)];
   return resolves ? [] : [element("p", {}, words.otherOrder(uid), letter.order_uid !== null && ` (${letter.order_uid})`)];
 }

@@ -1,33 +1,33 @@
-// Finds where a text stops being JSON: browsers say so each in their own words, or not at all.
+// Finds the first syntax error in JSON: browsers report its place in different forms, or not at all.
 
 const BLANKS = /[ \t\n\r]*/y;
 const SCALAR = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const CLOSING = { "{": "}", "[": "]" };
 
 /**
- * Returns the line and the column, from 1, at which a text stops being JSON; null when it is JSON.
+ * Returns the line and the column, from 1, of the first syntax error; null when the text is JSON.
  * @param {string} text
  * @returns {{line: number, column: number}|null}
  */
-export function jsonTrouble(text) {
+export function findJsonError(text) {
   try {
     JSON.parse(text);
     return null;
   } catch {
-    const before = text.slice(0, troubleAt(text)).split("\n");
+    const before = text.slice(0, errorOffset(text)).split("\n");
     return { line: before.length, column: before.at(-1).length + 1 };
   }
 }
 
-function troubleAt(text) {
+function errorOffset(text) {
   const open = [];
   let at = 0;
 
   const take = (pattern) => {
     pattern.lastIndex = at;
-    const found = pattern.exec(text);
-    if (found) at = pattern.lastIndex;
-    return found !== null;
+    const match = pattern.exec(text);
+    if (match) at = pattern.lastIndex;
+    return match !== null;
   };
   const takeMark = (mark) => {
     take(BLANKS);
@@ -39,7 +39,7 @@ function troubleAt(text) {
     take(BLANKS);
     return text[at] === '"' && take(SCALAR) && takeMark(":");
   };
-  /** Takes a value, or the bracket that opens one. Returns whether the value has come to its end. */
+  /** Reads a scalar, an empty container or an opening bracket. Returns "ended", "opened" or "wrong". */
   const takeValue = () => {
     take(BLANKS);
     const bracket = text[at];
