@@ -220,16 +220,16 @@ async def run_tool(
 
 @asynccontextmanager
 async def _report_progress(what: str, say: Say) -> AsyncIterator[None]:
-    async def tell() -> None:
+    async def report() -> None:
         for periods in count(1):
             await asyncio.sleep(PROGRESS_INTERVAL_S)
             say(f"Still waiting for {what}, {periods * PROGRESS_INTERVAL_S:g} s so far")
 
-    telling = asyncio.create_task(tell(), name=f"waiting for {what}")
+    reporting = asyncio.create_task(report(), name=f"waiting for {what}")
     try:
         yield
     finally:
-        telling.cancel()
+        reporting.cancel()
 
 
 def fresh(directory: Path) -> Path:

@@ -68,13 +68,13 @@ function chip(drawing, text) {
 
 function askForToken(then) {
   const field = element("input", { id: "admin-token", type: "password", autocomplete: "off", required: "", "aria-describedby": "token-trouble" });
-  const trouble = element("p", { id: "token-trouble", class: "trouble", role: "alert" });
+  const problem = element("p", { id: "token-trouble", class: "trouble", role: "alert" });
   const form = element(
     "form",
     { class: "dialog-form", method: "dialog" },
     element("label", { for: "admin-token" }, words.tokenLabel),
     field,
-    trouble,
+    problem,
     element("div", { class: "dialog-buttons" }, cancelButton(), element("button", { class: "action primary" }, words.unlock)),
   );
   const dialog = openDialog(words.tokenTitle, element("p", {}, words.tokenText), form);
@@ -88,7 +88,7 @@ function askForToken(then) {
       showAccess();
       then();
     } else {
-      trouble.textContent = answer.kind === "unauthorized" ? words.tokenWrong : refusalText(answer);
+      problem.textContent = answer.kind === "unauthorized" ? words.tokenWrong : refusalText(answer);
       field.select();
     }
   });

@@ -15,7 +15,7 @@ const never = new AbortController().signal;
 
 /** Asks whether to replay a letter, and replays it. `sent` is called with the new message's place. */
 export function confirmReplay(place, sent) {
-  const trouble = element("p", { class: "trouble", role: "alert" });
+  const problem = element("p", { class: "trouble", role: "alert" });
   const send = actionButton([words.replay], "action primary", async () => {
     setBusy(send, true);
     const answer = await replayLetter(place, never);
@@ -24,18 +24,18 @@ export function confirmReplay(place, sent) {
       sent(placeOf(answer.body));
     } else {
       setBusy(send, false);
-      refuse(trouble, answer);
+      refuse(problem, answer);
     }
   });
-  const dialog = openDialog(words.replayTitle(place), element("p", {}, words.replayText), trouble, buttons(cancelButton(), send));
+  const dialog = openDialog(words.replayTitle(place), element("p", {}, words.replayText), problem, buttons(cancelButton(), send));
 }
 
 /** Shows how number letters match, and replays them after confirmation. `done` is called if letters may have been sent. */
 export function confirmReplayAll(filters, done) {
   const summary = element("div", { class: "plan", "aria-live": "polite" }, words.counting);
-  const trouble = element("p", { class: "trouble", role: "alert" });
+  const problem = element("p", { class: "trouble", role: "alert" });
   const foot = buttons(cancelButton());
-  const dialog = openDialog(words.replayAllTitle, summary, trouble, foot);
+  const dialog = openDialog(words.replayAllTitle, summary, problem, foot);
   let sentSome = false;
   dialog.addEventListener("close", () => sentSome && done());
 
@@ -47,13 +47,13 @@ export function confirmReplayAll(filters, done) {
   const sendButton = (plan, number) => {
     const send = actionButton([words.sendMany(number)], "action primary", async () => {
       setBusy(send, true);
-      trouble.textContent = "";
+      problem.textContent = "";
       const answer = await replayAll(filters, plan.total, never);
       sentSome ||= answer.kind !== "refused" && answer.kind !== "unauthorized";
       if (!dialog.isConnected && sentSome) done();
       if (answer.kind === "refused" && answer.body.plan) showPlan(answer.body.plan);
       else if (answer.body?.replayed) showOutcome(answer.body);
-      if (answer.kind !== "ok") refuse(trouble, answer);
+      if (answer.kind !== "ok") refuse(problem, answer);
       if (send.isConnected) setBusy(send, false);
     });
     return send;
@@ -66,12 +66,12 @@ export function confirmReplayAll(filters, done) {
     announce(summary.textContent);
   };
   const loadPlan = async () => {
-    trouble.textContent = "";
+    problem.textContent = "";
     const answer = await planReplay(filters, never);
     if (answer.kind === "ok") showPlan(answer.body);
     else {
       summary.replaceChildren();
-      refuse(trouble, answer);
+      refuse(problem, answer);
     }
   };
   loadPlan();
@@ -113,7 +113,7 @@ function setBusy(button, busy) {
   button.setAttribute("aria-busy", String(busy));
 }
 
-function refuse(trouble, answer) {
-  trouble.textContent = refusalText(answer);
+function refuse(problem, answer) {
+  problem.textContent = refusalText(answer);
   if (answer.kind === "unauthorized") forgetToken();
 }

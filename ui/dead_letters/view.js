@@ -21,7 +21,7 @@ import { refusalText, words } from "./words.js";
 export function letterView(masked, back, signal) {
   const view = new LetterView(masked, signal);
   announce(words.found);
-  return element("div", { class: "letter-view" }, back, view.outcome, view.trouble, view.card);
+  return element("div", { class: "letter-view" }, back, view.outcome, view.problem, view.card);
 }
 
 class LetterView {
@@ -30,7 +30,7 @@ class LetterView {
     this.place = placeOf(masked);
     this.signal = signal;
     this.outcome = element("div", { class: "outcome", hidden: "", tabindex: "-1" });
-    this.trouble = element("p", { class: "trouble", role: "alert" });
+    this.problem = element("p", { class: "trouble", role: "alert" });
     this.card = element("div");
     document.addEventListener("token-forgotten", () => this.render(this.masked), { signal });
     this.render(masked);
@@ -66,12 +66,12 @@ class LetterView {
   }
 
   async withRevealed(then) {
-    this.trouble.textContent = "";
+    this.problem.textContent = "";
     const answer = isRevealed(this.letter) ? { kind: "ok", body: this.letter } : await this.unlessAborted(fetchRevealed(this.place, this.signal));
     if (answer?.kind === "ok") then(answer.body);
     else if (answer) {
       if (answer.kind === "unauthorized") forgetToken();
-      this.trouble.textContent = refusalText(answer);
+      this.problem.textContent = refusalText(answer);
     }
   }
 

@@ -6,9 +6,9 @@ A heartbeat's age is computed by the database's clock, which also wrote it. No o
 from typing import Any
 
 DEAD_AFTER_S = 2.5
-"""A worker without a heartbeat for so long is dead: workers send two a second, and supervisors write one a second."""
+"""A worker without a heartbeat for this time is dead. Workers send two per second, supervisors write one per second."""
 FORGOTTEN_AFTER_S = 60
-"""A worker without a report from its supervisor for so long is no longer listed."""
+"""A worker without a report from its supervisor for this time is no longer listed."""
 MAX_WORKERS = 500
 DEAD = "dead"
 # Supervisors of older builds, from before the column existed, write an empty group.
