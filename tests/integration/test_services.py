@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from orderflow.exits import CannotStart, Failed
-from orderflow.services import ServiceSet, free_ports, held
+from orderflow.services import ServiceSet, free_ports, port_in_use
 from orderflow.services.account import Account, check_owner
 from orderflow.services.process import fingerprint, process_tree
 from orderflow.start.brokers import list_topics, wait_for_topic
@@ -158,7 +158,7 @@ async def test_a_port_that_a_client_happens_to_use_is_waited_for(tmp_path: Path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname(), source_address=("127.0.0.1", services.valkey.port))
         accepted, _address = server.accept()
-        assert held(services.valkey.port)
+        assert port_in_use(services.valkey.port)
         starting = asyncio.create_task(services.valkey.start())
         await asyncio.sleep(0)
         accepted.close()  # the side that closes first is the one that lingers
@@ -177,7 +177,7 @@ async def test_a_killed_service_is_seen_as_stopped_and_started_again(own: Own) -
     for service in services.services:
         await service.kill()
         assert service.pid is None
-        assert not held(service.port)
+        assert not port_in_use(service.port)
         assert not service.status().running
     started = await services.up()
     assert [service.name for service in started] == ["postgresql", "valkey", "kafka"]
