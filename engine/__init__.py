@@ -1,18 +1,18 @@
-"""The actor runtime: from a Kafka topic to rows in PostgreSQL, exactly once. It knows of no orders.
+"""The engine: writes a Kafka topic into PostgreSQL, exactly once. It does not depend on the kind of message.
 
-From top to bottom, each importing only what stands below it:
+The subpackages, from the highest layer to the lowest. Each one imports only from the layers below it:
 
 - `pipeline`: a pipeline as a program, the entry point of an application
-- `processes`: the supervisor, its workers, and what they tell of each other
-- `stages`: what a worker does with records: source, processor, writer, brake
-- `dead_letters`: rejected messages, kept, published and replayed
-- `postgres`: the connection, the offsets in it, the rows of a batch
+- `processes`: the supervisor, its workers, and the heartbeats between them
+- `stages`: the stages of a worker: source, processor, writer, brake
+- `dead_letters`: storing, publishing and replaying rejected messages
+- `postgres`: the connection, the stored offsets, the rows of a batch
 - `kafka`: brokers, the consumer group, fetching, producing, lag
 - `telemetry`: log lines and spans
 - `actors`: mailboxes and actors
-- `handler`, `records`, `verdict`: what an application gives, and what travels
+- `handler`, `records`, `verdict`: what an application implements, and the data that the stages pass on
 
-An application imports from here alone.
+An application imports only from this package, not from its modules.
 """
 
 from importlib import import_module
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Imported when it is asked for: a process that needs one of them does not load the clients of the others.
+    # Imported on first use: a process that needs one name does not load the client libraries of the others.
     if name not in _HOMES:
         raise AttributeError(f"module 'engine' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

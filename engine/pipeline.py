@@ -28,9 +28,9 @@ WRONG_USAGE = 2
 
 @attrs.frozen(kw_only=True)
 class Pipeline(Generic[T]):
-    """A topic, the consumer group that reads it, the topic of its dead letters, and the handler of its messages.
+    """A topic, the consumer group that reads it, the dead-letter topic, and the handler of the messages.
 
-    `kafka_options` and `postgres_options` are keyword arguments of every aiokafka client and of `asyncpg.connect`.
+    `kafka_options` are keyword arguments of every aiokafka client, `postgres_options` those of `asyncpg.connect`.
     """
 
     topic: str
@@ -46,10 +46,10 @@ class Pipeline(Generic[T]):
 
 
 def run(pipeline: Pipeline[Any], module: str, arguments: Sequence[str]) -> int:
-    """Run the supervisor, or the worker that `arguments` (those of the command line) name. Returns the exit code.
+    """Run the supervisor, or the worker named in `arguments` (the command line's arguments). Returns the exit code.
 
-    Both run in the foreground until SIGTERM or Ctrl-C, drain, and return 0; 1 after a failure, 2 for wrong
-    arguments, 3 when a restart will not help.
+    Both run in the foreground. On SIGTERM or Ctrl-C they drain and return 0. Other exit codes: 1 after a failure, 2
+    for wrong arguments, 3 when a restart will not help.
     """
     try:
         return _run(pipeline, module, list(arguments))

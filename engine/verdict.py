@@ -1,11 +1,11 @@
-"""What a handler says of a message that it cannot take. Bad data is a value, never an exception."""
+"""How a handler rejects a message. Bad data is a return value, never an exception."""
 
 import attrs
 
 
 @attrs.frozen
 class FieldError:
-    """One thing that is wrong: a path such as `items[0].price`, and what is allowed there; never the value itself."""
+    """One error: the path of a field, such as `items[0].price`, and what is allowed there. Never the value itself."""
 
     path: str
     message: str
@@ -15,8 +15,8 @@ class FieldError:
 class Rejected:
     """Why a message became a dead letter.
 
-    `reason` is a short word for filters and headers; `errors` names every field at fault; `subject` is what the
-    message is about (an order's uid, say), where it could be read.
+    `reason` is a short word for filters and headers. `errors` has an entry for every invalid field. `subject`
+    identifies what the message is about (for example the uid of an order), if it could be read.
     """
 
     reason: str
@@ -25,4 +25,4 @@ class Rejected:
 
 
 REFUSED_BY_DATABASE = "refused_by_database"
-"""The reason of a message that only PostgreSQL refused."""
+"""The reason for a message that was valid for the handler but was refused by PostgreSQL."""

@@ -1,1 +1,1 @@
-"""Actors and their mailboxes, what they declare, and how long they wait between tries."""
+"""Actors, mailboxes, the status of a worker, and retry delays."""

@@ -1,6 +1,6 @@
-"""A batch actor: a task that is given everything that waits in its mailbox, again and again.
+"""A batch actor: a task that repeatedly takes all waiting messages from its mailbox and handles them as one batch.
 
-Under load its batches grow, at rest they hold one message, and no timer has to be tuned.
+Under load the batches are large. Without load each batch holds one message. There is no timer to configure.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ M = TypeVar("M")
 
 
 class BatchActor(Generic[M]):
-    """Runs `handle_batch` over what waits in a bounded mailbox, one batch at a time.
+    """Calls `handle_batch` with the messages that wait in a bounded mailbox, one batch at a time.
 
-    `handle_batch` owns its failures: bad data is a value it deals with, an outage is something it waits out. An
-    exception that leaves it is a defect; the actor ends with it and `wait()` raises it.
+    `handle_batch` must handle bad data and wait until an outage ends. An exception that it raises is a defect: the
+    actor stops, and `wait()` raises the exception.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class BatchActor(Generic[M]):
         self._task: asyncio.Task[None] | None = None
 
     async def put(self, message: M, weight: int = 0, items: int = 1) -> None:
-        """Hand the actor a message, waiting for room. Raises `MailboxClosed`."""
+        """Send the actor a message. Waits while the mailbox is full. Raises `MailboxClosed`."""
         await self.mailbox.put(message, weight, items)
 
     def put_nowait(self, message: M, weight: int = 0, items: int = 1) -> bool:
-        """Hand the actor a message if there is room; return whether it was taken. Raises `MailboxClosed`."""
+        """Send the actor a message if the mailbox is not full. Returns whether it was sent. Raises `MailboxClosed`."""
         return self.mailbox.put_nowait(message, weight, items)
 
     def start(self) -> None:
@@ -54,17 +54,17 @@ class BatchActor(Generic[M]):
             while batch := await self.mailbox.take(self._max_items, self._max_weight):
                 await self._handle_batch(batch)
         finally:
-            self.mailbox.close()  # nobody may wait for room that will never come
+            self.mailbox.close()  # senders must not wait for ever: no more messages will be taken
 
     async def wait(self) -> None:
-        """Wait until the actor has ended. Raises what ended it."""
+        """Wait until the actor has stopped. Raises the exception that stopped it, if there was one."""
         if self._task is not None:
             await asyncio.shield(self._task)
 
     async def stop(self, deadline_s: float) -> bool:
-        """Refuse new messages, finish those that wait, and return whether that was done within `deadline_s` seconds.
+        """Refuse new messages and handle the waiting ones. Returns whether this finished within `deadline_s` seconds.
 
-        What is not done by then is cancelled. An actor that never started, or was stopped before, is fine.
+        After the deadline the remaining work is cancelled. The actor may never have started, or be stopped already.
         """
         self.mailbox.close()
         task = self._task

@@ -1,18 +1,18 @@
-"""How long to wait before trying again. Pure: chance is an argument."""
+"""How long to wait before the next try. A pure function: the random number is an argument."""
 
 import attrs
 
 
 @attrs.frozen
 class Backoff:
-    """Exponential delays with equal jitter: between half of the delay and the whole of it."""
+    """Exponential delays with equal jitter: a random value between half of the delay and the full delay."""
 
     initial_s: float = 2.0
     factor: float = 2.0
     maximum_s: float = 60.0
 
     def delay_s(self, attempt: int, chance: float) -> float:
-        """Return the delay in seconds before try `attempt` + 1 (the first failed try is 1); `chance` is in [0, 1)."""
+        """Return the delay in seconds after failed try number `attempt` (from 1). `chance` is random in [0, 1)."""
         try:
             whole = min(self.maximum_s, self.initial_s * self.factor ** (attempt - 1))
         except OverflowError:

@@ -1,8 +1,9 @@
-"""Places where a test may kill, freeze or block a worker. Unarmed they cost one call of an empty function.
+"""Failpoints: places in the code where a test can kill, freeze or block a worker.
 
-Armed by `ORDERFLOW_FAILPOINTS`, such as `after-copy=kill@3` (several separated by commas): the third time that the
-place is reached in a process, do it. `ORDERFLOW_FAILPOINTS_FIRED` names a folder in which each shot leaves its name, so
-that it is fired once and not again by the worker that takes over; without it every worker fires.
+A failpoint that is not active costs one call of an empty function. `ORDERFLOW_FAILPOINTS` activates failpoints, for
+example `after-copy=kill@3` (several are separated by commas): kill the process when it reaches the place for the third
+time. `ORDERFLOW_FAILPOINTS_FIRED` names a folder. Each failpoint that fires creates a file there, so that it fires only
+once, and not again in the worker that replaces the killed one. Without the folder it fires in every worker.
 """
 
 import os
@@ -32,7 +33,7 @@ Reach = Callable[[str], None]
 
 @attrs.frozen
 class Failpoint:
-    """Do `action` the `hit`-th time that `place` is reached."""
+    """Run `action` when the process reaches `place` for the `hit`-th time (from 1)."""
 
     place: str
     action: str
@@ -41,7 +42,7 @@ class Failpoint:
 
 def parse_failpoints(text: str) -> list[Failpoint]:
     """Parse `place=action@hit,…`. Raises `ValueError`."""
-    found = []
+    failpoints = []
     for part in filter(None, text.split(",")):
         place, _, shot = part.strip().partition("=")
         action, _, hit = shot.partition("@")
@@ -49,8 +50,8 @@ def parse_failpoints(text: str) -> list[Failpoint]:
             raise ValueError(
                 f"{part!r} is not one of {', '.join(PLACES)}, then = and one of {', '.join(ACTIONS)}, then @number"
             )
-        found.append(Failpoint(place, action, int(hit or 1)))
-    return found
+        failpoints.append(Failpoint(place, action, int(hit or 1)))
+    return failpoints
 
 
 def _unarmed(_place: str) -> None:
@@ -58,7 +59,7 @@ def _unarmed(_place: str) -> None:
 
 
 def arm(environ: Mapping[str, str]) -> Reach:
-    """Return the function to call at each place."""
+    """Return the function to call at each place. Raises `ValueError` for a bad `ORDERFLOW_FAILPOINTS`."""
     points = parse_failpoints(environ.get("ORDERFLOW_FAILPOINTS", ""))
     if not points:
         return _unarmed
@@ -85,4 +86,4 @@ def _first_to_fire(folder: str | None, point: Failpoint) -> bool:
 
 
 reach: Reach = arm(os.environ)
-"""Call this where a test may want to strike, with the place's name."""
+"""Call this with the name of the place, wherever a test may need a failpoint."""

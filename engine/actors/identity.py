@@ -1,7 +1,7 @@
-"""Who a process is among those of all machines, and who a worker is: in its rows, its pauses and its log lines.
+"""The identity of supervisors and workers, unique across all machines. It is in their rows and log lines.
 
-Containers, and machines made from one image, may share a host name and even process ids: a supervisor's id is unlike
-any other's.
+Containers, and machines made from one image, may have the same host name and even the same process ids. So each
+supervisor has a random id.
 """
 
 import os
@@ -11,7 +11,7 @@ from secrets import token_hex
 import attrs
 
 SUPERVISOR_VARIABLE = "ORDERFLOW_SUPERVISOR"
-"""How a supervisor tells its id to its children."""
+"""The environment variable that gives the supervisor's id to its child processes."""
 
 
 def host_name() -> str:
@@ -20,18 +20,18 @@ def host_name() -> str:
 
 
 def new_supervisor_id() -> str:
-    """Return an id that no other supervisor has, on whichever machine."""
+    """Return an id that is unique among the supervisors of all machines."""
     return token_hex(4)
 
 
 def supervisor_id() -> str:
-    """Return the id of this process's supervisor; empty when it has none."""
+    """Return the id of this process's supervisor. Empty if the process has no supervisor."""
     return os.environ.get(SUPERVISOR_VARIABLE, "")
 
 
 @attrs.frozen
 class Identity:
-    """The consumer group and topic, and the worker's name, host and supervisor: unique together."""
+    """A worker's consumer group, topic, name, host and supervisor. The combination is unique."""
 
     group: str
     topic: str

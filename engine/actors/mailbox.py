@@ -1,4 +1,4 @@
-"""A bounded mailbox: the place where work waits, and where backpressure comes from."""
+"""A bounded mailbox: a queue of messages. A full mailbox makes its senders wait (backpressure)."""
 
 import asyncio
 from collections import deque
@@ -8,15 +8,15 @@ M = TypeVar("M")
 
 
 class MailboxClosed(Exception):
-    """The mailbox takes no more messages: its actor is stopping."""
+    """The mailbox accepts no more messages because its actor is stopping."""
 
 
 class Mailbox(Generic[M]):
-    """Messages in order of arrival, bounded by how many items they hold and by their weight.
+    """Messages in order of arrival, limited by the number of items in them and by their weight.
 
-    A message counts as one item unless its sender says that it holds more (a chunk of records, say); the weight is in
-    any unit the sender counts, usually bytes. A message larger than the whole mailbox is still taken, alone:
-    otherwise it would wait for ever.
+    A message counts as one item unless its sender gives another number (for example the records in a chunk). The unit
+    of the weight is the sender's choice, usually bytes. An empty mailbox accepts a message that is larger than its
+    capacity: otherwise that message would wait for ever.
     """
 
     def __init__(self, capacity_items: int, capacity_weight: int | None = None) -> None:
@@ -34,7 +34,7 @@ class Mailbox(Generic[M]):
 
     @property
     def weight(self) -> int:
-        """The sum of the weights of what waits."""
+        """The total weight of the waiting messages."""
         return self._weight
 
     @property
@@ -49,9 +49,9 @@ class Mailbox(Generic[M]):
         return light and self._items + items <= self._capacity_items
 
     async def put(self, message: M, weight: int = 0, items: int = 1) -> None:
-        """Add a message, waiting in turn until there is room. Raises `MailboxClosed`.
+        """Add a message. Waits while the mailbox is full; senders are served in their order. Raises `MailboxClosed`.
 
-        A sender that is cancelled in the very moment in which its message is taken has sent it.
+        If the sender is cancelled at the same moment at which its message is accepted, the message has been sent.
         """
         if self.put_nowait(message, weight, items):
             return
@@ -60,11 +60,11 @@ class Mailbox(Generic[M]):
         try:
             await taken
         except asyncio.CancelledError:
-            self._admit()  # this one may have stood before others, for whom there is room
+            self._admit()  # the messages of the senders behind this one may fit
             raise
 
     def put_nowait(self, message: M, weight: int = 0, items: int = 1) -> bool:
-        """Add a message if there is room and nobody waits; return whether it was taken. Raises `MailboxClosed`."""
+        """Add a message if it fits and no other sender waits. Returns whether it was added. Raises `MailboxClosed`."""
         if self._closed:
             raise MailboxClosed
         if self._senders or not self._fits(items, weight):
@@ -79,7 +79,7 @@ class Mailbox(Generic[M]):
         self._arrived.set()
 
     def _admit(self) -> None:
-        """Take over the messages of those who wait, first come first served, while there is room."""
+        """Add the messages of the waiting senders, in order of arrival, until the mailbox is full."""
         while self._senders:
             message, weight, items, taken = self._senders[0]
             if not taken.cancelled():
@@ -90,9 +90,9 @@ class Mailbox(Generic[M]):
             self._senders.popleft()
 
     async def take(self, max_items: int, max_weight: int | None = None) -> list[M]:
-        """Wait for a message, then return all that wait, up to the limits; always at least one.
+        """Wait for a message, then return all waiting messages up to the limits, and at least one.
 
-        Returns an empty list when the mailbox is closed and empty: there will be no more.
+        Returns an empty list when the mailbox is closed and empty: no more messages will come.
         """
         while not self._messages:
             if self._closed:
@@ -116,7 +116,7 @@ class Mailbox(Generic[M]):
         return taken
 
     def close(self) -> None:
-        """Refuse new messages; what waits can still be taken. Closing twice is fine."""
+        """Refuse new messages. The waiting ones can still be taken. May be called twice."""
         self._closed = True
         self._arrived.set()
         while self._senders:
@@ -125,7 +125,7 @@ class Mailbox(Generic[M]):
                 taken.set_exception(MailboxClosed())
 
     def clear(self) -> list[M]:
-        """Drop and return everything that waits."""
+        """Remove all waiting messages and return them."""
         dropped = [message for message, _, _ in self._messages]
         self._messages.clear()
         self._items = self._weight = 0

@@ -1,4 +1,4 @@
-"""What a worker is doing, for its heartbeat: the state it declares, the step it is in, and its counters."""
+"""The status of a worker, which its heartbeat reports: its state, its current step, and its counters."""
 
 import asyncio
 import time
@@ -9,13 +9,13 @@ from enum import StrEnum
 import attrs
 
 SIDE_SERVICES = frozenset({"redis", "dlq"})
-"""What ingest goes on without."""
+"""The services without which the worker still consumes messages: their outages do not change its state."""
 
 
 class State(StrEnum):
-    """The states a worker declares. All are fine to stay in; `OUTAGE` and `BRAKED` are not well.
+    """The states of a worker. It may stay in any of them. `OUTAGE` and `BRAKED` count as unhealthy.
 
-    `RETRYING` is an outage in its first tries: most are over before anybody has to be told.
+    `RETRYING` means the first tries of an outage: most outages end before an operator has to know of them.
     """
 
     STARTING = "starting"
@@ -44,19 +44,22 @@ class Counters:
 
 @attrs.define
 class Step:
-    """A piece of work with a deadline. Past the deadline the worker counts as stuck."""
+    """A piece of work with a deadline. After the deadline the worker counts as stuck."""
 
     name: str
     started_s: float
     deadline_s: float
 
     def overdue_s(self, now_s: float) -> float:
-        """Return by how many seconds the deadline has passed, or 0."""
+        """Return how many seconds ago the deadline passed. 0 before the deadline."""
         return max(0.0, now_s - self.started_s - self.deadline_s)
 
 
 class Status:
-    """The worker's own view of itself. From `max_retries` failed tries on, an outage counts as one for its health."""
+    """The status that a worker reports. After `max_retries` failed tries an outage makes the worker unhealthy.
+
+    `beat_now` is an event: when it is set, the next heartbeat is sent at once.
+    """
 
     def __init__(self, max_retries: int = 5) -> None:
         self._max_retries = max_retries
@@ -68,11 +71,11 @@ class Status:
         self.braked = False
         self.started = False
         self.member_id: str | None = None
-        self.news = asyncio.Event()
+        self.beat_now = asyncio.Event()
 
     @contextmanager
     def step(self, name: str, deadline_s: float) -> Iterator[None]:
-        """Declare a step that must end within `deadline_s` seconds."""
+        """Report, while the context is open, a step that must end within `deadline_s` seconds."""
         self.steps[name] = Step(name, time.monotonic(), deadline_s)
         try:
             yield
@@ -80,28 +83,28 @@ class Status:
             self.steps.pop(name, None)
 
     def joined_as(self, member_id: str | None) -> None:
-        """Declare under which member id the worker joins its group, None once it has left; told with a beat at once."""
+        """Set the worker's member id in the consumer group, None after it has left. Sends a heartbeat at once."""
         if member_id != self.member_id:
             self.member_id = member_id
-            self.news.set()
+            self.beat_now.set()
 
     def committed(self) -> None:
-        """Declare that a batch was committed just now."""
+        """Record that a batch was committed now."""
         self.committed_s = time.monotonic()
 
     def outage(self, of: str, attempt: int) -> None:
-        """Declare that `of` (postgres, kafka, redis, dlq) has been failing for `attempt` tries."""
+        """Record that the last `attempt` tries to use the service `of` (postgres, kafka, redis, dlq) have failed."""
         if of not in self.outages:
             self.counters.outages += 1
         self.outages[of] = attempt
 
     def recovered(self, of: str) -> bool:
-        """Declare that `of` works. Returns whether that ends an outage."""
+        """Record that the service `of` works. Returns whether this ends an outage."""
         return self.outages.pop(of, None) is not None
 
     @property
     def state(self) -> State:
-        """The state to declare now."""
+        """The current state."""
         if self.draining:
             return State.DRAINING
         if tries := max((tries for of, tries in self.outages.items() if of not in SIDE_SERVICES), default=0):
@@ -113,5 +116,5 @@ class Status:
         return State.RUNNING if self.steps else State.IDLE
 
     def overdue(self, now_s: float) -> Step | None:
-        """Return a step whose deadline has passed, if there is one."""
+        """Return a step whose deadline has passed, or None."""
         return next((step for step in self.steps.values() if step.overdue_s(now_s) > 0), None)

@@ -1,13 +1,13 @@
-"""Which consumer groups have letters of a topic, how many are unsettled, and whether anybody still works for them."""
+"""Which consumer groups have dead letters of a topic, how many are open, and whether the group has a live worker."""
 
 import attrs
 from asyncpg import Connection
 
 HEARD_WITHIN_S = 60
-"""A group of which no worker was heard for so long is gone, until one is."""
+"""A group counts as gone when none of its workers has sent a heartbeat for so many seconds."""
 COUNTED_MOST = 100_000
-# Each count ends at a bound and reads an index of what it counts alone, however many letters there are.
-# The groups are found by one entry of the key's index each; after the last comes a NULL.
+# Each count stops at a limit and reads a partial index, so its cost does not grow with the number of dead letters.
+# Each group is found with one lookup in the index of the key. A NULL follows the last group.
 _STATES = """
 WITH RECURSIVE letter_groups AS (
     SELECT min(consumer_group) AS name FROM dead_letters
@@ -41,9 +41,9 @@ SELECT EXISTS (SELECT FROM workers WHERE consumer_group = $1 AND topic = $2
 
 @attrs.frozen
 class GroupState:
-    """A group that has had letters of the topic: how many wait for the dead-letter topic, how many are not resolved.
+    """A consumer group, with its number of unpublished and of unresolved dead letters of the topic.
 
-    `COUNTED_MOST` are counted at most. `heard`: whether a worker of the group was heard in the last minute.
+    Counting stops at `COUNTED_MOST`. `heard`: whether a worker of the group sent a heartbeat in the last minute.
     """
 
     name: str
@@ -53,18 +53,18 @@ class GroupState:
 
 
 async def fetch_groups(connection: Connection, topic: str) -> list[GroupState]:
-    """Return every group that has letters, of whichever topic, with its state as for this one; by name."""
+    """Return every group that has dead letters of any topic, with its counts for this topic, sorted by name."""
     rows = await connection.fetch(_STATES, topic, HEARD_WITHIN_S, COUNTED_MOST)
     return [GroupState(**row) for row in rows]
 
 
 async def has_letters(connection: Connection, group: str, topic: str) -> bool:
-    """Whether a group has any letter of the topic, resolved or not."""
+    """Return whether a group has any dead letter of the topic, resolved or not."""
     found: bool = await connection.fetchval(_HAS_LETTERS, group, topic)
     return found
 
 
 async def was_heard(connection: Connection, group: str, topic: str) -> bool:
-    """Whether a worker of the group was heard in the last minute."""
+    """Return whether a worker of the group sent a heartbeat in the last minute."""
     found: bool = await connection.fetchval(_HEARD, group, topic, HEARD_WITHIN_S)
     return found

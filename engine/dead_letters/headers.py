@@ -1,4 +1,4 @@
-"""A dead letter's headers: the original record's, those it carries to the dead-letter topic, and those of a replay."""
+"""The headers of dead letters: of the original record, of the message in the dead-letter topic, and of a replay."""
 
 from base64 import b64decode, b64encode
 from typing import Any
@@ -26,11 +26,11 @@ _LONGEST_GROUP = 1024
 
 @attrs.frozen
 class ReplayHeaders:
-    """What a record's headers say of a replay: which letter of the topic it repeats, and for the how-manieth time.
+    """The replay headers of a record: `partition` and `offset` identify the dead letter that the record repeats.
 
-    `count` is 0 when the headers do not say. A `forced` replay competes as a new message. `group` is the consumer group
-    whose letter it is, None for any that has one; `settled_by` the one whose verdict settles it, where that group is
-    gone.
+    `count` is the number of this replay (from 1), 0 if the headers do not give it. A `forced` replay competes as a new
+    message. `group` is the consumer group that owns the dead letter, None for any group. `settled_by` is the group
+    whose verdict settles the dead letter if its own group is gone.
     """
 
     partition: int
@@ -41,29 +41,29 @@ class ReplayHeaders:
     settled_by: str | None = None
 
     def settles(self, group: str) -> str | None:
-        """Return the group whose letter a verdict of the consumers in `group` settles, or None for nobody's."""
+        """Return the group whose dead letter is settled by a verdict of a consumer in `group`, or None."""
         if self.group is None or self.group == group:
             return group if self.settled_by in {None, group} else None
         return self.group if self.settled_by == group else None
 
 
 def encode_headers(record: Record) -> str:
-    """Return a record's headers as JSON text for the stored column; `decode_headers` reads it."""
-    # Names are text without NUL for jsonb; values are any bytes, hence base64.
+    """Return a record's headers as JSON text for the column `headers`. `decode_headers` reads it."""
+    # jsonb text cannot contain NUL. Values may be any bytes, so they are encoded in base64.
     return json.encode(
         [[name.replace("\x00", ""), b64encode(value or b"").decode()] for name, value in record.headers or ()]
     ).decode()
 
 
 def decode_headers(stored: str) -> list[tuple[str, bytes]]:
-    """Return the original record's headers from the stored column."""
+    """Return the original record's headers from the column `headers`."""
     return [(name, b64decode(value)) for name, value in json.decode(stored)]
 
 
 def letter_headers(letter: Any) -> list[tuple[str, bytes]]:
-    """Return the headers that a letter carries to the dead-letter topic, its trace's among them.
+    """Return the headers of a dead letter's message in the dead-letter topic, with those of its trace.
 
-    They hold no personal data.
+    They contain no personal data.
     """
     paths = list(dict.fromkeys(error["path"] for error in json.decode(letter["errors"]) if error["path"]))
     fields = ",".join(paths).encode()
@@ -91,9 +91,9 @@ def _original_headers(letter: Any) -> list[tuple[str, bytes]]:
 
 
 def replay_headers(letter: Any, *, forced: bool, settled_by: str | None = None) -> list[tuple[str, bytes]]:
-    """Return the headers of a letter's next replay: the original record's own, and what makes it a replay.
+    """Return the headers of a dead letter's next replay: those of the original record, and the replay headers.
 
-    `settled_by` is the group that settles it in the stead of the letter's own, which is gone.
+    `settled_by` is the group that settles the dead letter instead of its own group, which is gone.
     """
     own = [(name, value) for name, value in decode_headers(letter["headers"]) if name not in _REPLAY_HEADERS]
     headers = [*own, *_original_headers(letter), (ORIGINAL_GROUP, letter["consumer_group"].encode())]
@@ -104,33 +104,34 @@ def replay_headers(letter: Any, *, forced: bool, settled_by: str | None = None) 
 
 
 def read_replay_headers(record: Record, topic: str) -> ReplayHeaders | None:
-    """Return what the headers of a record in `topic` say of a replay, or None: it is an ordinary message.
+    """Return the replay headers of a record in `topic`, or None if it is an ordinary message.
 
-    Anybody may send any headers. What is twice there, or not what `replay_headers` writes, makes it an ordinary one.
+    Any producer may send any headers. A record counts as an ordinary message if a replay header occurs twice or has a
+    value that `replay_headers` does not write.
     """
-    found: dict[str, bytes] = {}
+    values: dict[str, bytes] = {}
     for name, value in record.headers or ():
         if name in _REPLAY_HEADERS:
-            if name in found or value is None:
+            if name in values or value is None:
                 return None
-            found[name] = value
-    if found.get(ORIGINAL_TOPIC) != topic.encode():
+            values[name] = value
+    if values.get(ORIGINAL_TOPIC) != topic.encode():
         return None
-    partition = _number(found.get(ORIGINAL_PARTITION), HIGHEST_PARTITION)
-    offset = _number(found.get(ORIGINAL_OFFSET), HIGHEST_OFFSET)
-    count = _number(found.get(REPLAY_COUNT, b"0"), _HIGHEST_COUNT)
-    forced = found.get(REPLAY_FORCE, b"false")
+    partition = _number(values.get(ORIGINAL_PARTITION), HIGHEST_PARTITION)
+    offset = _number(values.get(ORIGINAL_OFFSET), HIGHEST_OFFSET)
+    count = _number(values.get(REPLAY_COUNT, b"0"), _HIGHEST_COUNT)
+    forced = values.get(REPLAY_FORCE, b"false")
     if partition is None or offset is None or count is None or forced not in {b"true", b"false"}:
         return None
     try:
-        group, settled_by = _group(found.get(ORIGINAL_GROUP)), _group(found.get(SETTLED_BY))
+        group, settled_by = _group(values.get(ORIGINAL_GROUP)), _group(values.get(SETTLED_BY))
     except ValueError:
         return None
     return ReplayHeaders(partition, offset, count, forced == b"true", group, settled_by)
 
 
 def _group(name: bytes | None) -> str | None:
-    """Return a group's name, None where there is none. Raises `ValueError` for what PostgreSQL cannot be asked for."""
+    """Return the name of a group, or None if there is no name. Raises `ValueError` for text PostgreSQL cannot store."""
     if name is None:
         return None
     if not 0 < len(name) <= _LONGEST_GROUP or b"\x00" in name:

@@ -1,4 +1,4 @@
-"""Finds dead letters in PostgreSQL and tells of them, without what a message held unless that is asked for."""
+"""Finds dead letters in PostgreSQL and describes them. The content of the message is included only on request."""
 
 import re
 from base64 import b64encode
@@ -14,12 +14,12 @@ from engine.dead_letters.store import REPLAYED_TOO_OFTEN, TOO_LARGE, Owner
 from engine.records import HIGHEST_OFFSET, HIGHEST_PARTITION, Place, known_time
 
 ON_ITS_WAY_S = 3600
-"""A replay that the engine has not dealt with is waited for so long, and then counts as lost."""
+"""A replay that the engine has not processed after so many seconds counts as lost."""
 ON_ITS_WAY_NOW = f"""
 (resolved_at IS NULL AND replay_count > settled_count AND replayed_at IS NOT NULL
  AND replayed_at > clock_timestamp() - make_interval(secs => {ON_ITS_WAY_S}))
 """
-"""A condition on rows of `dead_letters`: the engine has yet to deal with a replay."""
+"""An SQL condition on rows of `dead_letters`: a replay was sent, and the engine has not processed it yet."""
 _UNPUBLISHED = {TOO_LARGE: "too large", REPLAYED_TOO_OFTEN: "given up"}
 _PLACE = re.compile(r"(\d{1,10}):(\d{1,19})", re.ASCII)
 MATCHING = """
@@ -29,7 +29,7 @@ AND ($5::timestamptz IS NULL OR failed_at >= $5) AND ($6::timestamptz IS NULL OR
 AND ($7::int[] IS NULL OR (partition, kafka_offset) IN (SELECT * FROM unnest($7::int[], $8::bigint[])))
 AND ($9::boolean OR resolved_at IS NULL)
 """
-"""A condition on rows of `dead_letters`; its parameters are those of `Selection.parameters`."""
+"""An SQL condition on rows of `dead_letters`. Its parameters are those of `Selection.parameters`."""
 
 _LIST = f"""
 SELECT topic, partition, kafka_offset, failed_at, reason, subject, jsonb_array_length(errors) AS error_count,
@@ -52,9 +52,10 @@ WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND kafka_offset = $
 
 @attrs.frozen
 class Selection:
-    """Which dead letters are meant. What is empty or None does not narrow it.
+    """A filter for dead letters. A field that is empty or None does not restrict the selection.
 
-    `since` (inclusive) and `until` (exclusive) bound the last failure. Resolved letters count only with `resolved_too`.
+    `since` (inclusive) and `until` (exclusive) limit the time of the last failure. Resolved dead letters match only
+    with `resolved_too`.
     """
 
     reasons: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ class Selection:
 
     @property
     def narrowed(self) -> bool:
-        """Whether it leaves any unresolved letter out."""
+        """Whether the selection can exclude unresolved dead letters."""
         return bool(self.reasons or self.uids or self.since or self.until or self.places)
 
     def parameters(self, owner: Owner) -> tuple[Any, ...]:
@@ -86,17 +87,17 @@ class Selection:
 
 
 def parse_place(text: str) -> Place:
-    """Return the place that `PARTITION:OFFSET` names. Raises `ValueError` with what is allowed."""
-    found = _PLACE.fullmatch(text)
-    place = (int(found[1]), int(found[2])) if found else None
+    """Parse `PARTITION:OFFSET`. Raises `ValueError` with a text that says what is allowed."""
+    match = _PLACE.fullmatch(text)
+    place = (int(match[1]), int(match[2])) if match else None
     if place is None or place[0] > HIGHEST_PARTITION or place[1] > HIGHEST_OFFSET:
-        raise ValueError("is no place such as 2:57, a partition and an offset")
+        raise ValueError("must be a partition and an offset, such as 2:57")
     return place
 
 
 @attrs.frozen
 class LetterCursor:
-    """A place in the order of all lists, which is by the last failure, then by place, both descending."""
+    """A position in a list of dead letters. Lists are sorted by last failure, partition and offset, all descending."""
 
     failed_at: datetime
     partition: int
@@ -106,7 +107,7 @@ class LetterCursor:
 async def list_letters(
     connection: Connection, owner: Owner, selection: Selection, limit: int, before: LetterCursor | None = None
 ) -> list[Any]:
-    """Return rows of the letters, those that failed last first; only those that come after `before` in that order."""
+    """Return rows of dead letters, the last failure first. With `before`, only the rows after it in that order."""
     after = (None, None, None) if before is None else attrs.astuple(before)
     return await connection.fetch(_LIST, *selection.parameters(owner), limit, *after)
 
@@ -114,32 +115,32 @@ async def list_letters(
 async def count_letters(
     connection: Connection, owner: Owner, selection: Selection, most: int | None = None
 ) -> dict[str, int]:
-    """Return the number of letters by reason, the most frequent first; only `most` letters are counted."""
+    """Return the number of dead letters by reason, the most frequent first. Counts at most `most` dead letters."""
     rows = await connection.fetch(_COUNT, *selection.parameters(owner), most)
     return {row["reason"]: row["count"] for row in rows}
 
 
 async def stored_reasons(connection: Connection, owner: Owner) -> set[str]:
-    """Return every reason that some of these letters have, resolved or not."""
+    """Return the distinct reasons of the owner's dead letters, resolved or not."""
     rows = await connection.fetch(_REASONS, owner.group, owner.topic)
     return {row["reason"] for row in rows}
 
 
 async def missing_places(connection: Connection, owner: Owner, selection: Selection) -> list[Place]:
-    """Return those places of the selection at which it matches no letter."""
-    found = {tuple(row) for row in await connection.fetch(_PLACES, *selection.parameters(owner))}
-    return [place for place in selection.places if place not in found]
+    """Return the places in the selection for which no dead letter matches."""
+    matching = {tuple(row) for row in await connection.fetch(_PLACES, *selection.parameters(owner))}
+    return [place for place in selection.places if place not in matching]
 
 
 async def find_letter(connection: Connection, owner: Owner, place: Place) -> Any:
-    """Return a letter's row, or None where there is no such letter."""
+    """Return the row of a dead letter, or None if there is none."""
     return await connection.fetchrow(_FIND, owner.group, owner.topic, *place)
 
 
 def state_of(letter: Any) -> str:
-    """Return what became of a letter: waiting, published or resolved, or why it is kept from the dead-letter topic.
+    """Return the state of a dead letter: waiting, published or resolved, or why it will not be published.
 
-    Why is too large, refused, or given up.
+    That reason is `too large`, `refused` or `given up`.
     """
     if letter["resolved_at"] is not None:
         return "resolved"
@@ -149,7 +150,7 @@ def state_of(letter: Any) -> str:
 
 
 def summarise(letter: Any, subject_name: str) -> dict[str, Any]:
-    """Return what a list tells of a letter, ready for JSON. `letter` is a row of `list_letters`."""
+    """Return the entry of a dead letter in a list, ready for JSON. `letter` is a row of `list_letters`."""
     return {
         "topic": letter["topic"],
         "partition": letter["partition"],
@@ -165,12 +166,13 @@ def summarise(letter: Any, subject_name: str) -> dict[str, Any]:
 
 
 def describe_letter(letter: Any, subject_name: str, *, payload: bool) -> dict[str, Any]:
-    """Return all of a letter, ready for JSON; what may hold personal data (key, value, headers) only with `payload`.
+    """Return all fields of a dead letter, ready for JSON.
 
-    Bytes that are no UTF-8 stand in base64 under a name that says so, such as `payload_base64`.
+    Key, value and headers may contain personal data: they are included only if `payload` is true. Bytes that are not
+    UTF-8 are encoded in base64, under a name such as `payload_base64`.
     """
     headers = decode_headers(letter["headers"])
-    told = {
+    described = {
         "topic": letter["topic"],
         "partition": letter["partition"],
         "offset": letter["kafka_offset"],
@@ -192,9 +194,9 @@ def describe_letter(letter: Any, subject_name: str, *, payload: bool) -> dict[st
         "payload_bytes": len(letter["payload"] or b""),
     }
     if payload:
-        told["headers"] = [{"name": name, **_readable("value", value)} for name, value in headers]
-        told |= {**_readable("key", letter["key"]), **_readable("payload", letter["payload"])}
-    return told
+        described["headers"] = [{"name": name, **_readable("value", value)} for name, value in headers]
+        described |= {**_readable("key", letter["key"]), **_readable("payload", letter["payload"])}
+    return described
 
 
 def _readable(name: str, value: bytes | None) -> dict[str, str | None]:

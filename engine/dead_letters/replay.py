@@ -1,4 +1,4 @@
-"""Sends dead letters to where they came from again, and counts each as replayed once the broker has acknowledged it."""
+"""Replays dead letters: sends them to their original partition again, and counts those that the broker acknowledged."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,7 +32,7 @@ _COUNT_MATCHING = f"""
 SELECT skip, count(*) FROM (SELECT {_SKIP} AS skip FROM dead_letters WHERE {MATCHING} LIMIT $11) AS found GROUP BY skip
 ORDER BY 2 DESC, 1
 """
-# The engine may have settled the replay by now, and it locks in the same order.
+# The engine may have settled the replay already. It locks the rows in the same order, so the two cannot deadlock.
 _COUNT_REPLAY = """
 WITH acknowledged AS (
     SELECT d.partition, d.kafka_offset, sent.replays FROM dead_letters d
@@ -58,31 +58,32 @@ class Outgoing:
 
 
 class Sender(Protocol):
-    """Sends messages to the topic. `ended` says that sending more makes no sense."""
+    """Sends messages to the topic. Stop sending once `ended` is true."""
 
     @property
     def ended(self) -> bool:
-        """Whether the broker is gone, or the time is over."""
+        """Whether the broker cannot be reached, or the deadline has passed."""
         ...
 
     async def send(self, messages: list[Outgoing]) -> list[bool]:
-        """Send messages, and return of each whether the broker acknowledged it."""
+        """Send messages. Returns, for each message, whether the broker acknowledged it."""
         ...
 
 
 class Store(Protocol):
-    """Runs a query on PostgreSQL, perhaps twice."""
+    """Runs a query on PostgreSQL. After an error it may run the query again."""
 
     async def read(self, query: Callable[[Any], Awaitable[T]]) -> T:
-        """Return what `query` returns, given a connection."""
+        """Call `query` with a connection and return its result."""
         ...
 
 
 @attrs.frozen
 class ReplayPlan:
-    """What a replay would do: letters to send, by reason; letters left out, by why, and those that are too many.
+    """What a replay would do: the number of dead letters to send, by reason, and of those to leave out.
 
-    Why is one of `ON_ITS_WAY`, `AT_THE_LIMIT` and `NO_PARTITION`.
+    `skipped` is keyed by `ON_ITS_WAY`, `AT_THE_LIMIT` and `NO_PARTITION`. `beyond_maximum` counts the dead letters
+    above the maximum of the run.
     """
 
     chosen: Mapping[str, int]
@@ -91,20 +92,21 @@ class ReplayPlan:
 
     @property
     def total(self) -> int:
-        """How many letters are to be sent."""
+        """The number of dead letters to send."""
         return sum(self.chosen.values())
 
     @property
     def matching(self) -> int:
-        """How many unresolved letters the selection matches."""
+        """The number of unresolved dead letters that the selection matches."""
         return self.total + sum(self.skipped.values()) + self.beyond_maximum
 
 
 @attrs.frozen
 class ReplayRun:
-    """One run: whose letters it may choose from, how many at most (None: all), and whether they may replace newer.
+    """One run of a replay, of at most `maximum` dead letters (None: all).
 
-    `settled_by` is the group that settles the letters in the stead of their own, which is gone.
+    `forced`: the replays count as new messages and may replace newer data. `partitions` are those that the topic has.
+    `settled_by` is the group that settles the dead letters instead of their own group, which is gone.
     """
 
     owner: Owner
@@ -115,7 +117,7 @@ class ReplayRun:
     settled_by: str | None = None
 
     async def plan(self, connection: Connection, most: int | None = None) -> ReplayPlan:
-        """Count what a run would do now. Only `most` letters are looked at for whether they are skipped."""
+        """Count what a run would do now. At most `most` dead letters are checked for whether they are skipped."""
         scope = self._scope()
         matching = {row["skip"]: row["count"] for row in await connection.fetch(_COUNT_MATCHING, *scope, most)}
         sendable = matching.pop(None, 0)
@@ -131,10 +133,11 @@ class ReplayRun:
         done: Counter[str],
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        """Send the first `total` letters, page by page; `done` grows by the reasons of those that were acknowledged.
+        """Send the first `total` dead letters, page by page. Adds the reasons of the acknowledged ones to `done`.
 
-        `progress` is told how many letters were tried. A run that is broken off may have sent letters that it did not
-        count: the next run sends them under the same count, and the engine takes that for the same replay.
+        Calls `progress` after each page with the number of dead letters in it. An interrupted run may have sent dead
+        letters without counting them: the next run sends them with the same count, and the engine treats both as one
+        replay.
         """
         after, left = _BEFORE_ALL, total
         while left and not sender.ended and (letters := await self._page(store, after, left)):
@@ -162,13 +165,13 @@ class ReplayRun:
 
 
 def repeat(letter: Any, *, forced: bool = False, settled_by: str | None = None) -> Outgoing:
-    """Return a letter's next replay."""
+    """Return the message of a dead letter's next replay."""
     headers = tuple(replay_headers(letter, forced=forced, settled_by=settled_by))
     return Outgoing(letter["key"], letter["payload"], headers, letter["partition"])
 
 
 async def count_replays(store: Store, owner: Owner, letters: list[Any]) -> None:
-    """Note that one more replay of each of the letters was acknowledged. Doing so twice counts once."""
+    """Record one more acknowledged replay of each dead letter. A second call with the same rows changes nothing."""
     arguments = (
         [letter["partition"] for letter in letters],
         [letter["kafka_offset"] for letter in letters],

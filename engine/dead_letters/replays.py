@@ -1,8 +1,9 @@
-"""Dead letters that come back: recognised by their headers, and settled on the letter that they repeat.
+"""Processes replays: finds them by their headers, and stores the verdict in the dead letter that they repeat.
 
-Every consumer group of a topic reads a replay, and each has letters of its own. A verdict settles the letter of the
-group that the replay names, or the reader's own where it names none. To any other group it is the message that it was:
-it competes from its original place, and a verdict that the group has given on it already stands.
+Every consumer group of a topic reads a replay, and each group has its own dead letters. The verdict settles the dead
+letter of the group that the replay names. If the replay names no group, it settles that of the group that reads it. For
+any other group the replay is the original message: it competes with the original partition and offset, and an earlier
+verdict of the group stays valid.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,9 +29,10 @@ T = TypeVar("T")
 
 
 async def recognise_replays(connection: Connection, group: str, batch: Batch[T]) -> Batch[T]:
-    """Return the batch with the replays of dead letters noted, and lock, until the transaction's end, those it settles.
+    """Return the batch with its replays of dead letters. Locks the dead letters that they settle.
 
-    `group` is the consumers' own. A batch whose headers name no letter costs no query.
+    The locks last until the end of the transaction. `group` is the consumer group of this worker. A batch without
+    replay headers needs no query.
     """
     named = [
         (entry.record, headers)
@@ -51,7 +53,10 @@ async def recognise_replays(connection: Connection, group: str, batch: Batch[T])
                 record, batch.topic, headers, letter, letter["consumer_group"]
             )
         elif letter := _first_of((headers.group, group), known.get(place, ())):
-            judged = any(one["consumer_group"] == group and one["digest"] == _digest(record) for one in known[place])
+            judged = any(
+                known_letter["consumer_group"] == group and known_letter["digest"] == _digest(record)
+                for known_letter in known[place]
+            )
             replays[record.partition, record.offset] = _replay(
                 record, batch.topic, headers, letter, None, judged=judged
             )
@@ -63,7 +68,10 @@ def _place(headers: ReplayHeaders) -> Place:
 
 
 def _first_of(groups: tuple[str | None, ...], letters: Iterable[Any]) -> Any:
-    """Return the letter of the first of `groups` that has one, else anybody's; all are of one message, or were."""
+    """Return the dead letter of the first of `groups` that has one, else of any group. None if there is none.
+
+    All of them are for the same partition and offset.
+    """
     by_group = {letter["consumer_group"]: letter for letter in letters}
     return next((by_group[group] for group in groups if group in by_group), next(iter(by_group.values()), None))
 
@@ -80,7 +88,7 @@ def _replay(
     if not edited and not headers.forced:
         produced_ms = ms_of(letter["produced_at"])
         origin = Origin(topic, headers.partition, headers.offset, produced_ms, letter["epoch"])
-    # Any sender may write any number. Whoever edits need not count: that is a hop further, whatever the headers say.
+    # A producer may write any number: it is limited to the next one. An edited message always gets the next number.
     following = letter["replay_count"] + 1
     count = following if edited else min(headers.count, following)
     return Replay(_place(headers), count, origin, edited, letter["subject"], settles, judged)
@@ -89,11 +97,11 @@ def _replay(
 async def store_verdicts(
     connection: Connection, group: str, batch: Batch[T], subject_of: Callable[[T], str | None]
 ) -> None:
-    """Make dead letters of the rejected records, and settle the replays, accepted or not, on the letters they repeat.
+    """Store the rejected records as dead letters, and store the verdicts on replays in the dead letters they repeat.
 
-    An edited replay is a message of its own: rejected, it becomes another letter; accepted, it resolves the letter that
-    it names if both are about the same subject. A replay of another group's letter, rejected, becomes a letter of this
-    group unless it has one of that message.
+    An edited replay is a new message. If it is rejected, it becomes a new dead letter. If it is accepted, it resolves
+    the dead letter that it names, provided that both have the same subject. A rejected replay of another group's dead
+    letter becomes a dead letter of this group, unless this group already has one for that message.
     """
     if not batch.replays:
         if rejected := batch.rejected():
@@ -105,12 +113,12 @@ async def store_verdicts(
         record, value = entry.record, entry.value
         replay = batch.replays.get((record.partition, record.offset))
         verdict = value if isinstance(value, Rejected) else None
-        if verdict is not None and _is_news(replay):
+        if verdict is not None and _makes_new_letter(replay):
             letters.append((record, verdict, 0 if replay is None else replay.count))
         elif (
             replay is not None
             and replay.settles is not None
-            and (isinstance(value, Rejected) or _concerns(replay, subject_of(value)))
+            and (isinstance(value, Rejected) or _resolves(replay, subject_of(value)))
         ):
             key = (replay.settles, *replay.letter)
             before, _ = settled.get(key, (0, None))
@@ -125,17 +133,17 @@ async def store_verdicts(
         await reject_letters_again(connection, batch, again)
 
 
-def _is_news(replay: Replay | None) -> bool:
-    """Whether a rejected record makes a letter of its own."""
+def _makes_new_letter(replay: Replay | None) -> bool:
+    """Return whether a rejected record becomes a new dead letter."""
     return replay is None or replay.edited or (replay.settles is None and not replay.judged)
 
 
 def replay_counts(batch: Batch[Any]) -> dict[str, int]:
-    """Return how many of the batch's replays were accepted, how many rejected, how many are other groups' affair."""
+    """Return how many replays in the batch were accepted, were rejected, or repeat dead letters of other groups."""
     own = {place for place, replay in batch.replays.items() if replay.settles is not None}
     rejected = sum((record.partition, record.offset) in own for record, _ in batch.rejected())
     return {"accepted": len(own) - rejected, "rejected": rejected, "of_others": len(batch.replays) - len(own)}
 
 
-def _concerns(replay: Replay, subject: str | None) -> bool:
+def _resolves(replay: Replay, subject: str | None) -> bool:
     return not replay.edited or (subject is not None and subject == replay.subject)

@@ -1,4 +1,4 @@
-"""The table of dead letters: written in the batch's own transaction, and the outbox to the dead-letter topic."""
+"""The table `dead_letters`: written in the transaction of the batch, and the outbox of the dead-letter topic."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,18 +13,18 @@ from engine.verdict import Rejected
 
 T = TypeVar("T")
 LetterKey = tuple[str, int, int]
-"""Which letter of a topic: its consumer group, partition and offset."""
+"""Identifies a dead letter of a topic: consumer group, partition and offset."""
 
 PAGE_LETTERS = 200
 PAGE_BYTES = 4 * 1024 * 1024
 REPLAY_LIMIT = 5
-"""How often a letter may be replayed: whoever sends all dead letters back, automatically, must come to an end."""
+"""How often a dead letter may be replayed. The limit stops a program that replays all dead letters in a loop."""
 TOO_LARGE = "too large for the dead-letter topic"
 REPLAYED_TOO_OFTEN = f"replayed more than {REPLAY_LIMIT} times"
 
-# An offset that is consumed again (after a reset) brings the same letter, which stays as it is; a topic that was
-# created anew may bring another one under the same offset, which replaces it. The same letter must not even be tried:
-# a publisher that waits for its topic holds the row's lock.
+# After an offset reset the same dead letter comes again: the stored row does not change. After a topic was deleted and
+# created again another message may have the same offset: it replaces the row. For an equal row the INSERT is skipped
+# completely, because a publisher that waits for its topic holds the lock of the row.
 _INSERT = """
 INSERT INTO dead_letters AS stored (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject,
                                     produced_at, batch_id, consumer_group, epoch, replay_count, settled_count,
@@ -53,7 +53,7 @@ _MESSAGE = """
 d.consumer_group, d.partition, d.kafka_offset, d.epoch, d.produced_at, d.subject, d.replay_count,
 sha256(d.payload) AS digest
 """
-# In the order of the key, so that two batches that meet on the same letters wait for each other and do not deadlock.
+# Rows are locked in the order of the key: two batches with the same dead letters wait and do not deadlock.
 _LOCK = f"""
 SELECT {_MESSAGE} FROM dead_letters d
 JOIN unnest($2::text[], $3::int[], $4::bigint[]) AS named (consumer_group, partition, kafka_offset)
@@ -73,8 +73,8 @@ FROM unnest($2::text[], $3::int[], $4::bigint[], $5::int[]) AS replay (consumer_
 WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition = replay.partition
   AND d.kafka_offset = replay.kafka_offset
 """
-# A replay that does not count higher than the last one is no news: the same one consumed again, or a copy from the
-# dead-letter topic sent back as it is.
+# A replay whose count is not higher than the last one changes nothing: it is the same replay consumed again, or an
+# unchanged copy from the dead-letter topic.
 _REJECT_AGAIN = """
 UPDATE dead_letters d
 SET reason = replay.reason, errors = replay.errors, subject = coalesce(replay.subject, d.subject),
@@ -87,7 +87,7 @@ WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition 
   AND d.kafka_offset = replay.kafka_offset AND replay.count > d.settled_count
 """
 LETTER_BYTES = "coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0) + octet_length(headers::text)"
-"""A letter's size: what `fetch_letters` bounds its pages by."""
+"""An SQL expression for the size of a dead letter in bytes. `fetch_letters` limits its pages by it."""
 _WAITING = f"""
 SELECT partition, kafka_offset, {LETTER_BYTES} AS size FROM dead_letters
 WHERE published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2
@@ -115,7 +115,7 @@ WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = sent.partition AN
 
 @attrs.frozen
 class Owner:
-    """Whose letters are meant: those that a consumer group has of a topic."""
+    """The owner of dead letters: a consumer group and the topic it reads."""
 
     group: str
     topic: str
@@ -124,7 +124,7 @@ class Owner:
 async def insert_dead_letters(
     connection: Connection, group: str, batch: Batch[T], rejected: list[tuple[Record, Rejected, int]]
 ) -> None:
-    """Store rejected records of a batch within its transaction, each with how often it has been replayed, edited."""
+    """Store rejected records of a batch in its transaction. The third value of each is its replay count, usually 0."""
     rows = [
         (
             batch.topic,
@@ -150,30 +150,30 @@ async def insert_dead_letters(
 
 
 async def lock_letters(connection: Connection, topic: str, keys: list[LetterKey]) -> dict[LetterKey, Any]:
-    """Lock the letters that there are of `keys`, and return of each its row without the payload, but its SHA-256."""
+    """Lock the dead letters with these keys, and return their rows: with the payload's SHA-256, not the payload."""
     rows = await connection.fetch(_LOCK, topic, *_columns(sorted(keys), 3))
     return {(row["consumer_group"], row["partition"], row["kafka_offset"]): row for row in rows}
 
 
 async def letters_at(connection: Connection, topic: str, places: list[Place]) -> dict[Place, list[Any]]:
-    """Return rows as `lock_letters` does, of all groups, by place, without any lock."""
-    found: dict[Place, list[Any]] = {}
+    """Return the same rows as `lock_letters`, but of all groups, grouped by place and without a lock."""
+    rows: dict[Place, list[Any]] = {}
     for row in await connection.fetch(_AT_PLACES, topic, *_columns(places, 2)):
-        found.setdefault((row["partition"], row["kafka_offset"]), []).append(row)
-    return found
+        rows.setdefault((row["partition"], row["kafka_offset"]), []).append(row)
+    return rows
 
 
 async def resolve_letters(connection: Connection, topic: str, counts: Mapping[LetterKey, int]) -> None:
-    """Note that replays were accepted. `counts` tells, by letter, which replay of it that was."""
+    """Resolve dead letters whose replays were accepted. `counts` has the number of the replay for each of them."""
     await connection.execute(_RESOLVE, topic, *_columns([(*key, count) for key, count in counts.items()], 4))
 
 
 async def reject_letters_again(
     connection: Connection, batch: Batch[T], verdicts: Mapping[LetterKey, tuple[int, Rejected]]
 ) -> None:
-    """Settle replays that were rejected on their letters, which wait for the dead-letter topic again.
+    """Store the verdicts on rejected replays in their dead letters, which will be published again.
 
-    `verdicts` tells, by letter, which replay of it that was and what is wrong with it.
+    `verdicts` has the number of the replay and the rejection for each dead letter.
     """
     rows = [
         (*key, count, verdict.reason, _encode_errors(verdict), verdict.subject, _publish_error(count))
@@ -195,26 +195,26 @@ def _columns(rows: list[Any], width: int) -> list[list[Any]]:
 
 
 async def lock_waiting_letters(connection: Connection, owner: Owner) -> list[Any]:
-    """Return a page of rows that wait for the dead-letter topic, locked; rows that others have locked are left out."""
+    """Lock and return a page of unpublished dead letters. Rows that another session has locked are skipped."""
     waiting = await connection.fetch(_WAITING, owner.group, owner.topic, PAGE_LETTERS)
     return await fetch_letters(connection, owner, waiting)
 
 
 async def count_waiting(connection: Connection, owner: Owner) -> int:
-    """Return how many letters wait for the dead-letter topic."""
+    """Return how many dead letters are not published yet."""
     count: int = await connection.fetchval(_COUNT_WAITING, owner.group, owner.topic)
     return count
 
 
 async def wait_again(connection: Connection, owner: Owner, errors: Sequence[str]) -> None:
-    """Let those letters wait for the dead-letter topic again that one of these errors has kept from it."""
+    """Queue dead letters for publishing again if one of `errors` was the reason why they were set aside."""
     await connection.execute(_WAIT_AGAIN, owner.group, owner.topic, list(errors))
 
 
 async def fetch_letters(connection: Connection, owner: Owner, sized: list[Any]) -> list[Any]:
-    """Return the whole rows of the first letters of `sized`, sorted by place: about `PAGE_BYTES`, or one.
+    """Return the complete rows of the first dead letters in `sized`, sorted by place: up to `PAGE_BYTES`, at least one.
 
-    `sized` are rows with partition, kafka_offset and `LETTER_BYTES` as size.
+    `sized` are rows with `partition`, `kafka_offset` and `size` (`LETTER_BYTES`).
     """
     page = _first_bytes(sized, PAGE_BYTES)
     if not page:
@@ -223,7 +223,7 @@ async def fetch_letters(connection: Connection, owner: Owner, sized: list[Any]) 
 
 
 async def mark_published(connection: Connection, owner: Owner, letters: list[Any], error: str | None = None) -> None:
-    """Take letters out of the outbox: published, or not to be published because of `error`."""
+    """Mark dead letters as published, or as set aside because of `error`."""
     if letters:
         await connection.execute(_MARK, owner.group, owner.topic, *_places(letters), error)
 

@@ -1,8 +1,8 @@
-"""Connections to Kafka's brokers, and what they say of a topic: its partitions and who leads each of them.
+"""Connections to the Kafka brokers, and the metadata of a topic: its partitions and their leaders.
 
-aiokafka's own client asks its list of brokers only once, keeps the reason of a failed connection to itself, and has one
-time limit for all requests. Here every request has a deadline of its own, the list of brokers is asked whenever no
-known broker answers (so a cluster that has moved to other addresses is found), and errors keep their causes.
+aiokafka's own client uses the bootstrap list only once, hides the cause of a failed connection, and has one timeout for
+all requests. Here each request has its own timeout, errors keep their causes, and the bootstrap list is used again
+whenever no known broker answers: so a cluster that has moved to other addresses is found.
 """
 
 import asyncio
@@ -48,27 +48,27 @@ _CONNECTION_OPTIONS = frozenset(
 )
 
 TROUBLE = (KafkaError, OSError)
-"""What a request may raise: an error of Kafka's, or of the network (a time-out is one)."""
+"""The errors that a request may raise: Kafka's errors, and those of the network (a timeout is an `OSError`)."""
 REFUSED_LOGIN = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
-"""What a connection may raise when the brokers do not let its user in."""
+"""The errors that a connection may raise when the brokers refuse the login."""
 
 
 def describe_kafka(error: BaseException) -> str:
-    """Return a short description of an error, from its cause: a certificate that was not accepted is named as that."""
-    found = find_tls_error(error)
-    if isinstance(found, ssl.SSLCertVerificationError):
-        return f"certificate: {found.verify_message}"
-    if found is not None:
-        return f"TLS: {found.reason or type(found).__name__}"
+    """Return a short description of an error. It is based on the cause, for example a certificate that was refused."""
+    tls_error = find_tls_error(error)
+    if isinstance(tls_error, ssl.SSLCertVerificationError):
+        return f"certificate: {tls_error.verify_message}"
+    if tls_error is not None:
+        return f"TLS: {tls_error.reason or type(tls_error).__name__}"
     return "no answer" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 class Brokers:
-    """The brokers of a cluster, for one topic or none. `options` are keyword arguments of aiokafka's clients.
+    """The brokers of a cluster, for one topic or for none. `options` are keyword arguments of aiokafka's clients.
 
-    Each connection is named by its broker and a purpose: a broker answers the requests of one connection in turn, and
-    one that waits (a fetch, a join) must not hold up others. `topics` are those that `refresh` asks for, `stale` says
-    that it is time to ask again, and `heard_s` is when a broker last answered, on the loop's clock.
+    There is one connection for each broker and purpose: a broker answers the requests of one connection in order, and a
+    request that waits (a fetch, a join) must not delay others. `refresh` reads the metadata of `topics`. `stale` means
+    that the metadata may be out of date. `last_answer_s` is when a broker last answered, on the event loop's clock.
     """
 
     def __init__(self, options: Mapping[str, Any], topic: str | None = None) -> None:
@@ -81,24 +81,24 @@ class Brokers:
         self._connecting: defaultdict[tuple[Any, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self.topics = set() if topic is None else {topic}
         self.stale = False
-        self.heard_s = 0.0
+        self.last_answer_s = 0.0
         self.last_error: BaseException | None = None
 
     def nodes(self) -> list[int]:
-        """Return the ids of the brokers as last heard, sorted."""
+        """Return the ids of the known brokers, sorted."""
         return sorted(broker.nodeId for broker in self._cluster.brokers())
 
     def partitions(self, topic: str | None = None) -> list[int]:
-        """Return the partitions of a topic (by default of this one's) as last heard, sorted."""
+        """Return the known partitions of a topic (by default of the topic of this object), sorted."""
         return sorted(self._cluster.partitions_for_topic(topic or self._topic) or ())
 
     def leader(self, partition: int) -> int | None:
-        """Return the broker that leads a partition, or None when there is none, or none is known."""
+        """Return the id of the broker that leads a partition. None if it has no leader, or the leader is not known."""
         node = self._cluster.leader_for_partition(TopicPartition(self._topic, partition))
         return None if node is None or node == -1 else node
 
     def by_leader(self, partitions: Iterable[int]) -> dict[int, list[int]]:
-        """Return partitions by the broker that leads them. Those that nobody leads are missing."""
+        """Group partitions by the id of their leader. Partitions without a leader are left out."""
         led: defaultdict[int, list[int]] = defaultdict(list)
         for partition in partitions:
             if (leader := self.leader(partition)) is not None:
@@ -106,18 +106,18 @@ class Brokers:
         return dict(led)
 
     async def refresh(self) -> None:
-        """Ask for the brokers and the partitions' leaders, of `topics`. Never creates a topic.
+        """Fetch the metadata: the brokers, and the leaders of the partitions of `topics`. Never creates a topic.
 
-        Connected brokers are asked first, then those that are known, then the list. Raises the last one's error when
-        none answers, and `UnknownTopicOrPartitionError` where the topic is missing.
+        Connected brokers are asked first, then the other known brokers, then the bootstrap list. If none answers, the
+        error of the last one is raised. Raises `UnknownTopicOrPartitionError` if the topic does not exist.
         """
         request = MetadataRequest(sorted(self.topics), allow_auto_topic_creation=False)
         try:
             answer = await self.ask_any(request)
         except TROUBLE:
-            answer = await self._ask_list(request)
+            answer = await self._ask_bootstrap(request)
         if not answer.brokers:
-            raise self._failed(KafkaConnectionError("the answer names no broker"))
+            raise self._failed(KafkaConnectionError("the metadata contains no broker"))
         self._cluster.update_metadata(answer)
         self.stale = False
         for code, name, *_ in answer.topics:
@@ -129,11 +129,11 @@ class Brokers:
     def _known_nodes(self) -> Iterable[int]:
         known = self.nodes()
         connected = {node for (node, _), connection in self._connections.items() if connection.connected()}
-        # Not always the same one first: it may be cut off from the others, and tell of leaders that were.
+        # In random order: a broker that is cut off from the others would always return outdated leaders.
         return sorted(random.sample(known, len(known)), key=lambda node: node not in connected)
 
-    async def _ask_list(self, request: Any) -> Any:
-        error: BaseException = KafkaConnectionError("there is no broker to ask")
+    async def _ask_bootstrap(self, request: Any) -> Any:
+        error: BaseException = KafkaConnectionError("the list of bootstrap servers is empty")
         for host, port, _ in collect_hosts(self._hosts):
             try:
                 async with asyncio.timeout(CONNECT_S):
@@ -146,12 +146,12 @@ class Brokers:
             except TROUBLE as failure:
                 error = self._failed(failure)
                 continue
-            self._heard()
+            self._answered()
             return answer
         raise error
 
     async def coordinator(self, group: str) -> int:
-        """Return the broker that coordinates a group. Raises Kafka's errors, or the network's."""
+        """Return the id of the group's coordinator. Raises Kafka's errors and those of the network."""
         answer = await self.ask_any(FindCoordinatorRequest(group, CoordinationType.GROUP))
         if answer.error_code:
             raise self._failed(for_code(answer.error_code)(group))
@@ -160,7 +160,7 @@ class Brokers:
         return int(answer.coordinator_id)
 
     async def ask_any(self, request: Any) -> Any:
-        """Return the answer of the first known broker that gives one. Raises the last one's error, as `send` does."""
+        """Return the answer of the first known broker that answers. If none does, the last one's error is raised."""
         error: BaseException = KafkaConnectionError("no broker is known")
         for node in self._known_nodes():
             try:
@@ -170,7 +170,7 @@ class Brokers:
         raise error
 
     async def send(self, node: int, request: Any, purpose: str, answer_s: float = ANSWER_S) -> Any:
-        """Return a broker's answer. Raises the network's errors, `TimeoutError` among them, and Kafka's."""
+        """Send a request to a broker and return its answer. Raises Kafka's errors, `OSError` and `TimeoutError`."""
         connection = None
         try:
             connection = await self._connection(node, purpose)
@@ -182,23 +182,23 @@ class Brokers:
             self._failed(error)
             raise
         except asyncio.CancelledError:
-            # A broker answers in turn: behind a request that waits there, the next one would wait, too.
+            # A broker answers in order: the next request on this connection would wait for the cancelled one.
             if connection is not None:
                 connection.close()
             raise
-        self._heard()
+        self._answered()
         return answer
 
     async def connect(self, node: int, purpose: str) -> None:
-        """Be connected before there is something to send. Raises as `send` does."""
+        """Open the connection in advance, so that the first request need not wait. Raises as `send` does."""
         await self._connection(node, purpose)
 
     async def _connection(self, node: int, purpose: str) -> AIOKafkaConnection:
         name = (node, purpose)
         async with self._connecting[name]:
-            found = self._connections.get(name)
-            if found is not None and found.connected():
-                return found
+            connection = self._connections.get(name)
+            if connection is not None and connection.connected():
+                return connection
             broker = self._cluster.broker_metadata(node)
             if broker is None:
                 raise StaleMetadata(f"broker {node} is not known")
@@ -212,23 +212,23 @@ class Brokers:
                 host,
                 port,
                 client_id=self._client_id,
-                # The longest that any request waits: each has a deadline of its own.
+                # An upper limit only: each request has its own, shorter timeout.
                 request_timeout_ms=120_000,
                 max_idle_ms=_IDLE_MS,
                 **self._options,
             )
-        except AssertionError as error:  # aiokafka's word for a handshake that makes no sense
-            raise KafkaConnectionError("the handshake makes no sense") from error
+        except AssertionError as error:  # aiokafka raises it for an answer that is not Kafka's protocol
+            raise KafkaConnectionError("the handshake is invalid") from error
 
-    def _heard(self) -> None:
-        self.heard_s = asyncio.get_running_loop().time()
+    def _answered(self) -> None:
+        self.last_answer_s = asyncio.get_running_loop().time()
 
     def _failed(self, error: BaseException) -> BaseException:
         self.last_error, self.stale = error, True
         return error
 
     async def close(self) -> None:
-        """Close all connections. Closing twice is fine."""
+        """Close all connections. May be called twice."""
         connections = [*self._connections.values()]
         self._connections.clear()
         closed = [closing for connection in connections if (closing := connection.close()) is not None]

@@ -1,4 +1,4 @@
-"""The request ConsumerGroupDescribe of Kafka 3.7 and later (KIP-848), which aiokafka does not have."""
+"""The request ConsumerGroupDescribe of Kafka 3.7 and later (KIP-848), which aiokafka does not implement."""
 
 from typing import ClassVar
 
@@ -46,7 +46,7 @@ _MEMBERS = (
 
 
 class ConsumerGroupDescribeResponse(Response):  # type: ignore[misc]  # aiokafka is not typed
-    """What a group has: its members, with what each owns."""
+    """The description of groups: their members, with the partitions that each of them owns."""
 
     API_KEY = _KEY
     API_VERSION = 0
@@ -72,7 +72,7 @@ class ConsumerGroupDescribeResponse(Response):  # type: ignore[misc]  # aiokafka
 
 
 class DescribeRequest(RequestStruct):  # type: ignore[misc]  # aiokafka is not typed
-    """Asks for groups by their names, in version 0 of the request."""
+    """The request in version 0. It names the groups to describe."""
 
     FLEXIBLE_VERSION: ClassVar[bool] = True
     API_KEY = _KEY
@@ -86,7 +86,7 @@ class DescribeRequest(RequestStruct):  # type: ignore[misc]  # aiokafka is not t
 
 
 class ConsumerGroupDescribeRequest(Request[DescribeRequest]):  # type: ignore[misc]  # aiokafka is not typed
-    """Asks for one group. Brokers before 3.7 do not know it: sending it raises `IncompatibleBrokerVersion`."""
+    """Describes one group. With a broker before Kafka 3.7, sending it raises `IncompatibleBrokerVersion`."""
 
     API_KEY = _KEY
 
@@ -94,5 +94,5 @@ class ConsumerGroupDescribeRequest(Request[DescribeRequest]):  # type: ignore[mi
         self._group = group
 
     def build(self, request_struct_class: type[DescribeRequest]) -> DescribeRequest:
-        """Return the request of the version that the broker knows."""
+        """Build the request in the version that the broker supports."""
         return request_struct_class([self._group], False, {})

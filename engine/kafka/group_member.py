@@ -1,9 +1,11 @@
-"""Membership of a consumer group: joins, says that it lives, hears what it is assigned, commits, and leaves.
+"""Membership of a consumer group: join, receive an assignment, send heartbeats, commit offsets, leave.
 
-One routine, in the order of Kafka's protocol: find the coordinator, join, share out if this member leads, hear the
-assignment, then beat until the group wants to share out anew. Whatever fails is tried again from the step that it
-calls for, for as long as it takes. While the group shares out anew a member keeps what it has: offsets in PostgreSQL
-are moved by compare-and-set, so that two owners of a partition do no harm, and a pause would.
+One loop in the order of Kafka's protocol: find the coordinator, join, assign the partitions if this member is the group
+leader, sync to receive the assignment, then send heartbeats until the next rebalance. After an error it continues at
+the step that the error requires, and retries without a limit.
+
+During a rebalance a member keeps its partitions. Offsets in PostgreSQL are moved by compare-and-set, so two owners of a
+partition do no harm, and consuming does not pause.
 """
 
 import asyncio
@@ -25,16 +27,16 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGro
 from engine.kafka.brokers import TROUBLE, Brokers, describe_kafka
 from engine.kafka.group_assignment import (
     STRATEGY,
+    assign_partitions,
     decode_assignment,
     decode_member,
     encode_assignment,
     encode_member,
-    share_out,
 )
 from engine.telemetry import events
 
 SESSION_S = 6.0
-"""How long a killed member is missed: the shortest that an unmodified broker allows."""
+"""The session timeout: how long it takes to detect a killed member. The minimum that a broker allows by default."""
 REBALANCE_S = 15.0
 HEARTBEAT_S = 0.3
 RETRY_S = 0.2
@@ -45,10 +47,11 @@ _REJOIN = (RebalanceInProgressError, IllegalGenerationError)
 
 
 class GroupMember:
-    """One member of `group`, which reads `topic`.
+    """One member of the consumer group `group`, which reads `topic`.
 
-    `assigned` is told of every assignment, whole; `joined_as` of the member id, as soon as there is one; `failing` of
-    the reason, a short text, while the group cannot be reached or refuses, and of None once it is well.
+    It calls `assigned` with all partitions of each new assignment, and `joined_as` with its member id as soon as it has
+    one. It calls `failing` with a short reason while the group cannot be reached or returns errors, and with None when
+    it works.
     """
 
     def __init__(
@@ -71,32 +74,32 @@ class GroupMember:
         self._member_id = ""
         self._generation = -1
         self._coordinator: int | None = None
-        self._shared_out: dict[str, list[int]] | None = None
+        self._assigned_topics: dict[str, list[int]] | None = None
         self._joined = False
-        self._unreadable: str | None = None
-        self._beaten_s = 0.0
+        self._assignment_error: str | None = None
+        self._heartbeat_s = 0.0
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
-        """Be a member until cancelled."""
+        """Stay a member of the group until cancelled."""
         failed = 0
         while True:
             try:
                 if not self._joined:
                     await self._join()
-                await self._beat()
+                await self._send_heartbeat()
                 failed = 0
-                self._failing(self._unreadable)
+                self._failing(self._assignment_error)
                 await asyncio.sleep(HEARTBEAT_S)
             except TROUBLE as error:
                 failed += 1
-                self._take_back(error)
+                self._reset_after(error)
                 if not isinstance(error, _REJOIN):
                     self._failing(describe_kafka(error))
                     await asyncio.sleep(min(RETRY_S * 2 ** min(failed, 10), LONGEST_RETRY_S))
 
-    def _take_back(self, error: BaseException) -> None:
-        """Go back to the step that has to be done again after an error."""
+    def _reset_after(self, error: BaseException) -> None:
+        """Go back to the step that must be repeated after an error."""
         if isinstance(error, UnknownMemberIdError):
             self._forget_id()
         elif isinstance(error, _REJOIN):
@@ -104,37 +107,37 @@ class GroupMember:
         else:
             self._coordinator = None
         waits = not self._joined and isinstance(error, TimeoutError)
-        if self._owned and not waits and asyncio.get_running_loop().time() - self._beaten_s > SESSION_S:
-            # The group has given them to others by now; and a coordinator that has not must hear of it. But one that
-            # only waits until all have joined, however long a stranger takes, gives them to nobody.
+        if self._owned and not waits and asyncio.get_running_loop().time() - self._heartbeat_s > SESSION_S:
+            # The session has expired: the group has assigned the partitions to others, or this member must rejoin. But
+            # while the coordinator only waits for all members to join, it does not assign the partitions to others.
             self._joined = False
-            self._hear(set())
+            self._take_assignment(set())
 
     def _forget_id(self) -> None:
         self._member_id, self._joined = "", False
         self._joined_as(None)
-        self._hear(set())
+        self._take_assignment(set())
 
     async def _join(self) -> None:
-        answer = await self._ask_to_join()
-        self._beaten_s = asyncio.get_running_loop().time()
+        answer = await self._send_join()
+        self._heartbeat_s = asyncio.get_running_loop().time()
         self._generation = answer.generation_id
-        shares = await self._share_out(answer) if answer.leader_id == answer.member_id else []
+        shares = await self._assign(answer) if answer.leader_id == answer.member_id else []
         synced = await self._send(
             SyncGroupRequest(self._group, self._generation, self._member_id, None, shares), REBALANCE_S
         )
         self._joined = True
-        self._beaten_s = asyncio.get_running_loop().time()
+        self._heartbeat_s = asyncio.get_running_loop().time()
         try:
-            mine = decode_assignment(synced.member_assignment, self._topic)
+            partitions = decode_assignment(synced.member_assignment, self._topic)
         except KafkaError as error:
-            # To join again would only have everybody share out anew: the next assignment may be a better one.
-            mine, self._unreadable = set(), str(error)
+            # Joining again would only cause another rebalance for all members. The next assignment may be valid.
+            partitions, self._assignment_error = set(), str(error)
         else:
-            self._unreadable = None
-        self._hear(mine)
+            self._assignment_error = None
+        self._take_assignment(partitions)
 
-    async def _ask_to_join(self) -> Any:
+    async def _send_join(self) -> Any:
         while True:
             protocols = [(STRATEGY, encode_member(self._topic, self._owned))]
             request = JoinGroupRequest(
@@ -153,28 +156,28 @@ class GroupMember:
             if not answer.error_code:
                 return answer
 
-    async def _share_out(self, answer: Any) -> list[tuple[str, bytes]]:
-        """Decide, as the group's leader, who gets what."""
-        members = {one[0]: decode_member(one[-1]) for one in answer.members}
+    async def _assign(self, answer: Any) -> list[tuple[str, bytes]]:
+        """Assign the partitions to all members, as the group leader."""
+        members = {member[0]: decode_member(member[-1]) for member in answer.members}
         topics = {topic for member in members.values() for topic in member.topics}
         self._brokers.topics = topics | {self._topic}
         await self._brokers.refresh()
-        self._shared_out = {topic: self._brokers.partitions(topic) for topic in topics}
-        shares = share_out(members, self._shared_out)
+        self._assigned_topics = {topic: self._brokers.partitions(topic) for topic in topics}
+        shares = assign_partitions(members, self._assigned_topics)
         return [(name, encode_assignment(share)) for name, share in shares.items()]
 
-    async def _beat(self) -> None:
-        """Say that this member lives. Raises `RebalanceInProgressError` when it is time to join anew."""
-        if self._shared_out is not None and any(
-            self._brokers.partitions(topic) != before for topic, before in self._shared_out.items()
+    async def _send_heartbeat(self) -> None:
+        """Send a heartbeat. Raises `RebalanceInProgressError` when this member must join again."""
+        if self._assigned_topics is not None and any(
+            self._brokers.partitions(topic) != before for topic, before in self._assigned_topics.items()
         ):
-            self._shared_out = None
-            raise RebalanceInProgressError("the topic has other partitions than those that were shared out")
+            self._assigned_topics = None
+            raise RebalanceInProgressError("the partitions of the topic have changed since they were assigned")
         await self._send(HeartbeatRequest(self._group, self._generation, self._member_id), HEARTBEAT_S * 10)
-        self._beaten_s = asyncio.get_running_loop().time()
+        self._heartbeat_s = asyncio.get_running_loop().time()
 
     async def _send(self, request: Any, answer_s: float, accept: int = 0) -> Any:
-        """Return the coordinator's answer. Raises the error that it names, unless its code is `accept`."""
+        """Send a request to the coordinator and return its answer. Raises its error, unless the code is `accept`."""
         if self._coordinator is None:
             self._coordinator = await self._brokers.coordinator(self._group)
         answer = await self._brokers.send(self._coordinator, request, _PURPOSE, answer_s)
@@ -182,12 +185,12 @@ class GroupMember:
             raise for_code(answer.error_code)(self._group)
         return answer
 
-    def _hear(self, partitions: set[int]) -> None:
+    def _take_assignment(self, partitions: set[int]) -> None:
         self._owned = set(partitions)
         self._assigned(set(partitions))
 
     async def commit(self, offsets: Mapping[int, int]) -> bool:
-        """Commit offsets for the tools that read them; nothing else does. Returns whether the broker took them."""
+        """Commit offsets for tools such as lag monitors. The engine itself does not read them. Returns success."""
         if not self._joined or self._coordinator is None:
             return False
         rows = [(partition, offset, "") for partition, offset in sorted(offsets.items())]
@@ -199,7 +202,7 @@ class GroupMember:
             [(self._topic, rows)],
         )
         try:
-            # By a connection of its own: a broker answers in turn, and a slow commit must not hold up a heartbeat.
+            # On its own connection: a broker answers in order, and a slow commit must not delay a heartbeat.
             answer = await self._brokers.send(self._coordinator, request, "commit", COMMIT_S)
         except TROUBLE as error:
             self._log.debug(events.KAFKA_COMMIT_FAILED, error=describe_kafka(error))
@@ -210,6 +213,6 @@ class GroupMember:
         return not codes
 
     async def leave(self) -> None:
-        """Leave the group: its partitions go to others at once. Raises Kafka's errors and the network's."""
+        """Leave the group, so that its partitions are reassigned at once. Raises Kafka's errors and `OSError`."""
         if self._member_id:
             await self._send(LeaveGroupRequest(self._group, self._member_id), COMMIT_S)

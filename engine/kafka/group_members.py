@@ -1,4 +1,4 @@
-"""Who is in a consumer group, and which partitions of a topic the group has given to whom, asked of its coordinator."""
+"""The members of a consumer group and their partitions of a topic, as the group's coordinator reports them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _GROUP_ID_NOT_FOUND = 69
 
 @attrs.frozen
 class Member:
-    """A member of a group, with the partitions of the topic that it owns; `client_id` and `host` are Kafka's words."""
+    """A member of a group, with its partitions of the topic. `client_id` and `host` are as Kafka reports them."""
 
     member_id: str
     client_id: str
@@ -27,7 +27,7 @@ class Member:
 
 
 class GroupMembers:
-    """Asks again and again, through a connection that is kept."""
+    """Fetches the members of a group. It keeps its connection between calls."""
 
     def __init__(self, options: Mapping[str, Any], group: str, topic: str, deadline_s: float) -> None:
         self._brokers = Brokers({**options, "client_id": "orderflow-group"})
@@ -37,9 +37,9 @@ class GroupMembers:
         self._coordinator: int | None = None
 
     async def fetch(self) -> list[Member]:
-        """Return the members. While the group rebalances they own nothing.
+        """Return the members. During a rebalance they own no partitions.
 
-        Raises `KafkaError` (a right that is missing is one) or `OSError`, at the latest after the deadline.
+        Raises `KafkaError` (for example if a permission is missing) or `OSError`, within the deadline.
         """
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -55,8 +55,8 @@ class GroupMembers:
         answer = await self._brokers.send(coordinator, DescribeGroupsRequest([self._group]), "group")
         code, _, state, _, _, members, *_ = answer.groups[0]
         if code == _GROUP_ID_NOT_FOUND or (code == 0 and state == _DEAD):
-            # So a group is described, too, that has a member of the protocol that Kafka 3.7 began: it has another word.
-            return await self._ask_otherwise(coordinator)
+            # A group that uses the new protocol of Kafka 3.7 also looks like this. It needs another request.
+            return await self._ask_new_protocol(coordinator)
         if code:
             error: KafkaError = for_code(code)()
             raise error
@@ -65,11 +65,11 @@ class GroupMembers:
             for member_id, client_id, host, _, assignment, *_ in members
         ]
 
-    async def _ask_otherwise(self, coordinator: int) -> list[Member]:
+    async def _ask_new_protocol(self, coordinator: int) -> list[Member]:
         try:
             answer = await self._brokers.send(coordinator, ConsumerGroupDescribeRequest(self._group), "group")
         except IncompatibleBrokerVersion:
-            return []  # a broker that does not know the other protocol has no such members
+            return []  # a broker that does not know the new protocol has no members that use it
         code, _, _, _, _, _, _, members, *_ = answer.groups[0]
         if code == _GROUP_ID_NOT_FOUND:
             return []
@@ -82,12 +82,12 @@ class GroupMembers:
         ]
 
     async def close(self) -> None:
-        """Close the connections. Closing twice is fine."""
+        """Close the connections. May be called twice."""
         await self._brokers.close()
 
 
 def _assigned(assignment: bytes | None, topic: str) -> frozenset[int]:
-    """Return the partitions of `topic` in an assignment, whose bytes are a matter between members: they may be any."""
+    """Return the partitions of `topic` in an assignment. None if another kind of client encoded it differently."""
     try:
         return frozenset(decode_assignment(assignment or b"", topic))
     except KafkaError:

@@ -1,7 +1,7 @@
-"""How far behind each partition is: in messages, and in seconds. Pure: time is an argument.
+"""The lag of each partition, in messages and in seconds. Pure: time is an argument.
 
-Whoever sends a record may give it any timestamp, or none. So a record's age is told by its own timestamp and by those
-of records before it: it is no older than any of them. One that is missing, or was in the future, tells nothing.
+A producer may give a record any timestamp, or none. So the age of a record is computed from its own timestamp and those
+of earlier records: it cannot be older than any of them. A timestamp that is missing or in the future is ignored.
 """
 
 from collections.abc import Mapping
@@ -9,14 +9,15 @@ from collections.abc import Mapping
 import attrs
 
 CLOCK_TOLERANCE_S = 5.0
-"""So far ahead a timestamp may be: the clocks of machines differ."""
+"""A timestamp may be this far in the future, because the clocks of machines differ."""
 
 
 @attrs.frozen
 class Position:
-    """How far a partition is consumed, and the timestamp (ms since the epoch) of the last record that was consumed.
+    """The consumed position of a partition.
 
-    `consumed_s` is when that was stored, in seconds since the epoch.
+    `last_timestamp` is that of the last consumed record, in milliseconds since the epoch. `consumed_s` is when the
+    position was stored, in seconds since the epoch.
     """
 
     next_offset: int
@@ -26,10 +27,11 @@ class Position:
 
 @attrs.frozen
 class Lag:
-    """What is known of one partition; None is what cannot be known just now.
+    """The lag of one partition. A value that is not known at the moment is None.
 
-    `end_offset` is after the last message that can be consumed, `messages` wait before it, and the first of them has
-    waited for `seconds` at most. `held` messages follow it that cannot be consumed until a transaction ends.
+    `end_offset` is the offset after the last message that can be consumed (the last stable offset). `messages` is the
+    number of messages that wait before it. The first of them has waited for at most `seconds`. `held` is the number of
+    messages after it that cannot be consumed until a transaction ends.
     """
 
     partition: int
@@ -41,9 +43,9 @@ class Lag:
 
 
 def lag_messages(position: Position | None, end_offset: int | None) -> int | None:
-    """Return how many offsets wait to be consumed; None when either end is unknown.
+    """Return the number of offsets that wait to be consumed. None if the position or the end is not known.
 
-    A topic that ends before the consumed position is not the one that was consumed: nothing is known of it either.
+    If the topic ends before the consumed position, it was deleted and created again: then the lag is not known either.
     """
     if position is None or end_offset is None or end_offset < position.next_offset:
         return None
@@ -51,16 +53,16 @@ def lag_messages(position: Position | None, end_offset: int | None) -> int | Non
 
 
 def plausible(timestamp_ms: int | None, seen_s: float | None) -> int | None:
-    """Return a timestamp that can be true of a record that was seen at `seen_s` (s since the epoch), else None."""
+    """Return the timestamp if it is plausible for a record that was read at `seen_s` (s since the epoch), else None."""
     if timestamp_ms is None or timestamp_ms < 0 or seen_s is None:
         return None
     return timestamp_ms if timestamp_ms <= (seen_s + CLOCK_TOLERANCE_S) * 1000 else None
 
 
 def age_s(now_s: float, *timestamps_ms: int | None) -> float | None:
-    """Return how old a record is at most, by its own timestamp and those of records before it.
+    """Return the maximum age of a record in seconds, from its own timestamp and those of earlier records.
 
-    They are plausible ones, or None. Without any the age is unknown: None.
+    The timestamps are plausible ones or None. The age is None if all of them are None.
     """
     known = [timestamp for timestamp in timestamps_ms if timestamp is not None]
     return max(0.0, now_s - max(known) / 1000) if known else None
@@ -69,9 +71,9 @@ def age_s(now_s: float, *timestamps_ms: int | None) -> float | None:
 def lag_seconds(
     messages: int | None, position: Position | None, first_timestamp: int | None, now_s: float
 ) -> float | None:
-    """Return for how long, at most, the first of the waiting messages has waited; None when nothing tells.
+    """Return for how many seconds, at most, the first waiting message has waited. None if this is not known.
 
-    `first_timestamp` is its own, a plausible one; what was consumed just before it came before it.
+    `first_timestamp` is the plausible timestamp of that message. The last consumed record is an earlier one.
     """
     if not messages:
         return None if messages is None else 0.0
@@ -86,12 +88,12 @@ def measure(
     highs: Mapping[int, int | None],
     now_s: float,
 ) -> list[Lag]:
-    """Return the lag of every partition that PostgreSQL or Kafka knows of, by partition.
+    """Return the lag of every partition that PostgreSQL or Kafka knows, sorted by partition.
 
-    `ends` and `highs` are where each partition ends without and with what open transactions hold back; `firsts` are
-    the plausible timestamps of the messages that wait first: a partition that is not in it was not asked, and of its
-    age nothing is known. The positions have to be read before the ends: else what was consumed between looks like a
-    topic that is too short.
+    `ends` and `highs` are the end offsets without and with the messages of open transactions (last stable offset and
+    high watermark). `firsts` are the plausible timestamps of the first waiting messages. For a partition that is not in
+    `firsts` the age is not known. The positions must be read before the ends: otherwise records that are consumed in
+    between make the topic look too short.
     """
     lags = []
     for partition in sorted({*positions, *ends}):
@@ -105,5 +107,5 @@ def measure(
 
 
 def held_messages(end: int | None, high: int | None) -> int | None:
-    """Return how many messages open transactions hold back: those between the two ends, the first asked for later."""
+    """Return the number of messages in open transactions: those between the two ends. `high` must be read first."""
     return None if end is None or high is None else max(0, high - end)

@@ -1,4 +1,4 @@
-"""The lag of every partition, asked of Kafka again and again: one definition for whoever tells of it."""
+"""Reads the lag of every partition from Kafka. Commands, HTTP and metrics all use this definition of lag."""
 
 import time
 from collections.abc import Mapping
@@ -11,29 +11,29 @@ from engine.kafka.lag import Lag, Position, lag_messages, measure, plausible
 from engine.kafka.topic_offsets import TopicOffsets
 
 ASK_AGAIN_S = 5.0
-"""How long the first message of a partition that moves on stands for those that come after it."""
+"""How long the timestamp of a first waiting message is still used after the partition has moved on."""
 
 
 @attrs.frozen
 class _First:
-    """The message that waited first: its offset, its timestamp, and by a steady clock when it was asked for."""
+    """The first waiting message: its offset, its timestamp, and when it was fetched (monotonic clock)."""
 
     offset: int
     timestamp: int | None
-    asked_s: float
+    fetched_s: float
 
 
 class LagReader:
-    """Measures lag. It remembers when the messages that wait first were produced, and asks for no more than it must."""
+    """Measures lag. Caches the timestamps of the first waiting messages, to send few requests."""
 
     def __init__(self, offsets: TopicOffsets) -> None:
         self._offsets = offsets
         self._firsts: dict[int, _First] = {}
 
     async def read(self, stored: Mapping[int, Position], now_s: float) -> list[Lag]:
-        """Return the lag by partition. `stored` are the positions, read before; `now_s` is in seconds since the epoch.
+        """Return the lag of each partition. `stored` are the positions read before; `now_s` is in s since the epoch.
 
-        Raises `KafkaError` or `OSError` when no broker tells how far the topic goes.
+        Raises `KafkaError` or `OSError` if no broker returns the end offsets.
         """
         ends, highs, positions = await self._offsets.fetch_ends(stored)
         waiting = {
@@ -41,35 +41,35 @@ class LagReader:
             for partition, position in positions.items()
             if lag_messages(position, ends.get(partition))
         }
-        await self._ask_firsts(waiting, now_s)
+        await self._fetch_firsts(waiting, now_s)
         firsts = {partition: first.timestamp for partition, first in self._firsts.items()}
         return measure(positions, ends, firsts, highs, now_s)
 
-    async def _ask_firsts(self, waiting: Mapping[int, int], now_s: float) -> None:
+    async def _fetch_firsts(self, waiting: Mapping[int, int], now_s: float) -> None:
         self._firsts = {partition: first for partition, first in self._firsts.items() if partition in waiting}
-        asked_s = time.monotonic()
-        due = {partition: offset for partition, offset in waiting.items() if self._is_due(partition, offset, asked_s)}
+        fetched_s = time.monotonic()
+        due = {partition: offset for partition, offset in waiting.items() if self._is_due(partition, offset, fetched_s)}
         if not due:
             return
         timestamps: dict[int, int | None] = {}
         with suppress(KafkaError, OSError):
             timestamps = await self._offsets.fetch_timestamps(due)
         for partition, timestamp in timestamps.items():
-            # Judged now: in a while a time in the future will be one in the past.
-            self._firsts[partition] = _First(due[partition], plausible(timestamp, now_s), asked_s)
+            # Checked now: a time that is in the future now will later be in the past.
+            self._firsts[partition] = _First(due[partition], plausible(timestamp, now_s), fetched_s)
 
-    def _is_due(self, partition: int, offset: int, asked_s: float) -> bool:
+    def _is_due(self, partition: int, offset: int, now_s: float) -> bool:
         known = self._firsts.get(partition)
         if known is None or known.offset == offset:
             return known is None
-        # An earlier message is no younger, and what is consumed meanwhile tells the age as well.
-        return known.timestamp is None or asked_s - known.asked_s > ASK_AGAIN_S
+        # An earlier message is at least as old, and the last consumed record limits the age as well.
+        return known.timestamp is None or now_s - known.fetched_s > ASK_AGAIN_S
 
     async def close(self) -> None:
-        """Close what is kept between two readings."""
+        """Close the connections that are kept between calls."""
         await self._offsets.close()
 
 
 def unknown_lag(stored: Mapping[int, Position]) -> list[Lag]:
-    """Return what is known while Kafka is away."""
+    """Return the lag while Kafka cannot be reached: only the positions are known."""
     return measure(stored, {}, {}, {}, 0.0)

@@ -1,4 +1,4 @@
-"""A Kafka producer that starts when it is first needed, and is let go after trouble without waiting for it."""
+"""A Kafka producer that starts on first use, and can be dropped after an error without waiting for it."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ CLOSE_DEADLINE_S = 5.0
 
 
 class LazyProducer:
-    """Lends one producer. `options` are aiokafka's; `name` is that of the task that stops a producer."""
+    """Holds one producer. `options` are aiokafka's. `name` is the name of the task that stops the producer."""
 
     def __init__(self, options: dict[str, Any], *, request_timeout_s: float, name: str) -> None:
         self._options = options
@@ -21,7 +21,7 @@ class LazyProducer:
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def started(self) -> KafkaProducer:
-        """Return the producer, which is started if it is not. Raises `KafkaError` or `OSError`."""
+        """Return the producer. Starts it if necessary. Raises `KafkaError` or `OSError`."""
         async with self._starting:
             if self._producer is None:
                 self._producer = await self._start()
@@ -30,7 +30,7 @@ class LazyProducer:
     async def _start(self) -> KafkaProducer:
         producer = KafkaProducer(
             acks="all",
-            # An idempotent one would try for ever, and could not be stopped meanwhile.
+            # An idempotent producer would retry for ever and could not be stopped.
             enable_idempotence=False,
             request_timeout_ms=int(self._request_timeout_s * 1000),
             retry_backoff_ms=500,
@@ -45,7 +45,7 @@ class LazyProducer:
         return producer
 
     def drop(self) -> None:
-        """Let go of the producer. It ends by itself, at the latest when what it still holds has expired."""
+        """Drop the producer. It stops in the background, at the latest when its unsent messages have expired."""
         producer, self._producer = self._producer, None
         if producer is not None:
             stop = asyncio.create_task(producer.stop(), name=self._name)
@@ -53,7 +53,7 @@ class LazyProducer:
             stop.add_done_callback(self._stopping.discard)
 
     async def close(self) -> None:
-        """Stop the producer, if it was ever started, and do not wait for long."""
+        """Stop the producer if it was started. Waits for at most `CLOSE_DEADLINE_S` seconds."""
         self.drop()
         if self._stopping:
             await asyncio.wait(self._stopping, timeout=CLOSE_DEADLINE_S)

@@ -1,4 +1,4 @@
-"""Where the logs of a topic's partitions begin and end, each by itself: one without a leader spoils no other."""
+"""The begin and end offsets of a topic's partitions. A partition without a leader does not affect the others."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from engine.kafka.topic_offsets import CONSUMER, EARLIEST, LATEST, READ_UNCOMMIT
 
 @attrs.frozen
 class LogBounds:
-    """The first offset of a partition's log, and the one behind its last record, open transactions included."""
+    """The first offset of a partition's log, and the offset after its last record (with open transactions)."""
 
     begin: int
     end: int
@@ -22,19 +22,21 @@ class LogBounds:
 async def fetch_log_bounds(
     brokers: Brokers, topic: str, partitions: Iterable[int]
 ) -> dict[int, LogBounds | BaseException]:
-    """Return each partition's bounds, or why they cannot be told just now: an error of Kafka's or of the network."""
-    found: dict[int, LogBounds | BaseException] = {each: LeaderNotAvailableError(each) for each in partitions}
-    by_leader = brokers.by_leader(found)
+    """Return the bounds of each partition, or the error of Kafka or of the network for which they are not known."""
+    bounds: dict[int, LogBounds | BaseException] = {
+        partition: LeaderNotAvailableError(partition) for partition in partitions
+    }
+    by_leader = brokers.by_leader(bounds)
     for answers in await asyncio.gather(*(_ask(brokers, topic, *led) for led in by_leader.items())):
-        found |= answers
-    return found
+        bounds |= answers
+    return bounds
 
 
 async def _ask(
     brokers: Brokers, topic: str, leader: int, partitions: list[int]
 ) -> dict[int, LogBounds | BaseException]:
     try:
-        # The beginning first: a log that grows between the two answers has bounds that fit each other.
+        # The begin first: then the bounds are consistent even if the log grows between the two answers.
         begins = await _offsets(brokers, topic, leader, partitions, EARLIEST)
         ends = await _offsets(brokers, topic, leader, partitions, LATEST)
     except TROUBLE as error:
@@ -45,17 +47,18 @@ async def _ask(
         if isinstance(begin, int) and isinstance(end, int):
             bounds[partition] = LogBounds(begin, end)
         else:
-            bounds[partition] = begin if isinstance(begin, BaseException) else ends[partition]  # type: ignore[assignment]
+            bounds[partition] = begin if isinstance(begin, BaseException) else end  # type: ignore[assignment]
     return bounds
 
 
 async def _offsets(
     brokers: Brokers, topic: str, leader: int, partitions: list[int], which: int
 ) -> dict[int, int | BaseException]:
-    request = OffsetRequest(CONSUMER, READ_UNCOMMITTED, [(topic, [(one, which) for one in partitions])])
+    rows = [(partition, which) for partition in partitions]
+    request = OffsetRequest(CONSUMER, READ_UNCOMMITTED, [(topic, rows)])
     answer = await brokers.send(leader, request, "offsets")
     return {
         partition: for_code(code)(partition) if code else offset
-        for _, rows in answer.topics
-        for partition, code, _, offset in rows
+        for _, offsets in answer.topics
+        for partition, code, _, offset in offsets
     }

@@ -1,4 +1,4 @@
-"""What open transactions hold back: messages that are in the topic and cannot be consumed before a transaction ends."""
+"""Messages in open transactions: they are in the topic, but cannot be consumed before the transaction ends."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,17 +10,17 @@ from engine.kafka.lag import age_s, held_messages, plausible
 from engine.kafka.topic_offsets import READ_UNCOMMITTED, TopicOffsets
 
 HANGING_S = 15 * 60.0
-"""A transaction that is open for longer will hardly end by itself.
+"""A transaction that is open for longer than this counts as hanging: it will probably not end by itself.
 
-Brokers let no producer ask for more time than this (`transaction.max.timeout.ms`), unless they are told to.
+This is the default of the broker's limit for transaction timeouts (`transaction.max.timeout.ms`).
 """
 
 
 @attrs.frozen
 class Held:
-    """So many messages of a partition are held back, from `offset` on: where the oldest open transaction begins.
+    """The messages of a partition that cannot be consumed yet. The oldest open transaction starts at `offset`.
 
-    The first of them is `seconds` old at most; None: nothing tells.
+    The first of the messages is at most `seconds` old. None means that the age is not known.
     """
 
     offset: int
@@ -29,21 +29,21 @@ class Held:
 
     @property
     def hangs(self) -> bool:
-        """Whether that is longer than a transaction takes."""
+        """Whether the transaction is hanging: it is open for longer than `HANGING_S`."""
         return self.seconds is not None and self.seconds > HANGING_S
 
 
 class OpenTransactions:
-    """Looks for messages that are held back, again and again, by the offsets that `offsets` asks for."""
+    """Finds the messages in open transactions. It remembers since when they have been held between calls."""
 
     def __init__(self, offsets: TopicOffsets) -> None:
         self._offsets = offsets
         self._since: dict[int, tuple[int, int | None]] = {}
 
     async def look(self, now_s: float) -> dict[int, Held]:
-        """Return what is held, by partition. `now_s` is in seconds since the epoch.
+        """Return the held messages by partition. `now_s` is in seconds since the epoch.
 
-        Raises `KafkaError` or `OSError` when no broker tells.
+        Raises `KafkaError` or `OSError` if no broker answers.
         """
         highs = await self._offsets.fetch(isolation=READ_UNCOMMITTED)
         ends = await self._offsets.fetch()
@@ -52,27 +52,28 @@ class OpenTransactions:
             for partition, end in ends.items()
             if end is not None and (messages := held_messages(end, highs.get(partition)))
         }
-        await self._ask_since({partition: end for partition, (end, _) in firsts.items()}, now_s)
+        await self._fetch_since({partition: end for partition, (end, _) in firsts.items()}, now_s)
         return {
             partition: Held(end, messages, age_s(now_s, self._since.get(partition, (0, None))[1]))
             for partition, (end, messages) in firsts.items()
         }
 
-    async def _ask_since(self, firsts: Mapping[int, int], now_s: float) -> None:
-        known = {each: since for each, since in self._since.items() if firsts.get(each) == since[0]}
+    async def _fetch_since(self, firsts: Mapping[int, int], now_s: float) -> None:
+        known = {partition: since for partition, since in self._since.items() if firsts.get(partition) == since[0]}
         self._since = known
         due = {partition: first for partition, first in firsts.items() if partition not in known}
         if not due:
             return
         with suppress(KafkaError, OSError):
             own = await self._offsets.fetch_timestamps(due, READ_UNCOMMITTED)
-            # A record with an odd timestamp is no older than the one before it.
-            before = await self._offsets.fetch_timestamps({each: max(0, first - 1) for each, first in due.items()})
+            # A record with a wrong timestamp is not older than the record before it.
+            previous = {partition: max(0, first - 1) for partition, first in due.items()}
+            before = await self._offsets.fetch_timestamps(previous)
             for partition, timestamp in own.items():
-                found = [plausible(each, now_s) for each in (timestamp, before.get(partition))]
-                latest = max((each for each in found if each is not None), default=None)
+                timestamps = [plausible(found_ms, now_s) for found_ms in (timestamp, before.get(partition))]
+                latest = max((found_ms for found_ms in timestamps if found_ms is not None), default=None)
                 self._since[partition] = (due[partition], latest)
 
     async def close(self) -> None:
-        """Close what is kept between two looks."""
+        """Close the connections that are kept between calls."""
         await self._offsets.close()

@@ -1,4 +1,4 @@
-"""Tells when Kafka is away, refuses, and is well again: for the log, and for the worker's declared state."""
+"""Detects outages of Kafka, and reports them in the log and in the worker's status."""
 
 import asyncio
 import random
@@ -12,15 +12,15 @@ from engine.kafka.fetcher import Fetcher
 from engine.telemetry import events
 
 SILENCE_S = 5.0
-"""How long no broker may answer until that is an outage: one that is fetched from answers several times a second."""
+"""If no broker answers for so many seconds, it is an outage. Fetch requests are answered several times a second."""
 FAILING_S = 2.0
-"""How long the group's coordinator may be missing, or refuse, as it does while it moves to another broker."""
+"""How long the group coordinator may be missing or return errors. It does so while it moves to another broker."""
 
 
 class KafkaOutage:
-    """One outage at a time, whatever its reason. It is waited out by the clients themselves; here it is only told.
+    """Reports one outage at a time, whatever its cause. The clients retry by themselves; this class only reports.
 
-    `hidden` is Kafka's word for why it does not tell of the topic, None while it does.
+    `hidden` is the error for which Kafka does not return the topic's metadata, None while it does.
     """
 
     def __init__(self, brokers: Brokers, fetcher: Fetcher, status: Status, backoff: Backoff) -> None:
@@ -35,7 +35,7 @@ class KafkaOutage:
         self._log = structlog.get_logger()
 
     def note_group(self, failure: str | None) -> None:
-        """Note why the group cannot be reached, or refuses; None when it is well."""
+        """Set why the group cannot be reached or returns errors. None: it works."""
         if failure is None:
             self._group_fails = None
         else:
@@ -43,7 +43,7 @@ class KafkaOutage:
             self._group_fails = failure, since_s
 
     def watch(self) -> None:
-        """Look, and tell when an outage begins, goes on, or is over. To be called several times a second."""
+        """Report when an outage begins, continues or ends. Call this several times a second."""
         now_s = asyncio.get_running_loop().time()
         failure = self._failure(now_s)
         if failure is None:
@@ -55,7 +55,7 @@ class KafkaOutage:
             self._next_try_at = now_s + self.declare(failure, self._tries)
 
     def _failure(self, now_s: float) -> str | None:
-        if now_s - self._brokers.heard_s > SILENCE_S:
+        if now_s - self._brokers.last_answer_s > SILENCE_S:
             error = self._brokers.last_error
             return "no answer" if error is None else describe_kafka(error)
         if self._group_fails is not None and now_s - self._group_fails[1] > FAILING_S:
@@ -63,7 +63,7 @@ class KafkaOutage:
         return self.hidden or self._fetcher.refused
 
     def declare(self, failure: str, attempt: int) -> float:
-        """Say that a try has failed. Returns after how many seconds the next one is due."""
+        """Report a failed try. Returns the delay before the next try in seconds."""
         delay_s = self._backoff.delay_s(attempt, random.random())
         self._status.outage("kafka", attempt)
         event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES

@@ -1,8 +1,8 @@
-"""Which partitions this worker may write, and from which offset. Pure state, no I/O.
+"""The partitions that this worker may write, and their next offsets. Pure state, no I/O.
 
-A partition is `wanted` from its assignment until it has been opened: its offset was read from PostgreSQL and the
-consumer was sent there. Only then are its records accepted, and only those of the present opening: whatever was fetched
-before is dropped, because it may begin anywhere.
+A partition is `wanted` from its assignment until it is opened. To open it, its offset is read from PostgreSQL, and the
+fetcher starts there. Records are accepted only if they were fetched under the current opening. Records from an earlier
+opening are dropped, because they may start at any offset.
 """
 
 import attrs
@@ -15,9 +15,9 @@ NO_LEADER = "no_leader"
 
 @attrs.frozen
 class Refusal:
-    """Why a partition is not consumed: `reason` for programs, `detail` for people, the offset that it is about, if any.
+    """Why a partition is not consumed: `reason` for programs, `detail` for people, and the offset, if there is one.
 
-    `fix` is what mends it.
+    `fix` says how to correct it, for example a command.
     """
 
     reason: str
@@ -28,7 +28,7 @@ class Refusal:
 
 @attrs.define
 class OpenPartition:
-    """An open partition: which opening this is, the next offset to write, and the topic's generation."""
+    """An open partition: the number of the opening, the next offset to write, and the epoch of the topic."""
 
     opening: int
     next_offset: int
@@ -36,7 +36,7 @@ class OpenPartition:
 
 
 class PartitionTable:
-    """The partitions assigned to this worker: each is wanted or open. One that is in trouble has a refusal as well."""
+    """The partitions assigned to this worker. Each is wanted or open, and may have a refusal."""
 
     def __init__(self) -> None:
         self._assigned: set[int] = set()
@@ -46,12 +46,12 @@ class PartitionTable:
 
     @property
     def assigned(self) -> list[int]:
-        """The partitions that the group gave to this worker, sorted."""
+        """The partitions that the group assigned to this worker, sorted."""
         return sorted(self._assigned)
 
     @property
     def wanted(self) -> list[int]:
-        """The partitions that wait to be opened, sorted; refused ones are among them, to be tried again."""
+        """The partitions that wait to be opened, sorted. They include refused ones, which are tried again."""
         return sorted(self._assigned - self._open.keys())
 
     @property
@@ -60,23 +60,23 @@ class PartitionTable:
         return dict(self._refused)
 
     def assign(self, partitions: set[int]) -> None:
-        """Take partitions over from the group. They stay closed until they are opened."""
+        """Add newly assigned partitions. They are wanted until they are opened."""
         for partition in partitions:
             self._open.pop(partition, None)
             self._refused.pop(partition, None)
         self._assigned |= partitions
 
     def revoke(self, partitions: set[int]) -> None:
-        """Give partitions back to the group: from now on none of their records are accepted."""
+        """Remove partitions that the group has revoked. From now on none of their records are accepted."""
         self._assigned -= partitions
         for partition in partitions:
             self._open.pop(partition, None)
             self._refused.pop(partition, None)
 
     def open(self, partition: int, next_offset: int, epoch: int, *, on_trial: bool = False) -> OpenPartition | None:
-        """Open an assigned partition at `next_offset`. Returns None if it was revoked meanwhile.
+        """Open an assigned partition at `next_offset`. Returns None if it has been revoked.
 
-        One that is opened on trial stays refused until it is `well`.
+        With `on_trial` the partition stays refused until `clear_refusal` is called.
         """
         if partition not in self._assigned:
             return None
@@ -87,46 +87,42 @@ class PartitionTable:
         return self._open[partition]
 
     def refuse(self, partition: int, refusal: Refusal) -> bool:
-        """Stop an assigned partition. Returns whether the reason is news."""
+        """Close an assigned partition and store the refusal. Returns whether the refusal has changed."""
         self._open.pop(partition, None)
-        return self.trouble(partition, refusal)
+        return self.set_refusal(partition, refusal)
 
-    def trouble(self, partition: int, refusal: Refusal) -> bool:
-        """Note why an assigned partition is not consumed just now, without closing it. Returns whether that is news."""
+    def set_refusal(self, partition: int, refusal: Refusal) -> bool:
+        """Store why an assigned partition is not consumed, without closing it. Returns whether it has changed."""
         if partition not in self._assigned:
             return False
-        news = self._refused.get(partition) != refusal
+        changed = self._refused.get(partition) != refusal
         self._refused[partition] = refusal
-        return news
+        return changed
 
-    def well(self, partition: int) -> None:
-        """Note that a partition is consumed, whatever was wrong before."""
+    def clear_refusal(self, partition: int) -> None:
+        """Remove the refusal of a partition: it is consumed."""
         self._refused.pop(partition, None)
 
     def close(self, partition: int) -> None:
-        """Close a partition whose offset somebody else moved; it is wanted again if it is still assigned."""
+        """Close a partition, for example if its offset was moved by another owner. It is wanted if still assigned."""
         self._open.pop(partition, None)
 
     def opened(self, partition: int, opening: int) -> OpenPartition | None:
-        """Return the open partition if `opening` is its present one, else None: then its records must be dropped."""
-        found = self._open.get(partition)
-        return found if found is not None and found.opening == opening else None
-
-    def present(self, partition: int) -> OpenPartition | None:
-        """Return the open partition, or None when it is not open."""
-        return self._open.get(partition)
+        """Return the open partition if `opening` is its current opening. Else None: its records must be dropped."""
+        state = self._open.get(partition)
+        return state if state is not None and state.opening == opening else None
 
     def next_offset(self, partition: int) -> int | None:
-        """Return the next offset to write, or None when the partition is not open."""
-        found = self._open.get(partition)
-        return None if found is None else found.next_offset
+        """Return the next offset to write, or None if the partition is not open."""
+        state = self._open.get(partition)
+        return None if state is None else state.next_offset
 
     def advance(self, partition: int, opening: int, next_offset: int) -> None:
-        """Note that everything before `next_offset` is committed. Ignored for another opening."""
-        found = self.opened(partition, opening)
-        if found is not None:
-            found.next_offset = max(found.next_offset, next_offset)
+        """Record that everything before `next_offset` is committed. Ignored if `opening` is not the current one."""
+        state = self.opened(partition, opening)
+        if state is not None:
+            state.next_offset = max(state.next_offset, next_offset)
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each open partition."""
-        return {partition: found.next_offset for partition, found in self._open.items()}
+        return {partition: state.next_offset for partition, state in self._open.items()}

@@ -1,4 +1,4 @@
-"""A producer that sends every record that Kafka takes."""
+"""A producer that can also send records without key and value."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 
 
 class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is not typed
-    """aiokafka's producer, which by itself refuses a record that has neither key nor value."""
+    """aiokafka's producer. In addition it sends records without key and value, which aiokafka refuses."""
 
     async def send(
         self,
@@ -19,14 +19,14 @@ class KafkaProducer(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka is not 
         timestamp_ms: int | None = None,
         headers: list[tuple[str, bytes]] | None = None,
     ) -> "asyncio.Future[Any]":
-        """Hand a record over; the future is the broker's answer. Raises `KafkaError`."""
+        """Queue a record for sending. The returned future has the broker's answer. Raises `KafkaError`."""
         if key is None and value is None:
-            answer = await self._send_nothing(topic, partition, timestamp_ms, headers or [])
+            answer = await self._send_empty(topic, partition, timestamp_ms, headers or [])
         else:
             answer = await super().send(topic, value, key, partition, timestamp_ms, headers)
         return answer
 
-    async def _send_nothing(
+    async def _send_empty(
         self, topic: str, partition: int | None, timestamp_ms: int | None, headers: list[tuple[str, bytes]]
     ) -> "asyncio.Future[Any]":
         if partition is None:

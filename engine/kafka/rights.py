@@ -1,4 +1,4 @@
-"""What Kafka lets this client do with topics and a group, found out without doing any of it."""
+"""Checks which operations on topics and on a group Kafka allows this client, without performing them."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,13 @@ from engine.kafka.brokers import Brokers
 
 READ, WRITE, DESCRIBE = "READ", "WRITE", "DESCRIBE"
 _BITS: Mapping[str, int] = {READ: 3, WRITE: 4, DESCRIBE: 8}
-_NOT_TOLD = -(2**31)
+_UNKNOWN = -(2**31)
+"""The broker's value for operations that it does not report."""
 _METADATA = 3
 _TRIES, _PAUSE_S = 10, 0.3
 _PURPOSE = "rights"
-_NOBODY = "orderflow-asks-for-its-rights"
+_NO_MEMBER = "orderflow-asks-for-its-rights"
+"""A member id that no member has."""
 
 
 class _MetadataResponse(Response):  # type: ignore[misc]  # aiokafka is not typed
@@ -75,7 +77,7 @@ class _MetadataStruct(RequestStruct):  # type: ignore[misc]  # aiokafka is not t
 
 
 class _MetadataRequest(Request[_MetadataStruct]):  # type: ignore[misc]  # aiokafka is not typed
-    """Asks for topics with what may be done to them: since Kafka 2.3, in a version that aiokafka does not have."""
+    """Requests topics with the allowed operations (since Kafka 2.3). aiokafka does not implement this version."""
 
     API_KEY = _METADATA
 
@@ -87,9 +89,10 @@ class _MetadataRequest(Request[_MetadataStruct]):  # type: ignore[misc]  # aioka
 
 
 async def topic_rights(brokers: Brokers, topics: Sequence[str]) -> dict[str, frozenset[str] | None]:
-    """Return what may be done to each topic; None where the broker does not tell, and nothing where it is hidden.
+    """Return the allowed operations for each topic.
 
-    A topic that is missing is missing. `brokers` have been refreshed. Raises `KafkaError` or `OSError`.
+    None: the broker does not report them. An empty set: the client may not even see the topic. A topic that does not
+    exist is left out. Call `brokers.refresh` first. Raises `KafkaError` or `OSError`.
     """
     try:
         answer: Any = await brokers.ask_any(_MetadataRequest(topics))
@@ -100,21 +103,21 @@ async def topic_rights(brokers: Brokers, topics: Sequence[str]) -> dict[str, fro
         if code == TopicAuthorizationFailedError.errno:
             rights[topic] = frozenset()
         elif code == 0:
-            told = frozenset(name for name, bit in _BITS.items() if operations >> bit & 1)
-            rights[topic] = None if operations == _NOT_TOLD else told
+            allowed = frozenset(name for name, bit in _BITS.items() if operations >> bit & 1)
+            rights[topic] = None if operations == _UNKNOWN else allowed
     return rights
 
 
 async def may_join(brokers: Brokers, group: str) -> bool:
-    """Return whether a client may be a member of the group (the right READ): a heartbeat of nobody's asks for it.
+    """Return whether a client may join the group (permission READ). Checks it with the heartbeat of an unknown member.
 
-    `brokers` have been refreshed. Raises `KafkaError` or `OSError`.
+    Call `brokers.refresh` first. Raises `KafkaError` or `OSError`.
     """
     try:
         coordinator = await _coordinator(brokers, group)
     except GroupAuthorizationFailedError:
         return False
-    answer: Any = await brokers.send(coordinator, HeartbeatRequest(group, 0, _NOBODY), _PURPOSE)
+    answer: Any = await brokers.send(coordinator, HeartbeatRequest(group, 0, _NO_MEMBER), _PURPOSE)
     return bool(answer.error_code != GroupAuthorizationFailedError.errno)
 
 
@@ -122,5 +125,5 @@ async def _coordinator(brokers: Brokers, group: str) -> int:
     for _ in range(_TRIES - 1):
         with suppress(GroupCoordinatorNotAvailableError):
             return await brokers.coordinator(group)
-        await asyncio.sleep(_PAUSE_S)  # the first group of a new cluster has to wait until there is a place for it
+        await asyncio.sleep(_PAUSE_S)  # for the first group, a new cluster must create the topic of committed offsets
     return await brokers.coordinator(group)

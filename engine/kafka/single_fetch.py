@@ -1,4 +1,4 @@
-"""Fetches what is at one offset of one partition, for whoever wants to look at it and not to consume."""
+"""Fetches the data at one offset of one partition, to inspect it without consuming."""
 
 from typing import Any
 
@@ -12,10 +12,9 @@ from engine.kafka.topic_offsets import READ_UNCOMMITTED
 
 
 async def fetch_at(brokers: Brokers, topic: str, partition: int, offset: int) -> FetchedPartition:
-    """Return the batches from `offset` on, as many as one answer holds; transactions that are open count as well.
+    """Fetch the batches from `offset` on, as many as fit into one response, with those of open transactions.
 
-    The broker does not wait for records: it has some there, or none. Raises Kafka's errors (`OffsetOutOfRangeError`
-    among them) and the network's.
+    The broker does not wait for new records. Raises Kafka's errors (for example `OffsetOutOfRangeError`) and `OSError`.
     """
     leader = brokers.leader(partition)
     if leader is None:

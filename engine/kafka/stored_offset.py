@@ -1,11 +1,11 @@
-"""Where a partition is to be read on: what PostgreSQL keeps of it, and what the fetcher and the opener go by."""
+"""The stored position of a partition. PostgreSQL keeps it; the opener and the fetcher use it."""
 
 import attrs
 
 
 @attrs.frozen
 class StoredOffset:
-    """Where to go on in a partition, and the last record before that, by which the topic is recognised."""
+    """The next offset of a partition, and the last consumed record, which shows whether the topic is still the same."""
 
     next_offset: int
     last_offset: int | None

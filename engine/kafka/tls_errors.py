@@ -1,12 +1,12 @@
-"""What a connection failed over when its encryption failed."""
+"""Finds the TLS error that made a connection fail."""
 
 import ssl
 
 
 def find_tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return what the handshake said, or None if the error is another one.
+    """Return the TLS error among the causes of `error`, or None if there is none.
 
-    Clients wrap it in errors of their own: all that the error came from counts.
+    Client libraries wrap it in their own errors, so all causes and contexts are searched.
     """
     while error is not None:
         if isinstance(error, ssl.SSLError):

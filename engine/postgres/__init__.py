@@ -1,1 +1,1 @@
-"""The connection to PostgreSQL, the offsets in it, and the rows of a batch."""
+"""The connection to PostgreSQL, the stored offsets, and the rows of a batch."""

@@ -1,6 +1,6 @@
-"""Frees an offset's row from a zombie.
+"""Terminates sessions of frozen workers that hold the lock of an offset's row.
 
-A worker that was frozen in the middle of its transaction holds the row's lock, and no timeout on the server ends it.
+A worker that is frozen in the middle of its transaction keeps the lock, and no timeout of the server ends it.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from engine.postgres.link import OURS, Link, describe
 from engine.telemetry import events
 
 PATIENCE_S = 3.0
-"""How long a compare-and-set may wait for its row before whoever holds it is cut off."""
-# Only one that waits for its client, looked at in the same statement. Ending one that waits for a standby would make a
-# commit visible that is not replicated; one that is at work comes to an end by itself.
-# Somebody else may wait before us for the same lock: whoever holds it is behind him.
+"""How long a compare-and-set may wait for its row before the session that holds the lock is terminated."""
+# Only a session that waits for its client is terminated; the same statement checks this. Terminating one that waits for
+# a standby would make a commit visible that is not replicated. One that is working will end by itself.
+# The query is recursive: the session that blocks us may itself wait for the session that holds the lock.
 _TERMINATE = f"""
 WITH RECURSIVE blocking (pid) AS (
     SELECT unnest(pg_blocking_pids($1)) UNION SELECT unnest(pg_blocking_pids(blocking.pid)) FROM blocking
@@ -30,9 +30,10 @@ WHERE pid IN (SELECT blocking.pid FROM blocking) AND usename = current_user AND 
 
 
 class BlockerWatch:
-    """Terminates our own backends that block a compare-and-set while nobody talks to them.
+    """Terminates idle sessions of the engine that block a compare-and-set.
 
-    Anybody else's lock is left alone. `session_of` makes sessions that are recognised as ours.
+    Sessions of other programs are not touched. `session_of` gives the engine's sessions the name by which they are
+    found.
     """
 
     def __init__(self, link: Link, patience_s: float = PATIENCE_S) -> None:
@@ -42,8 +43,8 @@ class BlockerWatch:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def over(self, connection: Connection) -> AsyncIterator[None]:
-        """Watch the statements run inside on `connection`."""
+    async def guard(self, connection: Connection) -> AsyncIterator[None]:
+        """Terminate sessions that block `connection` for longer than the patience, while the context is open."""
         pid = connection.get_server_pid()
         timer = asyncio.get_running_loop().call_later(self._patience_s, self._start, pid)
         try:

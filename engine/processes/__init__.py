@@ -1,1 +1,1 @@
-"""The processes of an engine: the supervisor, its workers, and what they tell of each other."""
+"""The processes of an engine: the supervisor, its workers, and the heartbeats between them."""

@@ -1,4 +1,8 @@
-"""The pipe between a worker and its supervisor: a JSON line a beat one way, and the end of file the other way."""
+"""The two pipes between a worker and its supervisor.
+
+On the heartbeat pipe the worker sends one JSON line per heartbeat. The lifeline pipe carries no data: when the
+supervisor dies, the worker reads its end of file.
+"""
 
 import asyncio
 import os
@@ -19,7 +23,7 @@ MAX_LINE_BYTES = 64 * 1024
 
 @attrs.define
 class Beat:
-    """What a worker says of itself. `overdue` names a step that is past its deadline."""
+    """One heartbeat of a worker. `overdue` is the name of a step whose deadline has passed."""
 
     state: str
     partitions: list[int] = attrs.field(factory=list)
@@ -31,12 +35,12 @@ _decode = json.Decoder(Beat).decode
 
 
 def encode_beat(beat: Beat) -> bytes:
-    """Return the beat as one line."""
+    """Encode a heartbeat as one line."""
     return json.encode(beat) + b"\n"
 
 
 def decode_beat(line: bytes) -> Beat | None:
-    """Return the beat that a line holds, or None for a line cut off by a death."""
+    """Decode one line. Returns None for an incomplete line: the worker died while it was writing."""
     try:
         return _decode(line)
     except DecodeError:
@@ -44,47 +48,47 @@ def decode_beat(line: bytes) -> Beat | None:
 
 
 class HeartbeatSender:
-    """Sends a beat twice a second from the event loop: if the loop does not turn, nothing is sent.
+    """Sends a heartbeat twice a second from the event loop: while the loop is blocked, nothing is sent.
 
-    `news` is set by whoever has something to tell that cannot wait for the next beat.
+    When `beat_now` is set, the next heartbeat is sent at once.
     """
 
-    def __init__(self, fd: int | None, observe: Callable[[], Beat], news: asyncio.Event | None = None) -> None:
+    def __init__(self, fd: int | None, observe: Callable[[], Beat], beat_now: asyncio.Event | None = None) -> None:
         self._fd = fd
         self._observe = observe
-        self._news = news or asyncio.Event()
+        self._beat_now = beat_now or asyncio.Event()
 
     async def run(self) -> None:
-        """Beat until cancelled. Without a supervisor there is nobody to send to, and nothing to do."""
+        """Send heartbeats until cancelled. Returns at once if the process has no supervisor."""
         if self._fd is None:
             return
         os.set_blocking(self._fd, False)
         while True:
-            self._news.clear()
+            self._beat_now.clear()
             try:
                 os.write(self._fd, encode_beat(self._observe()))
             except BlockingIOError:
-                pass  # the supervisor is slow to read: it will see the next one
+                pass  # the pipe is full: the supervisor will read a later heartbeat
             except OSError:
-                return  # it is gone: the lifeline deals with that
+                return  # the supervisor has died: the lifeline stops this process
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
-                    await self._news.wait()
+                    await self._beat_now.wait()
 
 
 class BeatReader:
-    """Reads beats from the pipe `fd`, which it owns, and gives each to `heard` as it comes."""
+    """Reads heartbeats from the pipe `fd`, which it owns, and calls `on_beat` with each of them."""
 
-    def __init__(self, fd: int, heard: Callable[[Beat], None]) -> None:
+    def __init__(self, fd: int, on_beat: Callable[[Beat], None]) -> None:
         self._fd = fd
-        self._heard = heard
+        self._on_beat = on_beat
         self._line = b""
         self._loop = asyncio.get_running_loop()
         os.set_blocking(fd, False)
         self._loop.add_reader(fd, self._read)
 
     def close(self) -> None:
-        """Read what is in the pipe yet, without waiting, and close it."""
+        """Read the heartbeats that are left in the pipe, without waiting, and close it."""
         self._read()
         self._loop.remove_reader(self._fd)
         os.close(self._fd)
@@ -93,22 +97,22 @@ class BeatReader:
         with suppress(BlockingIOError):
             while some := os.read(self._fd, MAX_LINE_BYTES):
                 *lines, rest = (self._line + some).split(b"\n")
-                self._line = rest[-MAX_LINE_BYTES:]  # what is longer is no beat
+                self._line = rest[-MAX_LINE_BYTES:]  # a longer line is not a heartbeat
                 for beat in filter(None, map(decode_beat, lines)):
-                    self._heard(beat)
-            self._loop.remove_reader(self._fd)  # its end: it would be ready for ever
+                    self._on_beat(beat)
+            self._loop.remove_reader(self._fd)  # end of file: the pipe would stay readable for ever
 
 
 def inherited_fd(variable: str) -> int | None:
-    """Return a file descriptor that the supervisor handed down, or None when there is no supervisor."""
+    """Return a file descriptor that the supervisor passed to this process, or None without a supervisor."""
     text = os.environ.get(variable, "")
     return int(text) if text.isdigit() else None
 
 
 def watch_lifeline(fd: int, stop: Callable[[], None], grace_s: float) -> None:
-    """Call `stop` from a thread when the supervisor's end of the pipe closes; `grace_s` later, end the process.
+    """Call `stop` from a thread when the supervisor's end of the pipe closes, and exit `grace_s` seconds later.
 
-    A thread, because a worker whose event loop is blocked must not outlive its supervisor either.
+    It is a thread because a worker with a blocked event loop must also end when its supervisor has died.
     """
 
     def watch() -> None:

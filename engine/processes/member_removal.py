@@ -1,6 +1,6 @@
-"""Takes workers that died out of their consumer group, so that nobody waits for the session timeout to miss them.
+"""Removes dead workers from their consumer group at once, so that the group need not wait for the session timeout.
 
-It is only for members that are certainly gone: whoever is removed alive loses its partitions for a while.
+Only for members whose process has ended: a live member that is removed loses its partitions for a while.
 """
 
 import asyncio
@@ -16,36 +16,37 @@ from engine.kafka.brokers import TROUBLE, Brokers
 from engine.telemetry import events
 
 DEADLINE_S = 3.0
-"""After this long the session timeout does it."""
+"""After so many seconds the session timeout removes the member anyway."""
 RETRY_S = 0.1
 CLOSE_S = 1.0
 _PURPOSE = "leave"
 
 
 class MemberRemoval:
-    """Sends LeaveGroup for dead members of one group, through a connection that is made ahead.
+    """Sends LeaveGroup requests for dead members of one group. The connection is opened in advance.
 
-    `kafka_options` are keyword arguments of every aiokafka client. Needs the right READ on the group, as members do.
+    `kafka_options` are keyword arguments of every aiokafka client. Needs the permission READ on the group, as members
+    do.
     """
 
     def __init__(self, kafka_options: dict[str, Any], group: str) -> None:
         self._brokers = Brokers({**kafka_options, "client_id": "orderflow-supervisor"})
         self._group = group
         self._coordinator: int | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._send_lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
 
     def connect(self) -> None:
-        """Begin to connect. While Kafka is away nothing is said: the first removal tries again."""
+        """Start to connect. A failure is not reported: the first removal tries again."""
         self._start(self._connect_ahead(), "member-removal-connect")
 
     def remove(self, member_id: str, worker: str) -> None:
-        """Begin to remove a member that is gone. Never waits; what became of it is a line in the log."""
+        """Start to remove a dead member. Returns at once. The result is logged."""
         self._start(self._remove(member_id, worker), f"member-removal-{worker}")
 
     async def close(self) -> None:
-        """Wait a moment for removals that are under way, and close the connections."""
+        """Wait up to `CLOSE_S` seconds for running removals, and close the connections."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=CLOSE_S)
             for task in late:
@@ -60,7 +61,7 @@ class MemberRemoval:
 
     async def _connect_ahead(self) -> None:
         with suppress(*TROUBLE):
-            async with asyncio.timeout(DEADLINE_S), self._one_at_a_time:
+            async with asyncio.timeout(DEADLINE_S), self._send_lock:
                 await self._find_coordinator()
 
     async def _remove(self, member_id: str, worker: str) -> None:
@@ -71,7 +72,7 @@ class MemberRemoval:
                 while True:
                     tries += 1
                     try:
-                        async with self._one_at_a_time:
+                        async with self._send_lock:
                             await self._send(member_id)
                     except TROUBLE as error:
                         failure = type(error).__name__
@@ -83,7 +84,7 @@ class MemberRemoval:
         self._log.warning(events.MEMBER_NOT_REMOVED, worker=worker, member_id=member_id, error=failure, tries=tries)
 
     async def _send(self, member_id: str) -> None:
-        """Send LeaveGroup. A member that the group does not know has left already. Raises as `Brokers.send` does."""
+        """Send LeaveGroup. A member that the group does not know has already left. Raises as `Brokers.send` does."""
         coordinator = self._coordinator if self._coordinator is not None else await self._find_coordinator()
         try:
             answer = await self._brokers.send(coordinator, LeaveGroupRequest(self._group, member_id), _PURPOSE)
@@ -95,9 +96,9 @@ class MemberRemoval:
             raise
 
     async def _find_coordinator(self) -> int:
-        """Return the group's coordinator, and be connected to it."""
+        """Find the coordinator of the group, connect to it, and return its broker id."""
         await self._brokers.refresh()
-        found = await self._brokers.coordinator(self._group)
-        await self._brokers.connect(found, _PURPOSE)
-        self._coordinator = found
-        return found
+        coordinator = await self._brokers.coordinator(self._group)
+        await self._brokers.connect(coordinator, _PURPOSE)
+        self._coordinator = coordinator
+        return coordinator

@@ -1,4 +1,4 @@
-"""Writes the workers' state into PostgreSQL once a second: how HTTP servers on any machine know who is alive."""
+"""Writes the state of the workers into PostgreSQL once a second. HTTP servers on any machine read it there."""
 
 import asyncio
 import time
@@ -14,13 +14,14 @@ from engine.processes.supervisor import Child
 from engine.telemetry import events
 
 VERSION = 1
-"""Which agreements about the engine's tables this build keeps to: a migration that ends an older one asks who runs.
+"""The version of the table layout that this build uses. A migration that ends support for an older version checks it.
 
-0: a dead letter's key is its place. 1: its group and its place.
+Version 0: the key of a dead letter is topic, partition and offset. Version 1: the consumer group is part of the key.
 """
 DEADLINE_S = 3.0
 CONNECT_S = 2.0
-# All times are the database's: a machine's own clock may be wrong. A start stays what it was when it was first told.
+# All times are from the database's clock: the clock of a machine may be wrong. `started_at` is kept from the first
+# report of a process.
 _UPSERT = """
 INSERT INTO workers (worker_id, worker, host, pid, state, partitions, restarts, started_at, heartbeat_at, details,
                      consumer_group, topic, version)
@@ -36,7 +37,7 @@ _FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - interval '1 day' OR 
 
 
 class WorkerReports:
-    """Upserts a row a worker; an outage of PostgreSQL is waited out in silence, the workers report it themselves."""
+    """Upserts one row per worker. Outages of PostgreSQL are ignored here: the workers log them."""
 
     def __init__(self, postgres_options: dict[str, Any], supervisor: str, group: str, topic: str) -> None:
         self._supervisor = supervisor
@@ -49,7 +50,7 @@ class WorkerReports:
         return f"{self._host}/{self._supervisor}/{child.spec.name}"
 
     async def report(self, children: list[Child]) -> None:
-        """Write the state of all children. Never raises, and never takes longer than a few seconds."""
+        """Write the state of all children. Does not raise, and takes a few seconds at most."""
         await self._write(_UPSERT, [self._row(child) for child in children])
 
     async def close(self, children: list[Child]) -> None:
@@ -82,7 +83,7 @@ class WorkerReports:
             beat.partitions if beat is not None and alive else [],
             child.restarts,
             now_s - child.started_s if child.started_s else 0.0,
-            now_s - child.heard_s if alive else 0.0,
+            now_s - child.last_heard_s if alive else 0.0,
             json.encode(beat.details if beat is not None else {}).decode(),
             *self._consumer,
             VERSION,

@@ -1,4 +1,4 @@
-"""When a dead child is started again, and when to give up. Pure: time is an argument."""
+"""The restart policy: when to restart a dead child process, and when to give up. Pure: time is an argument."""
 
 from collections import deque
 
@@ -7,7 +7,7 @@ import attrs
 from engine.actors.backoff import Backoff
 
 CANNOT_START = 3
-"""The exit code of a child that no restart can help."""
+"""The exit code of a child that cannot start, and for which a restart will not help."""
 
 
 @attrs.frozen
@@ -19,17 +19,17 @@ class Restart:
 
 @attrs.frozen
 class GiveUp:
-    """Stop everything, with `exit_code`."""
+    """Stop all children and exit with `exit_code`."""
 
     exit_code: int
     reason: str
 
 
 class RestartPolicy:
-    """At most `restart_max` restarts within `window_s` seconds, with backoff between restarts that follow closely.
+    """Allows `restart_max` restarts within `window_s` seconds, with a backoff between restarts.
 
-    The intensity and its period are those of Erlang/OTP's supervisors; the backoff is ours. Its delays take no more
-    than half of the window together: a child that dies at every start must not outlast the policy by being waited for.
+    `restart_max` and `window_s` are the intensity and the period of an Erlang/OTP supervisor. The sum of all delays is
+    at most half of the window: otherwise a child that dies at every start would never reach the limit.
     """
 
     def __init__(self, restart_max: int = 10, window_s: float = 60.0, backoff: Backoff | None = None) -> None:
@@ -40,7 +40,7 @@ class RestartPolicy:
         self._deaths: deque[float] = deque()
 
     def child_died(self, exit_code: int, now_s: float, chance: float = 1.0) -> Restart | GiveUp:
-        """Decide about a child that died at `now_s` (a steady clock, in seconds). `chance` in [0, 1] is the jitter."""
+        """Decide about a child that died at `now_s` (monotonic, in seconds). `chance` in [0, 1] sets the jitter."""
         if exit_code == CANNOT_START:
             return GiveUp(CANNOT_START, "a worker cannot start, and a restart will not help")
         self._deaths.append(now_s)

@@ -1,4 +1,4 @@
-"""How the processes of an engine are run: the supervisor, which starts the workers, and each worker."""
+"""Runs the processes of an engine: the supervisor, which starts the workers, and a worker."""
 
 import gc
 from collections.abc import Callable, Coroutine, Sequence
@@ -27,10 +27,9 @@ async def supervise(
     policy: RestartPolicy | None = None,
     shutdown_timeout_s: float = SHUTDOWN_TIMEOUT_S,
 ) -> int:
-    """Keep the workers running until SIGTERM, and their state in the table `workers`. Returns the exit code.
+    """Run the workers until SIGTERM, and write their state into the table `workers`. Returns the exit code.
 
-    `group` and `topic` are what the workers consume, and in which consumer group. A worker that died is taken out of
-    that group at once.
+    The workers consume `topic` in the consumer group `group`. A worker that died is removed from the group at once.
     """
     options = session_of(postgres_options, "supervisor", group)
     own_id = new_supervisor_id()
@@ -38,7 +37,7 @@ async def supervise(
     removal = MemberRemoval(kafka_options, group)
 
     def child_gone(child: Child) -> None:
-        # Its process was reaped: it cannot be at work any more. Who was never heard of, or has left, has no member id.
+        # The process has ended, so its member can be removed. A worker that is not in the group has no member id.
         member_id = child.beat.details.get("member_id") if child.beat is not None else None
         if member_id is not None:
             removal.remove(member_id, child.spec.name)
@@ -60,9 +59,9 @@ async def supervise(
 
 
 def run_worker(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run a worker's `main` in this process, which is made ready for it. Returns the exit code."""
-    # What was imported lives as long as the process, and messages hold no cycles: with the default thresholds the
-    # collector takes more of a worker's time than decoding does.
+    """Run a worker's `main` in this process. Returns the exit code."""
+    # Imported objects live as long as the process, and messages contain no reference cycles. With the default
+    # thresholds garbage collection takes more time than decoding.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

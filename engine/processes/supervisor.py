@@ -1,6 +1,6 @@
-"""The supervisor: starts children, hears their heartbeats, restarts the dead by policy, and stops them together.
+"""The supervisor: starts child processes, receives their heartbeats, restarts dead ones by policy, and stops them.
 
-It knows nothing of what the children do. A child is a command line; what it says of itself arrives as beats.
+It does not know what the children do. A child is a command line that sends heartbeats.
 """
 
 import asyncio
@@ -40,13 +40,13 @@ class ChildSpec:
 
 @attrs.define
 class Child:
-    """A child and what is known of it. Times are from `time.monotonic`, in seconds."""
+    """A child process and its last known state. Times are from `time.monotonic`, in seconds."""
 
     spec: ChildSpec
     process: Process | None = None
     lifeline: int | None = None
     beat: Beat | None = None
-    heard_s: float = 0.0
+    last_heard_s: float = 0.0
     started_s: float = 0.0
     restarts: int = 0
     killed_for: str | None = None
@@ -56,9 +56,9 @@ class Child:
         """The child's process id, or 0 while it is not running."""
         return self.process.pid if self.process is not None and self.process.returncode is None else 0
 
-    def hear(self, beat: Beat) -> None:
-        """Note what the child says of itself."""
-        self.beat, self.heard_s = beat, time.monotonic()
+    def receive(self, beat: Beat) -> None:
+        """Store a heartbeat of the child."""
+        self.beat, self.last_heard_s = beat, time.monotonic()
 
 
 Report = Callable[[list[Child]], Awaitable[None]]
@@ -66,10 +66,11 @@ ChildGone = Callable[[Child], None]
 
 
 class Supervisor:
-    """Runs children until a signal or until the policy gives up; `run` returns the exit code.
+    """Runs children until a signal arrives or the policy gives up. `run` returns the exit code.
 
-    `supervisor_id` is on its log lines, and is told to the children; without one it makes one. `child_gone` is called
-    when a child's process has ended, whyever it did, with the last beat that it sent; it must not wait.
+    `supervisor_id` is in the log lines and is passed to the children; by default it is random. `child_gone` is called
+    each time the process of a child has ended, for any reason. `child.beat` is then its last heartbeat. The function
+    must not block.
     """
 
     def __init__(
@@ -95,34 +96,37 @@ class Supervisor:
         self._log = structlog.get_logger()
 
     def request_stop(self) -> None:
-        """Begin to stop: children are told, all at once, and waited for under one deadline."""
+        """Start to stop: all children get SIGTERM at once, and have one common deadline."""
         self._stopping.set()
 
     async def run(self) -> int:
-        """Supervise until the end. Leaves no child behind, whatever happens."""
+        """Run the children until the end. All children have ended when it returns, even after an error."""
         structlog.contextvars.bind_contextvars(supervisor=self._id)
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.request_stop)
         self._log.info(events.SUPERVISOR_STARTED, workers=len(self.children))
         keepers = [asyncio.create_task(self._keep(child), name=child.spec.name) for child in self.children]
-        others = [asyncio.create_task(self._watch(), name="watch"), asyncio.create_task(self._tell(), name="report")]
+        others = [
+            asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(self._report_loop(), name="report"),
+        ]
         try:
             await self._until_stop_or_failure([*keepers, *others])
             await self._stop_children()
-            await asyncio.wait(keepers, timeout=CHECK_S)  # those killed just now are told to be gone, too
+            await asyncio.wait(keepers, timeout=CHECK_S)  # so that `child_gone` is called for killed children, too
         finally:
             for child in self.children:
                 self._kill(child)
             for task in [*keepers, *others]:
                 task.cancel()
             await asyncio.gather(*keepers, *others, return_exceptions=True)
-            await self._tell_once()
+            await self._report_once()
         self._log.info(events.SUPERVISOR_STOPPED, exit_code=self._exit_code)
         return self._exit_code
 
     async def _until_stop_or_failure(self, tasks: list["asyncio.Task[None]"]) -> None:
-        """Wait for the request to stop. A task of our own that fails is such a request, with exit code 1."""
+        """Wait for the stop request. If a task of the supervisor fails, it also stops, with exit code 1."""
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
         await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
@@ -137,7 +141,7 @@ class Supervisor:
         while not self._stopping.is_set():
             try:
                 exit_code = await self._run_once(child)
-            except OSError as error:  # no process, no memory, no file descriptor: a death like any other
+            except OSError as error:  # no process, memory or file descriptor: treated like the death of the child
                 self._log.error(events.WORKER_FAILED, worker=child.spec.name, error=type(error).__name__)
                 exit_code = 1
             else:
@@ -165,7 +169,7 @@ class Supervisor:
         life_read, life_write = os.pipe()
         try:
             child.killed_for, child.beat = None, None
-            child.heard_s = child.started_s = time.monotonic()
+            child.last_heard_s = child.started_s = time.monotonic()
             child.process = await asyncio.create_subprocess_exec(
                 *child.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -176,7 +180,7 @@ class Supervisor:
                     LIFELINE_FD_VARIABLE: str(life_read),
                     SUPERVISOR_VARIABLE: self._id,
                 },
-                # Ctrl-C in a terminal reaches the whole process group; the children must hear of it from us alone.
+                # Ctrl-C in a terminal signals the whole process group: only the supervisor must signal the children.
                 start_new_session=True,
             )
         except BaseException:
@@ -189,7 +193,7 @@ class Supervisor:
         child.lifeline = life_write
         if self._stopping.is_set():
             _send(child.process, signal.SIGTERM)
-        beats = BeatReader(beats_read, child.hear)
+        beats = BeatReader(beats_read, child.receive)
         try:
             return await child.process.wait()
         finally:
@@ -198,43 +202,43 @@ class Supervisor:
             child.lifeline = None
 
     async def _watch(self) -> None:
-        """Kill children that fell silent, or that say themselves that a step is overdue."""
-        looked_s = time.monotonic()
+        """Kill children that send no heartbeats, or that report an overdue step."""
+        checked_s = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_S)
             now_s = time.monotonic()
-            deaf_s, looked_s = max(0.0, now_s - looked_s - CHECK_S), now_s
+            frozen_s, checked_s = max(0.0, now_s - checked_s - CHECK_S), now_s
             for child in self.children:
-                # A supervisor that was frozen (a paused machine) could not hear: that silence was not the child's.
-                child.heard_s = min(now_s, child.heard_s + deaf_s)
-                reason = self._stuck(child)
+                # A frozen supervisor (a paused machine) receives nothing: that time must not count against the child.
+                child.last_heard_s = min(now_s, child.last_heard_s + frozen_s)
+                reason = self._stuck_reason(child)
                 if reason is not None and child.pid:
                     self._log.error(events.WORKER_STUCK, worker=child.spec.name, pid=child.pid, reason=reason)
                     child.killed_for = reason
                     self._kill(child)
 
-    def _stuck(self, child: Child) -> str | None:
+    def _stuck_reason(self, child: Child) -> str | None:
         if self._stopping.is_set() or child.killed_for is not None:
             return None
-        if time.monotonic() - child.heard_s > self._heartbeat_timeout_s:
+        if time.monotonic() - child.last_heard_s > self._heartbeat_timeout_s:
             return f"no heartbeat for {self._heartbeat_timeout_s:g} s"
         if child.beat is not None and child.beat.overdue is not None:
             return f"step {child.beat.overdue} is overdue"
         return None
 
-    async def _tell(self) -> None:
-        """Report once a second, and every death at once: the next beat of its successor would hide it."""
+    async def _report_loop(self) -> None:
+        """Report once a second, and every death at once: the first heartbeat of the new process would hide it."""
         while True:
             self._died.clear()
-            await self._tell_once()
+            await self._report_once()
             await _wait(self._died, REPORT_S)
 
-    async def _tell_once(self) -> None:
+    async def _report_once(self) -> None:
         if self._report is not None:
             await self._report(self.children)
 
     async def _stop_children(self) -> None:
-        """Signal all, wait once under one deadline, kill the late."""
+        """Send SIGTERM to all children, wait for them until one deadline, and kill those that are left."""
         deadline = time.monotonic() + self._shutdown_timeout_s
         self._log.info(events.DRAIN_STARTED, timeout_s=self._shutdown_timeout_s)
         running = [(child, child.process) for child in self.children if child.process is not None and child.pid]
@@ -248,7 +252,7 @@ class Supervisor:
         for child in self.children:
             self._kill(child)
         for child, process in running:
-            # A child that had not even begun to beat has nothing in flight: the signal may end it as it likes.
+            # A child that has not sent a heartbeat yet has no work to lose: it may end by the signal itself.
             clean = {0} if child.beat is not None else {0, -signal.SIGTERM}
             if await process.wait() not in clean:
                 self._exit_code = self._exit_code or 1
@@ -259,15 +263,15 @@ class Supervisor:
 
 
 def _send(process: Process, number: signal.Signals) -> None:
-    # Not `process.send_signal`: subprocess looks first whether the process has ended, and whoever looks takes the exit
-    # code away from asyncio, which then makes one up.
+    # Not `process.send_signal`: subprocess first polls whether the process has ended. The poll takes the exit code away
+    # from asyncio, which then reports a wrong one.
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, number)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the event.
+    # Not `wait_for`: before Python 3.12 it loses a cancellation that arrives at the same time as the event.
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()

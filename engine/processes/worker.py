@@ -1,6 +1,7 @@
-"""A worker process, from its start to its end: one event loop, some partitions, and the stages that records pass.
+"""A worker process: one event loop, the partitions that the group assigned to it, and the stages.
 
-Stopping goes the way of the records: stop fetching, let each stage finish what waits for it, commit, leave the group.
+It stops in the order in which records pass the stages: stop fetching, let each stage finish its waiting records,
+commit, leave the group.
 """
 
 import asyncio
@@ -33,14 +34,15 @@ from engine.telemetry import events
 from engine.telemetry.tracing import FLUSH_S
 
 T = TypeVar("T")
-MAX_REFUSED_TOLD = 20
+MAX_REFUSED_REPORTED = 20
 LEAVE_S = 5.0
 
 
 class Worker(Generic[T]):
-    """Runs a handler over a topic until SIGTERM; `run` returns the exit code.
+    """Runs a handler on the records of a topic until SIGTERM. `run` returns the exit code.
 
-    `background` are the application's own endless tasks (catching up, warming); `close` ends its follow-ups.
+    `background` are tasks of the application that run until the worker stops. `close` is called at the end of the
+    drain with the seconds that are left: it finishes work that the handler has started.
     """
 
     def __init__(
@@ -60,17 +62,17 @@ class Worker(Generic[T]):
         self._log = structlog.get_logger()
 
     def request_stop(self) -> None:
-        """Begin to drain."""
+        """Start to drain."""
         self._stopping.set()
 
     async def run(self) -> int:
-        """Work until told to stop. Returns 0 after a clean drain, else 1."""
+        """Run until a stop is requested. Returns 0 after a complete drain, else 1."""
         loop = asyncio.get_running_loop()
         self._watch_supervisor(loop)
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.request_stop)
         failpoints.reach(failpoints.AT_BOOT)
-        sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe, self._status.news)
+        sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), self._observe, self._status.beat_now)
         heartbeat = asyncio.create_task(sender.run(), name="heartbeat")
         try:
             clean = await self._work()
@@ -94,7 +96,7 @@ class Worker(Generic[T]):
         self._stages.processor.start()
         source = asyncio.create_task(self._stages.source.run(), name="source")
         others = [
-            asyncio.create_task(self._tell_start(), name="start"),
+            asyncio.create_task(self._log_start(), name="start"),
             asyncio.create_task(self._stages.publisher.run(), name="dead-letters"),
             asyncio.create_task(self._stages.history.run(), name="batch-history"),
             asyncio.create_task(self._stages.history.forget_old(), name="old-batches"),
@@ -112,13 +114,13 @@ class Worker(Generic[T]):
         await self._stages.publisher.close()
         return clean and not failed
 
-    async def _tell_start(self) -> None:
-        """Say that the worker has begun, once it is a member of the group."""
+    async def _log_start(self) -> None:
+        """Log the start of the worker once it is a member of the group."""
         await self._stages.source.joined.wait()
         self._log.info(events.WORKER_STARTED)
 
     async def _until_stop_or_failure(self, stop: "asyncio.Task[Any]", tasks: list["asyncio.Task[Any]"]) -> bool:
-        """Wait for the stop signal. Returns True if a task failed first; a background task may simply end."""
+        """Wait for the stop request. Returns True if a task failed first. A task may end without an error."""
         waiting = {stop, *tasks}
         while True:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +135,7 @@ class Worker(Generic[T]):
                 return False
 
     async def _drain(self, source: "asyncio.Task[None]") -> bool:
-        """Stop from the source's end, under one deadline. Returns whether everything in flight was finished."""
+        """Stop the stages, starting with the source, within one deadline. Returns whether all records were finished."""
         deadline = time.monotonic() + self._options.shutdown_timeout_s * 0.8
         self._status.draining = True
         self._log.info(events.DRAIN_STARTED)
@@ -149,7 +151,7 @@ class Worker(Generic[T]):
             await self._close_application(_left(deadline))
         if self._options.tracing is not None:
             await self._options.tracing.close(min(FLUSH_S, _left(deadline)))
-        # Nothing is lost by not taking leave: the group misses a member that has gone after its session timeout.
+        # Leaving may fail without harm: the group removes the member after its session timeout.
         await self._leave(min(LEAVE_S, max(1.0, _left(deadline))))
         return processed and written
 
@@ -181,7 +183,7 @@ class Worker(Generic[T]):
                 "outages_now": self._status.outages,
                 "refused": {
                     str(partition): attrs.asdict(refusal)
-                    for partition, refusal in islice(refused.items(), MAX_REFUSED_TOLD)
+                    for partition, refusal in islice(refused.items(), MAX_REFUSED_REPORTED)
                 },
                 "refused_count": len(refused),
                 "member_id": self._status.member_id,
@@ -197,5 +199,5 @@ def _left(deadline: float) -> float:
 
 
 def _place(error: BaseException) -> BaseException:
-    """Return the error without its text, which may quote data; the traceback stays."""
+    """Return an error with the same traceback but without the text, which may quote data."""
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

@@ -1,1 +1,1 @@
-"""What a worker does with records, one stage after the other: from the source to the writer."""
+"""The stages of a worker, from the source to the writer."""

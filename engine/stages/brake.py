@@ -1,4 +1,4 @@
-"""When too many messages in a row of late are rejected, something upstream is broken. Pure."""
+"""The brake: detects that too many recent messages were rejected, so the producer is probably broken. Pure."""
 
 from collections import deque
 
@@ -7,9 +7,9 @@ import attrs
 
 @attrs.frozen
 class BrakeLimits:
-    """More than `share` (0 to 1) of the last `window` messages rejected engages the brake, for `pause_s` seconds.
+    """The limits of the brake. It pauses the worker for `pause_s` seconds after too many rejected messages.
 
-    A share of 1 never engages it.
+    Too many means: more than `share` (0 to 1) of the last `window` messages. With a share of 1 it never pauses.
     """
 
     share: float = 0.5
@@ -18,7 +18,7 @@ class BrakeLimits:
 
 
 class Brake:
-    """Counts the verdicts on the last messages. Says nothing before it has seen a whole window of them."""
+    """Counts the rejected messages among the last `limits.window` messages. It engages only after a full window."""
 
     def __init__(self, limits: BrakeLimits) -> None:
         self.limits = limits
@@ -27,7 +27,7 @@ class Brake:
 
     @property
     def rejected(self) -> int:
-        """How many of the messages in the window were rejected."""
+        """The number of rejected messages in the window."""
         return self._rejected
 
     @property
@@ -36,14 +36,14 @@ class Brake:
         window = self.limits.window
         return len(self._recent) == window and self._rejected > self.limits.share * window
 
-    def saw(self, rejected: bool) -> None:
-        """Count one message."""
+    def count(self, rejected: bool) -> None:
+        """Count one message, rejected or not."""
         if len(self._recent) == self.limits.window:
             self._rejected -= self._recent.popleft()
         self._recent.append(rejected)
         self._rejected += rejected
 
     def release(self) -> None:
-        """Try again: count anew."""
+        """Release the brake: start counting again from zero."""
         self._recent.clear()
         self._rejected = 0

@@ -1,7 +1,8 @@
-"""The pause of an engaged brake: declared, and stored where an operator on any machine sees it and can end it.
+"""The pause of an engaged brake. It is stored in PostgreSQL, so an operator on any machine can see it and end it.
 
-A row in `brakes` stands for each pause. Deleting the row ends the pause; else time does, or the worker's stop. The
-worker marks its row with each look: a row that nobody has marked for `LEASE_S` is a dead worker's and counts no more.
+Each pause has a row in `brakes`. Deleting the row ends the pause. Otherwise it ends after its time, or when the worker
+stops. The worker updates `seen_at` each time it checks its row. If `seen_at` is older than `LEASE_S` seconds, the
+worker is dead and the row does not count.
 """
 
 import asyncio
@@ -18,21 +19,21 @@ from engine.postgres.link import Link, describe, is_outage
 from engine.stages.brake import Brake
 from engine.telemetry import events
 
-LOOK_S = 1.0
+CHECK_S = 1.0
 LEASE_S = 5.0
-LIFT_S = 2.0
-"""How long the end of a pause may take to be stored; a worker that stops has little time."""
+END_S = 2.0
+"""How long storing the end of a pause may take. A worker that stops has little time."""
 _ENGAGE = """
 INSERT INTO brakes (brake_id, consumer_group, topic, worker, host, supervisor, until, rejected, messages)
 VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7), $8, $9)
 ON CONFLICT (brake_id) DO NOTHING
 """
-_LOOK = """
+_CHECK = """
 WITH marked AS (UPDATE brakes SET seen_at = clock_timestamp() WHERE brake_id = $1 RETURNING brake_id)
 SELECT EXISTS (SELECT FROM marked)
 """
-# The row of a worker that died in its pause stays until the next pause ends.
-_LIFT = "DELETE FROM brakes WHERE brake_id = $1 OR until < clock_timestamp() - interval '1 hour'"
+# The row of a worker that died in a pause is deleted when a later pause ends.
+_END = "DELETE FROM brakes WHERE brake_id = $1 OR until < clock_timestamp() - interval '1 hour'"
 _COUNTS = f"until > clock_timestamp() AND seen_at > clock_timestamp() - make_interval(secs => {LEASE_S})"
 _ENGAGED = f"""
 SELECT worker, host, supervisor, engaged_at, until, rejected, messages FROM brakes
@@ -42,17 +43,17 @@ _RELEASE = f"DELETE FROM brakes WHERE consumer_group = $1 AND topic = $2 RETURNI
 
 
 async def engaged_brakes(connection: Connection, group: str, topic: str) -> list[Any]:
-    """Return a row for each worker that pauses now: worker, host, supervisor, engaged_at, until, rejected, messages."""
+    """Return a row for each paused worker: worker, host, supervisor, engaged_at, until, rejected, messages."""
     return await connection.fetch(_ENGAGED, group, topic)
 
 
 async def release_brakes(connection: Connection, group: str, topic: str) -> int:
-    """End every pause of the group; the workers go on within a second. Returns how many pauses there were."""
+    """End all pauses of the group. The workers continue within a second. Returns the number of pauses."""
     return sum(row["engaged"] for row in await connection.fetch(_RELEASE, group, topic))
 
 
 class BrakePause:
-    """Holds up the worker while its brake is engaged."""
+    """Pauses the worker while its brake is engaged."""
 
     def __init__(self, identity: Identity, brake: Brake, link: Link, status: Status) -> None:
         self._identity = identity
@@ -62,9 +63,9 @@ class BrakePause:
         self._log = structlog.get_logger()
 
     async def hold(self, stop: asyncio.Event) -> None:
-        """Return when it is time to try again, when an operator says so, or when `stop` is set.
+        """Wait until the time of the pause is over, an operator ends it, or `stop` is set.
 
-        The brake is released in the first two cases; an outage of PostgreSQL leaves the end to time alone.
+        In the first two cases the brake is released. During an outage of PostgreSQL an operator cannot end the pause.
         """
         limits = self._brake.limits
         self._status.braked = True
@@ -92,32 +93,32 @@ class BrakePause:
             while (left := deadline - loop.time()) > 0:
                 if not stored:
                     stored = await self._engage(brake_id, left)
-                elif not await self._stands(brake_id):
+                elif not await self._is_engaged(brake_id):
                     return "operator"
                 try:
-                    async with asyncio.timeout(min(LOOK_S, left)):
+                    async with asyncio.timeout(min(CHECK_S, left)):
                         await stop.wait()
                 except TimeoutError:
                     continue
                 return "stop"
             return "time"
         finally:
-            await self._lift(brake_id)
+            await self._end(brake_id)
 
     async def _engage(self, brake_id: UUID, left_s: float) -> bool:
-        who, limits = self._identity, self._brake.limits
-        whose = (who.group, who.topic, who.worker, who.host, who.supervisor)
-        row = (brake_id, *whose, left_s, self._brake.rejected, limits.window)
+        identity, limits = self._identity, self._brake.limits
+        worker = (identity.group, identity.topic, identity.worker, identity.host, identity.supervisor)
+        row = (brake_id, *worker, left_s, self._brake.rejected, limits.window)
         return await self._run("engage", lambda connection: connection.execute(_ENGAGE, *row, timeout=5)) is not None
 
-    async def _stands(self, brake_id: UUID) -> bool:
-        """Mark the row, and return whether nobody has lifted the brake. In doubt it stands."""
-        return await self._run("look", lambda connection: connection.fetchval(_LOOK, brake_id, timeout=5)) is not False
+    async def _is_engaged(self, brake_id: UUID) -> bool:
+        """Update the row, and return whether it still exists. Returns true if PostgreSQL cannot be asked."""
+        return await self._run("look", lambda connection: connection.fetchval(_CHECK, brake_id, timeout=5)) is not False
 
-    async def _lift(self, brake_id: UUID) -> None:
+    async def _end(self, brake_id: UUID) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LIFT_S):
-                await self._run("lift", lambda connection: connection.execute(_LIFT, brake_id, timeout=LIFT_S))
+            async with asyncio.timeout(END_S):
+                await self._run("lift", lambda connection: connection.execute(_END, brake_id, timeout=END_S))
 
     async def _run(self, what: str, work: Any) -> Any:
         try:

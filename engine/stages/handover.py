@@ -1,4 +1,4 @@
-"""Hands on what was fetched, in chunks of records, as far as it is this worker's and has not been consumed before."""
+"""Passes fetched records on in chunks. Leaves out records that were consumed before, or are of a revoked partition."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -14,13 +14,13 @@ from engine.records import Chunk
 from engine.stages.opener import PartitionOpener
 
 BROKEN_TRIES = 3
-"""How often a batch that cannot be read is fetched again before its partition is refused."""
+"""How often a batch that cannot be read is fetched again before the partition is refused."""
 
 Emit = Callable[[Chunk], Awaitable[None]]
 
 
 class Handover:
-    """Takes what `fetcher` has fetched, and gives chunks to `emit`, which waits when there is no room."""
+    """Takes fetched data from `fetcher`, and passes chunks to `emit`, which waits while the processor is full."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Handover:
         self._max_chunk_bytes = max_chunk_bytes
 
     async def run(self) -> None:
-        """Hand on what is fetched. Returns when nobody takes it any more."""
+        """Pass on fetched records. Returns when the processor accepts no more."""
         while True:
             fetched = await self._fetcher.fetched.get()
             try:
@@ -47,19 +47,19 @@ class Handover:
             except MailboxClosed:
                 return
             finally:
-                self._fetcher.handed_on(fetched)
+                self._fetcher.release(fetched)
 
     async def _hand_on_one(self, fetched: Fetched) -> None:
         partition, state = fetched.partition, fetched.state
-        if not self._is_present(fetched):
+        if not self._is_current(fetched):
             if self._fetcher.state(partition) is state:
-                self._fetcher.forget(partition)  # fenced: it is followed anew once it is opened again
+                self._fetcher.forget(partition)  # fenced: it is fetched again after it is opened again
             return
         if fetched.error is not None:
             self._refused(fetched, fetched.error)
-        elif state.broken and fetched.answer.skips:
-            # Something could not be read there a moment ago: that nothing is there now is no gap.
-            self._broken(fetched, CorruptBatch(state.position, "the broker gives a batch that begins behind it"))
+        elif state.read_failures and fetched.answer.skips:
+            # A batch at this offset could not be read a moment ago. That it is missing now is not a compaction gap.
+            self._read_failed(fetched, CorruptBatch(state.position, "the broker returns a later batch instead"))
         else:
             await self._hand_on_answer(fetched)
 
@@ -70,20 +70,20 @@ class Handover:
         begin = state.position
         try:
             for piece in answer.pieces(self._max_chunk_records, self._max_chunk_bytes):
-                if not self._is_present(fetched) or not await self._hand_on_piece(fetched, piece, consumed_at):
+                if not self._is_current(fetched) or not await self._hand_on_piece(fetched, piece, consumed_at):
                     return
         except CorruptBatch as error:
             state.whole = not error.inside if state.position > begin else state.whole
-            self._broken(fetched, error)
+            self._read_failed(fetched, error)
             return
         if state.position > begin:
-            state.alone, state.whole = False, True
+            state.fetch_alone, state.whole = False, True
             if answer.end is not None and state.position >= answer.end:
-                self._opener.well(fetched.partition)  # nothing waits that might still be broken
-        elif state.alone:
-            self._broken(fetched, CorruptBatch(begin, "it is longer than what the broker has of it"))
+                self._opener.clear_refusal(fetched.partition)  # all records up to the end could be read
+        elif state.fetch_alone:
+            self._read_failed(fetched, CorruptBatch(begin, "the broker returns only a part of it"))
         else:
-            state.alone = True
+            state.fetch_alone = True
 
     def _refused(self, fetched: Fetched, error: BaseException) -> None:
         partition, position = fetched.partition, fetched.state.position
@@ -94,16 +94,19 @@ class Handover:
             case UnknownTopicOrPartitionError():
                 self.reopen(partition)
             case CorruptRecordException():
-                self._broken(fetched, CorruptBatch(position, "the broker says that it is corrupt"))
+                self._read_failed(fetched, CorruptBatch(position, "the broker reports that it is corrupt"))
             case CorruptBatch():
-                self._broken(fetched, error)
+                self._read_failed(fetched, error)
 
     async def _hand_on_piece(self, fetched: Fetched, piece: Piece, consumed_at: datetime) -> bool:
-        """Emit what of a piece has not been consumed yet. Returns False when the topic is not the one that was."""
+        """Emit the records of a piece that were not consumed yet. Returns False if the piece must not be consumed.
+
+        That is the case when the topic was created again, or the partition was closed.
+        """
         partition, state = fetched.partition, fetched.state
         records = piece.records
-        if state.recognise is not None and records:
-            known, state.recognise = state.recognise, None
+        if state.last_consumed is not None and records:
+            known, state.last_consumed = state.last_consumed, None
             first = records[0]
             if first.offset == known.last_offset and (first.timestamp, checksum(first)) != (
                 known.last_timestamp,
@@ -120,28 +123,31 @@ class Handover:
                 partition, state.opening, state.epoch, records, piece.next_offset, piece.size_bytes, consumed_at
             )
             await self._emit(chunk)
-            if not self._is_present(fetched):
+            if not self._is_current(fetched):
                 return False
-            self._opener.well(partition)  # not when only the last record was read again
+            self._opener.clear_refusal(partition)  # not if only the last consumed record was read again
         if piece.next_offset > state.position:
-            state.position, state.broken = piece.next_offset, 0
+            state.position, state.read_failures = piece.next_offset, 0
         return True
 
-    def _broken(self, fetched: Fetched, error: CorruptBatch) -> None:
-        """Count how often a batch could not be read; refuse its partition when fetching it again does not help."""
+    def _read_failed(self, fetched: Fetched, error: CorruptBatch) -> None:
+        """Count a failed read of a batch. Refuses the partition when fetching the batch again does not help."""
         state = fetched.state
-        state.broken += 1
-        if state.broken > BROKEN_TRIES:
+        state.read_failures += 1
+        if state.read_failures > BROKEN_TRIES:
             self._fetcher.forget(fetched.partition)
             self._opener.corrupt(fetched.partition, max(error.offset, state.floor), str(error))
-        elif state.broken > 1:
-            self._fetcher.rest(state)
+        elif state.read_failures > 1:
+            self._fetcher.pause(state)
 
-    def _is_present(self, fetched: Fetched) -> bool:
+    def _is_current(self, fetched: Fetched) -> bool:
         followed = self._fetcher.state(fetched.partition) is fetched.state
         return followed and self._table.opened(fetched.partition, fetched.state.opening) is not None
 
     def reopen(self, partition: int) -> None:
-        """Close a partition that is gone. When it is there again, its last record tells whether it is another one."""
+        """Close a partition that does not exist any more. If it exists again, it is opened again.
+
+        Its last consumed record then shows whether the topic is still the same.
+        """
         self._fetcher.forget(partition)
         self._table.close(partition)

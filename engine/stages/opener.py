@@ -1,7 +1,7 @@
-"""Opens partitions at PostgreSQL's offsets, and refuses those that are not as stored or cannot be read.
+"""Opens partitions at the offsets stored in PostgreSQL, and refuses those that do not match or cannot be read.
 
-What happens to one partition: wanted → its stored offset is read and locked → it is fetched from there → its records
-count. A refused one is looked at again and again, and opened once its cause is gone.
+The steps for a partition: wanted → its stored offset is read and locked → it is fetched from there → its records are
+accepted. A refused partition is checked again periodically, and is opened when the cause is gone.
 """
 
 import asyncio
@@ -25,29 +25,32 @@ from engine.telemetry import events
 REOPEN_S = 5.0
 RETRY_S = 1.0
 LONGEST_TRIAL_S = 60.0
-NO_LEADER_FIX = "start the brokers that hold it: it is consumed by itself once it has a leader"
+NO_LEADER_FIX = "start the brokers that have a replica of it: it is consumed again as soon as it has a leader"
 _RESET = "orderflow offsets reset --partition {}"
 _SKIP = "orderflow offsets skip --partition {}"
 
 
 @attrs.define
 class _RefusedPartition:
-    """A partition that was refused at `offset`, with `stored` in PostgreSQL, and when the broker is tried again."""
+    """A refused partition: the offset where it was refused, and the stored offset at that time.
+
+    At `trial_at` the partition is opened again on trial; `trials` counts how often.
+    """
 
     stored: StoredOffset
     offset: int = 0
     trials: int = 0
     trial_at: float = 0.0
 
-    def still(self, stored: StoredOffset) -> bool:
-        """Whether nobody but the writer has moved the offset: what was on its way when it was refused."""
+    def is_unchanged(self, stored: StoredOffset) -> bool:
+        """Return whether no operator has moved the offset. The writer may have written records fetched before."""
         written = self.stored.epoch == stored.epoch and self.stored.next_offset <= stored.next_offset <= self.offset
-        by_writer = written and stored.last_offset is not None  # whoever skips or resets leaves none
+        by_writer = written and stored.last_offset is not None  # `offsets skip` and `offsets reset` store None
         return stored == self.stored or (self.trials > 0 and by_writer)
 
 
 class PartitionOpener:
-    """Opens the partitions of one topic for one group. `follow` is given where an open one is to be fetched from."""
+    """Opens the partitions of one topic for one group. Calls `follow` with the fetch state of each opened partition."""
 
     def __init__(
         self,
@@ -66,81 +69,81 @@ class PartitionOpener:
         self._follow = follow
         self._stored: dict[int, StoredOffset] = {}
         self._refused: dict[int, _RefusedPartition] = {}
-        self._look_at: dict[int, float] = {}
+        self._check_at: dict[int, float] = {}
         self._leaderless_since: dict[int, float] = {}
         self._failing_since: dict[int, float] = {}
         self._log = structlog.get_logger()
 
     def look_at_once(self, moved: Iterable[int]) -> None:
-        """Look at every wanted partition at once, and forget what was wrong with those that came or went."""
+        """Check all wanted partitions at once. `moved` (assigned or revoked) lose their earlier refusal."""
         for partition in moved:
             self._refused.pop(partition, None)
-        self._look_at.clear()
+        self._check_at.clear()
 
     async def open_wanted(self, brokers: Brokers) -> None:
-        """Open what is wanted and due. Outages of PostgreSQL, and of brokers, are waited out partition by partition."""
+        """Open the wanted partitions that are due. After an outage of PostgreSQL or a broker each is tried again."""
         now = asyncio.get_running_loop().time()
-        due = [partition for partition in self._table.wanted if self._look_at.get(partition, 0.0) <= now]
+        due = [partition for partition in self._table.wanted if self._check_at.get(partition, 0.0) <= now]
         if not due:
             return
-        self._look_at.update(dict.fromkeys(due, now + REOPEN_S))
+        self._check_at.update(dict.fromkeys(due, now + REOPEN_S))
         bounds = await fetch_log_bounds(brokers, self._topic, due)
         for partition in due:
-            found = bounds[partition]
-            if not isinstance(found, LogBounds):
-                self._cannot_ask(partition, found)
+            partition_bounds = bounds[partition]
+            if not isinstance(partition_bounds, LogBounds):
+                self._bounds_failed(partition, partition_bounds)
                 brokers.stale = True
                 continue
             self._leaderless_since.pop(partition, None)
             self._failing_since.pop(partition, None)
             try:
-                await self._open(brokers, partition, found)
+                await self._open(brokers, partition, partition_bounds)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if not is_outage(error):
                     raise
-                self._look_at[partition] = now + RETRY_S
+                self._check_at[partition] = now + RETRY_S
                 self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error), partition=partition)
 
-    def _cannot_ask(self, partition: int, error: BaseException) -> None:
+    def _bounds_failed(self, partition: int, error: BaseException) -> None:
         now = asyncio.get_running_loop().time()
-        self._look_at[partition] = now + RETRY_S
+        self._check_at[partition] = now + RETRY_S
         if not isinstance(error, LeaderNotAvailableError):
             self._log.debug(events.OUTAGE_CONTINUES, of="kafka", error=describe_kafka(error), partition=partition)
             if now - self._failing_since.setdefault(partition, now) > FAILING_S:
-                self.unserved(partition, f"its leader does not tell its offsets: {describe_kafka(error)}")
+                self.unserved(partition, f"its leader does not return its offsets: {describe_kafka(error)}")
         elif now - self._leaderless_since.setdefault(partition, now) > LEADERLESS_S:
             self.unserved(partition, "no broker leads the partition")
 
     async def _open(self, brokers: Brokers, partition: int, bounds: LogBounds) -> None:
-        async with self._link.use() as connection, self._watch.over(connection):
+        async with self._link.use() as connection, self._watch.guard(connection):
             stored = await self._link.within_deadline(
                 open_offset(connection, self._group, self._topic, partition, bounds.begin)
             )
         self._stored[partition] = stored
         refused = self._refused.get(partition)
         now = asyncio.get_running_loop().time()
-        if refused is not None and refused.still(stored):
+        if refused is not None and refused.is_unchanged(stored):
             refused.stored = stored
             if refused.trial_at > now:
-                return  # the broker was asked not long ago
+                return  # the next trial is not due yet
         if stored.next_offset > bounds.end:
-            # Another owner may have gone on since the end was asked for; its last transaction was waited for.
+            # Another owner may have consumed more since the end was fetched. Its last transaction has ended by now.
             again = (await fetch_log_bounds(brokers, self._topic, [partition]))[partition]
             bounds = again if isinstance(again, LogBounds) else bounds
         if not bounds.begin <= stored.next_offset <= bounds.end:
             self._out_of_range(partition, stored.next_offset, bounds)
             return
-        start, recognise = stored.next_offset, None
+        start, last_consumed = stored.next_offset, None
         if stored.last_offset is not None and stored.last_offset >= bounds.begin:
-            start, recognise = stored.last_offset, stored
-        on_trial = refused is not None and refused.still(stored) and refused.trials > 0
+            start, last_consumed = stored.last_offset, stored
+        on_trial = refused is not None and refused.is_unchanged(stored) and refused.trials > 0
         opened = self._table.open(partition, stored.next_offset, stored.epoch, on_trial=on_trial)
         if opened is None:
             return  # revoked while it was being opened
         if not on_trial:
             self._refused.pop(partition, None)
-        self._look_at.pop(partition, None)
-        self._follow(partition, FetchState(opened.opening, opened.epoch, start, stored.next_offset, recognise))
+        self._check_at.pop(partition, None)
+        self._follow(partition, FetchState(opened.opening, opened.epoch, start, stored.next_offset, last_consumed))
         if not on_trial:
             self._log_opened(partition)
 
@@ -154,35 +157,35 @@ class PartitionOpener:
         self._refuse(partition, Refusal(OUT_OF_RANGE, offset, detail, _RESET.format(partition)))
 
     def recreated(self, partition: int, offset: int) -> None:
-        """Refuse a partition whose record at `offset` is not the one that was consumed there."""
+        """Refuse a partition whose record at `offset` is not the record that was consumed at that offset."""
         detail = (
             "the topic is not the one that was consumed before: "
-            "it was deleted and created anew, or its log was cut off and filled again"
+            "it was deleted and created again, or its log was truncated and written again"
         )
         self._refuse(partition, Refusal(TOPIC_RECREATED, offset, detail, _RESET.format(partition)))
 
     def corrupt(self, partition: int, offset: int, why: str) -> None:
-        """Refuse a partition whose batch at `offset` cannot be read, however often it is fetched."""
+        """Refuse a partition whose batch at `offset` cannot be read, even after it was fetched several times."""
         detail = f"the batch at offset {offset} cannot be read: {why}"
         self._refuse(partition, Refusal(CORRUPT_BATCH, offset, detail, _SKIP.format(partition)))
 
     def unserved(self, partition: int, why: str) -> None:
-        """Tell that a partition has no leader, or one that fails. It is consumed as soon as that is over."""
+        """Report that a partition has no leader, or a failing leader. It stays open and is consumed when this ends."""
         refusal = Refusal(NO_LEADER, None, why, NO_LEADER_FIX)
         before = self._table.refused.get(partition)
-        if (before is None or before.reason == NO_LEADER) and self._table.trouble(partition, refusal):
-            self._tell(partition, refusal)
+        if (before is None or before.reason == NO_LEADER) and self._table.set_refusal(partition, refusal):
+            self._log_refusal(partition, refusal)
 
     def served(self, partitions: Iterable[int]) -> None:
-        """Take back, for these partitions, that they have no leader, or one that fails."""
+        """Clear the refusals that `unserved` has set for these partitions: they have a working leader."""
         for partition in partitions:
             refusal = self._table.refused.get(partition)
             if refusal is not None and refusal.reason == NO_LEADER:
-                self._table.well(partition)
+                self._table.clear_refusal(partition)
 
-    def well(self, partition: int) -> None:
-        """Note that a partition is read on, whatever was wrong before."""
-        self._table.well(partition)
+    def clear_refusal(self, partition: int) -> None:
+        """Clear the refusal of a partition, because its records could be read."""
+        self._table.clear_refusal(partition)
         refused = self._refused.pop(partition, None)
         if refused is not None and refused.trials:
             self._log_opened(partition)
@@ -195,20 +198,20 @@ class PartitionOpener:
         now = asyncio.get_running_loop().time()
         stored = self._stored[partition]
         refused = self._refused.get(partition)
-        if refused is None or not refused.still(stored):
+        if refused is None or not refused.is_unchanged(stored):
             refused = self._refused[partition] = _RefusedPartition(stored)
         refused.offset = refusal.offset or 0
         if refusal.reason == CORRUPT_BATCH:
-            # Another replica that takes over, or a segment that was restored, may be sound.
+            # After another replica takes over, or the segment is restored, the batch may be readable.
             refused.trial_at = now + min(REOPEN_S * 2**refused.trials, LONGEST_TRIAL_S)
             refused.trials = min(refused.trials + 1, 10)
         elif refusal.reason == TOPIC_RECREATED:
-            refused.trial_at = float("inf")  # only whoever moves the stored offset can say what is to be consumed
-        self._look_at[partition] = now + REOPEN_S
+            refused.trial_at = float("inf")  # an operator must decide, by moving the stored offset
+        self._check_at[partition] = now + REOPEN_S
         if self._table.refuse(partition, refusal):
-            self._tell(partition, refusal)
+            self._log_refusal(partition, refusal)
 
-    def _tell(self, partition: int, refusal: Refusal) -> None:
+    def _log_refusal(self, partition: int, refusal: Refusal) -> None:
         self._log.error(
             events.PARTITION_REFUSED,
             topic=self._topic,

@@ -1,4 +1,4 @@
-"""What a worker is told when it is made."""
+"""The options of a worker."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ BATCH_HISTORY_S = 7 * 24 * 3600.0
 
 @attrs.frozen(kw_only=True)
 class WorkerOptions:
-    """What a worker needs to know. Times are in seconds, sizes in bytes.
+    """The options of a worker. Times are in seconds, sizes in bytes.
 
-    `kafka_options` and `postgres_options` are keyword arguments of every aiokafka client and of `asyncpg.connect`.
+    `kafka_options` are keyword arguments of every aiokafka client, `postgres_options` those of `asyncpg.connect`.
     """
 
     identity: Identity
@@ -38,5 +38,5 @@ class WorkerOptions:
 
     @property
     def session_options(self) -> dict[str, Any]:
-        """Keyword arguments of `asyncpg.connect` for every connection that the worker makes."""
+        """Keyword arguments of `asyncpg.connect` for every connection of the worker."""
         return session_of(self.postgres_options, self.identity.worker, self.identity.group)

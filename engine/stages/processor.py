@@ -1,4 +1,4 @@
-"""The processor: what the handler makes of each message, on the way from Kafka to the writer. Here the brake counts."""
+"""The processor: calls the handler for each message, between source and writer, and counts verdicts for the brake."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Processor(Generic[T]):
-    """Handles chunks and gives them to `hand_on`, which waits when there is no room.
+    """Handles chunks and passes them to `hand_on`, which waits while the writer's mailbox is full.
 
     `stopping` ends a pause of the brake.
     """
@@ -40,12 +40,12 @@ class Processor(Generic[T]):
         self._hand_on = hand_on
 
     async def handle_batch(self, chunks: list[Chunk]) -> None:
-        """Handle the messages of the partitions that this worker still owns. Returns when all are handed on."""
+        """Handle the messages of the partitions that this worker still owns. Returns when all are passed on."""
         for chunk in chunks:
             if self._table.opened(chunk.partition, chunk.opening) is None:
                 continue
             if self._brake.engaged:
-                return  # told to stop in the pause: all that is left here is consumed again by whoever comes next
+                return  # stopped during the pause: the next owner of the partitions consumes the rest again
             handled = self._handle(chunk)
             await self._hand_on(handled, chunk.size_bytes, max(1, len(handled.entries)))
             self._count(handled.entries)
@@ -69,6 +69,6 @@ class Processor(Generic[T]):
     def _count(self, entries: list[Entry[T]]) -> None:
         for entry in entries:
             rejected = isinstance(entry.value, Rejected)
-            # A dead letter that an operator sends again says nothing of what is upstream.
+            # A rejected replay of a dead letter does not mean that the producer is broken.
             if not (rejected and read_replay_headers(entry.record, self._topic)):
-                self._brake.saw(rejected)
+                self._brake.count(rejected)

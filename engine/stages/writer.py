@@ -193,11 +193,11 @@ class BatchWriter(Generic[T]):
         transaction = connection.transaction()
         await transaction.start()
         try:
-            async with self._watch.over(connection):
+            async with self._watch.guard(connection):
                 advances = self._advances(work)
                 await advance_offsets(connection, self._identity.group, batch.topic, advances, batch.batch_id)
             if batch.entries:
-                async with self._watch.over(connection):
+                async with self._watch.guard(connection):
                     batch = await recognise_replays(connection, self._identity.group, batch)
                 written = await self._handler.handle_batch(connection, batch)
                 await store_verdicts(connection, self._identity.group, batch, self._handler.subject)
@@ -242,7 +242,7 @@ class BatchWriter(Generic[T]):
         return attempted
 
     async def _find(self, connection: Connection, batch: Batch[T], ends: dict[int, int]) -> bool:
-        async with self._watch.over(connection):
+        async with self._watch.guard(connection):
             return await has_landed(
                 connection,
                 self._identity.group,

@@ -1,1 +1,1 @@
-"""Log lines, their events, and spans."""
+"""Log lines, names of log events, and spans."""

@@ -1,4 +1,4 @@
-"""The names of all log events of the engine, in one place: what to search the logs for."""
+"""The names of all log events of the engine."""
 
 WORKER_STARTED = "worker_started"
 WORKER_STOPPED = "worker_stopped"

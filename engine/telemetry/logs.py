@@ -18,13 +18,13 @@ from engine.actors.identity import host_name, supervisor_id
 _json = json.Encoder(enc_hook=str)
 QUIET_S = 10.0
 MAX_KINDS = 500
-AWAITED = frozenset({"GroupCoordinatorNotAvailableError"})
-"""Errors that are normal for a while: a Kafka that is new, or has just started, has no group coordinator yet."""
+EXPECTED_AT_START = frozenset({"GroupCoordinatorNotAvailableError"})
+"""Errors that are normal for a while: a broker that has just started has no group coordinator yet."""
 _FIRST = ("time", "level", "event", "component", "worker", "host", "supervisor")
 
 
 def _console() -> structlog.dev.ConsoleRenderer:
-    # The default formatter shows the frames' local variables where rich is installed: personal data among them.
+    # If rich is installed, the default formatter shows local variables, which may contain personal data.
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
@@ -33,10 +33,10 @@ def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
 
 
 class DeferredLines:
-    """A logger of lines that writes those of one turn of the event loop in one go: a server's many, in few calls.
+    """A logger that collects the lines of one iteration of the event loop and writes them with one call.
 
-    Without a running event loop, in another thread too, a line is written at once. A process that is killed loses the
-    turn that it was in.
+    Without a running event loop, and in other threads, a line is written at once. A process that is killed loses the
+    lines of its current iteration.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -45,13 +45,13 @@ class DeferredLines:
         atexit.register(self.flush)
 
     def msg(self, line: bytes) -> None:
-        """Write a line, its end not included, soon."""
+        """Write a line (without a newline) in the current iteration of the event loop."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             if threading.current_thread() is threading.main_thread():
                 self.flush()
-            # What waits is the main thread's: another one must not take it.
+            # The waiting lines belong to the main thread: another thread must not write them.
             self._file.write(line + b"\n")
             self._file.flush()
             return
@@ -62,7 +62,7 @@ class DeferredLines:
     debug = info = warning = error = critical = msg
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the waiting lines."""
         lines, self._waiting = self._waiting, []
         if not lines:
             return
@@ -81,12 +81,12 @@ class _DeferredLinesFactory:
 def configure_logging(
     level_name: str = "info", *, console: bool = False, deferred: bool = False, **context: str
 ) -> None:
-    """Send structlog, and the libraries' own warnings, to standard error.
+    """Send structlog's lines, and the warnings of libraries, to standard error.
 
-    On every line are the host, the supervisor if there is one, and `context`.
+    Every line contains the host, the supervisor if there is one, and `context`.
 
-    `level_name` is one of debug, info, warning and error. `console`: lines for people, not JSON. `deferred`: lines for
-    machines are written by `DeferredLines`.
+    `level_name` is debug, info, warning or error. `console`: lines for people instead of JSON. `deferred`: JSON lines
+    are written by `DeferredLines`.
     """
     level = logging.getLevelNamesMapping()[level_name.upper()]
     shared: list[Any] = [
@@ -120,11 +120,11 @@ def configure_logging(
 
 
 class LibraryHandler(logging.Handler):
-    """Hands the libraries' own log records to structlog, without their tracebacks: those may quote data.
+    """Passes the log records of libraries to structlog, without tracebacks, because these may quote data.
 
-    In an outage some of them say the same a hundred times a second: one of a kind in `QUIET_S` seconds is written, with
-    the number of those that were left out before it. What is `AWAITED` is information at first, and what it was to the
-    library once it has lasted for so long.
+    In an outage a library may log the same message a hundred times a second. Only one record of a kind is written in
+    `QUIET_S` seconds, with the number of records that were left out before it. Errors in `EXPECTED_AT_START` are first
+    logged at level info, and at their own level if they still occur after `QUIET_S` seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -135,8 +135,8 @@ class LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as `library_message`."""
-        awaited, now_s = _is_awaited(record), self._clock()
-        kind = (record.name, f"{record.msg}{' (awaited)' if awaited else ''}")
+        expected, now_s = _is_expected(record), self._clock()
+        kind = (record.name, f"{record.msg}{' (expected)' if expected else ''}")
         quiet_until_s = self._quiet_until.get(kind)
         if quiet_until_s is not None and now_s < quiet_until_s:
             self._left_out[kind] += 1
@@ -148,7 +148,7 @@ class LibraryHandler(logging.Handler):
         self._quiet_until[kind] = now_s + QUIET_S
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         structlog.get_logger().log(
-            record.levelno if lasts or not awaited else logging.INFO,
+            record.levelno if lasts or not expected else logging.INFO,
             "library_message",
             library=record.name,
             message=record.getMessage(),
@@ -157,6 +157,6 @@ class LibraryHandler(logging.Handler):
         )
 
 
-def _is_awaited(record: logging.LogRecord) -> bool:
+def _is_expected(record: logging.LogRecord) -> bool:
     arguments = record.args if isinstance(record.args, tuple) else ()
-    return any(type(argument).__name__ in AWAITED for argument in arguments)
+    return any(type(argument).__name__ in EXPECTED_AT_START for argument in arguments)

@@ -1,7 +1,7 @@
-"""Spans for a collector, through OpenTelemetry's SDK. Imported only where spans are wanted.
+"""Sends spans to a collector with OpenTelemetry's SDK. Imported only if spans are enabled.
 
-The SDK reads its environment variables itself. A thread of its own sends the spans, from a queue of bounded length:
-what does not fit, or what a collector does not take, is dropped, and nobody waits for it.
+The SDK reads its own environment variables. A thread of the SDK sends the spans from a bounded queue. Spans that do not
+fit into the queue, or that the collector refuses, are dropped. Nothing waits for them.
 """
 
 import asyncio
@@ -45,31 +45,33 @@ from engine.verdict import Rejected
 
 T = TypeVar("T")
 SPANS_A_TURN = 25
-"""How many spans are made in one go: a span costs about as much as all else that is done for a record."""
+"""How many spans are created before other tasks run. A span costs about as much as all other work for a record."""
 _SERVER_ERROR = 500
 _EXPORTERS = (OTLPSpanExporter.__module__, "opentelemetry.exporter.otlp.common.http")
-"""The loggers of whoever talks to the collector."""
+"""The loggers of the modules that send spans to the collector."""
 _propagator = TraceContextTextMapPropagator()
 
 
 def _name_errors(record: logging.LogRecord) -> bool:
-    """Let a record pass, its errors by their kinds alone: their texts quote the collector's URL, over many lines."""
+    """Replace the errors in a log record by their type names: their texts contain the collector's URL and are long."""
     if isinstance(record.args, tuple):
-        record.args = tuple(type(one).__name__ if isinstance(one, BaseException) else one for one in record.args)
+        record.args = tuple(
+            type(argument).__name__ if isinstance(argument, BaseException) else argument for argument in record.args
+        )
     return True
 
 
 class Tracing:
-    """Makes spans. No method raises or blocks for a collector's trouble; `close` is the only one that waits."""
+    """Creates spans. No method raises or blocks because of the collector. Only `close` waits."""
 
     def __init__(self, service: str, instance: str) -> None:
-        # It quotes a header that it cannot read, and such a header may hold a password.
+        # This logger prints headers that it cannot parse, and such a header may contain a password.
         logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)
         for name in _EXPORTERS:
             logging.getLogger(name).addFilter(_name_errors)
-        told = OTELResourceDetector().detect().attributes
+        from_environment = OTELResourceDetector().detect().attributes
         own = {"service.name": service, "service.instance.id": instance}
-        resource = Resource.create({name: value for name, value in own.items() if name not in told})
+        resource = Resource.create({name: value for name, value in own.items() if name not in from_environment})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("orderflow")
@@ -77,9 +79,9 @@ class Tracing:
     async def batch_committed(
         self, batch: Batch[T], group: str, subject_of: Callable[[T], str | None], committed_ns: int
     ) -> None:
-        """Make a span, from consumed to committed, for each record whose trace is sampled: a child of its sender's.
+        """Create a span, from consumed to committed, for each record whose trace is sampled.
 
-        `committed_ns` is in nanoseconds since 1970.
+        Its parent is the span of the producer. `committed_ns` is in nanoseconds since 1970.
         """
         consumed_ns = round(batch.consumed_at.timestamp() * 1e6) * 1000
         shared = {
@@ -108,14 +110,14 @@ class Tracing:
                 await asyncio.sleep(0)
 
     def sending(self, topic: str) -> tuple[Span, list[tuple[str, bytes]]]:
-        """Begin a trace for a message to `topic`. Returns the span, for `sent`, and the headers that carry it on."""
+        """Start a trace for a message to `topic`. Returns the span, for `sent`, and the message's trace headers."""
         span = self._tracer.start_span(f"send {topic}", Context(), SpanKind.PRODUCER, _kafka(topic, "send"))
         carrier: dict[str, str] = {}
         _propagator.inject(carrier, set_span_in_context(span, Context()))
         return span, [(name, value.encode()) for name, value in carrier.items()]
 
     def sent(self, span: Span, answer: "asyncio.Future[Any]") -> None:
-        """End the span of a message: `answer` is done, and holds the record's place or why it was refused."""
+        """End the span of a message. `answer` is done: it has the record's partition and offset, or the error."""
         error = asyncio.CancelledError() if answer.cancelled() else answer.exception()
         if error is None:
             place = answer.result()
@@ -125,7 +127,7 @@ class Tracing:
         span.end()
 
     def serving(self, method: str, route: str | None, traceparent: Traceparent | None, state: str | None) -> Span:
-        """Begin the span of an HTTP request; `route` is a pattern. What a person typed, the path, stays out of it."""
+        """Start the span of an HTTP request. `route` is the pattern of the route. The path itself is not recorded."""
         attributes = {"http.request.method": method, "url.scheme": "http"}
         if route is not None:
             attributes["http.route"] = route
@@ -133,7 +135,7 @@ class Tracing:
         return self._tracer.start_span(f"{method} {route or ''}".strip(), parent, SpanKind.SERVER, attributes)
 
     def served(self, span: Span, status: int, linked: Traceparent | None, attributes: Mapping[str, str]) -> None:
-        """End the span of a request, with a link to the trace `linked` that its answer is about."""
+        """End the span of a request. `linked` is the trace that its answer is about: it becomes a link of the span."""
         span.set_attributes({"http.response.status_code": status, **attributes})
         if linked is not None:
             span.add_link(_span_context(linked))
@@ -146,15 +148,15 @@ class Tracing:
         return format_trace_id(span.get_span_context().trace_id)
 
     async def close(self, timeout_s: float) -> None:
-        """Send the last spans, and wait for that, at most `timeout_s` seconds."""
+        """Send the remaining spans. Waits for at most `timeout_s` seconds."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def stop() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # the loop has not waited
+            with suppress(RuntimeError):  # the event loop is already closed
                 loop.call_soon_threadsafe(done.set)
 
-        # A daemon: the SDK's own patience is longer than a drain.
+        # A daemon thread, because the SDK may take longer than a drain may last.
         Thread(target=stop, name="spans-stop", daemon=True).start()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -175,13 +177,13 @@ def _place(partition: int, offset: int) -> dict[str, str | int]:
 
 
 def _about(entry: Entry[T], subject_of: Callable[[T], str | None]) -> dict[str, str | int]:
-    value, told = entry.value, _place(entry.record.partition, entry.record.offset)
+    value, attributes = entry.value, _place(entry.record.partition, entry.record.offset)
     if isinstance(value, Rejected):
-        told["error.type"] = value.reason
+        attributes["error.type"] = value.reason
     subject = value.subject if isinstance(value, Rejected) else subject_of(value)
     if subject is not None:
-        told["orderflow.subject"] = subject
-    return told
+        attributes["orderflow.subject"] = subject
+    return attributes
 
 
 def _fail(span: Span, kind: str) -> None:

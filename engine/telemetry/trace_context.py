@@ -1,7 +1,7 @@
-"""The trace that a message or a request belongs to: W3C Trace Context, version 00.
+"""The trace context of a message or a request: W3C Trace Context, version 00.
 
-https://www.w3.org/TR/trace-context/ describes the header `traceparent`: `00-<trace id>-<parent id>-<flags>`. A value
-that breaks its rules is ignored, as if it were not there. What is valid is hexadecimal digits, and so fit for any log.
+https://www.w3.org/TR/trace-context/ specifies the header `traceparent`: `00-<trace id>-<parent id>-<flags>`. An invalid
+value is ignored. A valid value has only hexadecimal digits and hyphens, so it is safe in any log.
 """
 
 import re
@@ -15,7 +15,7 @@ TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 Traceparent = NewType("Traceparent", str)
 """A value that `parse_traceparent` or `new_traceparent` returned."""
 TRACESTATE_BYTES = 512
-"""The specification asks that so many be passed on; what is longer is left out."""
+"""The length that the specification requires to be passed on. A longer value is not passed on."""
 _LENGTH = 55
 _TRACE_ID, _PARENT_ID, _FLAGS = slice(3, 35), slice(36, 52), slice(53, 55)
 _SAMPLED = 0x01
@@ -26,7 +26,7 @@ _STATE_MEMBER = re.compile(r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!
 
 
 def parse_traceparent(value: str | bytes | None) -> Traceparent | None:
-    """Return the value if it is valid, else None. Never raises."""
+    """Return the value if it is valid, else None. Does not raise."""
     if value is None or len(value) != _LENGTH:
         return None
     text = value if isinstance(value, str) else value.decode("ascii", "replace")
@@ -34,26 +34,26 @@ def parse_traceparent(value: str | bytes | None) -> Traceparent | None:
 
 
 def traceparent_of(record: Record) -> Traceparent | None:
-    """Return the traceparent that a record's headers carry, if it is valid.
+    """Return the traceparent in the headers of a record, or None if there is no valid one.
 
-    The last header of the name counts, as Kafka's clients have it. A record without headers costs next to nothing.
+    If there are several headers of this name, the last one counts, as in Kafka's clients.
     """
     return parse_traceparent(last_header(record.headers, TRACEPARENT)) if record.headers else None
 
 
 def trace_headers(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str, bytes]]:
-    """Return those of a record's headers that carry its trace on, each once; none unless the traceparent is valid."""
-    found = list(headers)
-    traceparent = parse_traceparent(last_header(found, TRACEPARENT))
+    """Return the trace headers of a record, each of them once. Empty if the traceparent is not valid."""
+    record_headers = list(headers)
+    traceparent = parse_traceparent(last_header(record_headers, TRACEPARENT))
     if traceparent is None:
         return []
-    state = last_header(found, TRACESTATE)
+    state = last_header(record_headers, TRACESTATE)
     kept = [(TRACESTATE, state)] if state and is_tracestate(state) else []
     return [(TRACEPARENT, traceparent.encode()), *kept]
 
 
 def is_tracestate(value: bytes) -> bool:
-    """Whether a tracestate may be passed on: a list of key=value, not too long. What it says is its vendors' affair."""
+    """Return whether a tracestate may be passed on: a list of key=value that is not too long."""
     if len(value) > TRACESTATE_BYTES:
         return False
     members = [member.strip(" \t") for member in value.decode("ascii", "replace").split(",")]
@@ -66,7 +66,7 @@ def trace_id_of(traceparent: Traceparent) -> str:
 
 
 def parent_id_of(traceparent: Traceparent) -> str:
-    """Return the id of the span that sent this: 16 hexadecimal digits."""
+    """Return the parent id, which is the id of the sender's span: 16 hexadecimal digits."""
     return traceparent[_PARENT_ID]
 
 
@@ -76,22 +76,22 @@ def flags_of(traceparent: Traceparent) -> int:
 
 
 def is_sampled(traceparent: Traceparent) -> bool:
-    """Whether the sender may have recorded the trace."""
+    """Return whether the flag `sampled` is set: the sender may have recorded the trace."""
     return bool(flags_of(traceparent) & _SAMPLED)
 
 
 def new_traceparent() -> Traceparent:
-    """Return the traceparent of a new trace, sampled."""
-    made = None
-    while made is None:  # all zeros are as likely as any other digits
-        made = parse_traceparent(f"00-{urandom(16).hex()}-{urandom(8).hex()}-01")
-    return made
+    """Return the traceparent of a new trace, with the flag `sampled`."""
+    traceparent = None
+    while traceparent is None:  # the random digits could be all zeros, which is not valid
+        traceparent = parse_traceparent(f"00-{urandom(16).hex()}-{urandom(8).hex()}-01")
+    return traceparent
 
 
 def last_header(headers: Iterable[tuple[str, bytes | None]], name: str) -> bytes | None:
-    """Return the value of the last header of this name, None if there is none."""
-    found = None
+    """Return the value of the last header of this name, or None if there is none."""
+    last = None
     for key, value in headers:
         if key == name:
-            found = value
-    return found
+            last = value
+    return last

@@ -1,6 +1,6 @@
-"""Whether spans go to a collector, as OpenTelemetry's own environment variables say. Off, they cost nothing.
+"""Decides from OpenTelemetry's environment variables whether spans are sent to a collector.
 
-Nothing of OpenTelemetry is imported before it is known to be wanted; `engine.telemetry.spans` is what does.
+Without spans OpenTelemetry is not imported and costs nothing. Only `engine.telemetry.spans` imports it.
 """
 
 import importlib
@@ -21,18 +21,18 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 PROTOCOL = "http/protobuf"
 PACKAGE = "opentelemetry"
 FLUSH_S = 3.0
-"""How long the end of a process may wait for its last spans."""
+"""How many seconds a process that ends may wait until its last spans are sent."""
 FIX = "install orderflow[otel], or unset it"
 
 
 class TracingRefused(Exception):
-    """Spans are wanted and cannot be had. The message says why and what mends it; it quotes no address, no header."""
+    """Spans are enabled but cannot be sent. The message has the cause and the fix, but no address and no header."""
 
 
 def wanted_by(environment: Mapping[str, str]) -> str | None:
-    """Return the name of the variable that asks for spans, None where none does.
+    """Return the name of the variable that enables spans, or None if none does.
 
-    Raises `TracingRefused` for a value that cannot be met: it would be ignored in silence.
+    Raises `TracingRefused` for a value that is not supported, because otherwise it would be ignored silently.
     """
     if _value(environment, DISABLED).lower() == "true":
         return None
@@ -52,45 +52,47 @@ def wanted_by(environment: Mapping[str, str]) -> str | None:
 
 
 def check_tracing(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether spans are wanted. Raises `TracingRefused` when they cannot be had."""
+    """Return whether spans are enabled. Raises `TracingRefused` if they cannot be sent."""
     variable = wanted_by(environment)
     if variable is None:
         return False
     try:
-        found = find_spec("opentelemetry.sdk.trace") and find_spec("opentelemetry.exporter.otlp.proto.http")
+        installed = find_spec("opentelemetry.sdk.trace") and find_spec("opentelemetry.exporter.otlp.proto.http")
     except ModuleNotFoundError:
-        found = None
-    if not found:
+        installed = None
+    if not installed:
         raise TracingRefused(f"{variable} is set, but OpenTelemetry is not installed: {FIX}")
     return True
 
 
-class _LeftOut(MetaPathFinder):
-    """Finds no OpenTelemetry, whoever asks."""
+class _ImportBlocker(MetaPathFinder):
+    """Makes every import of OpenTelemetry fail, as if it were not installed."""
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
         if name == PACKAGE:
-            raise ModuleNotFoundError(f"{name} is left out: no spans are wanted", name=name)
+            raise ModuleNotFoundError(f"{name} is not imported: spans are not enabled", name=name)
 
 
-def leave_out(environment: Mapping[str, str] = os.environ) -> None:
-    """Keep OpenTelemetry out of this process unless spans are wanted.
+def block_unused_import(environment: Mapping[str, str] = os.environ) -> None:
+    """Prevent the import of OpenTelemetry into this process if spans are not enabled.
 
-    redis imports it wherever it is installed, which costs every process some megabytes and a part of a second. To be
-    called before redis is imported.
+    The package redis imports it if it is installed, which costs each process some megabytes and a part of a second.
+    Call this before redis is imported.
     """
     try:
         wanted = wanted_by(environment)
     except TracingRefused:
-        return  # whoever starts tracing says so
+        return  # `start_tracing` will raise the same error
     if wanted is None and PACKAGE not in sys.modules:
-        sys.meta_path.insert(0, _LeftOut())
+        sys.meta_path.insert(0, _ImportBlocker())
 
 
 def start_tracing(service: str, instance: str, environment: Mapping[str, str] = os.environ) -> "Tracing | None":
-    """Return what makes spans, or None where none are wanted. To be called in the process that makes them.
+    """Return an object that creates spans, or None if spans are not enabled.
 
-    `service` and `instance` are `service.name` and `service.instance.id` unless the environment names them. Raises
+    Call this in the process that creates the spans.
+
+    `service` and `instance` are `service.name` and `service.instance.id`, unless the environment sets these. Raises
     `TracingRefused`.
     """
     if not check_tracing(environment):
@@ -98,12 +100,12 @@ def start_tracing(service: str, instance: str, environment: Mapping[str, str] = 
     try:
         tracing: Tracing = importlib.import_module("engine.telemetry.spans").Tracing(service, instance)
     except (ImportError, RuntimeError, ValueError) as error:
-        raise TracingRefused(f"OpenTelemetry does not start, check the variables OTEL_…: {error}") from None
+        raise TracingRefused(f"OpenTelemetry cannot start; check the variables OTEL_…: {error}") from None
     return tracing
 
 
 def _value(environment: Mapping[str, str], name: str) -> str:
-    """Return a variable's value; an empty one counts as unset, as the specification has it."""
+    """Return a variable's value. By the specification an empty value counts as unset."""
     return environment.get(name, "").strip()
 
 

@@ -56,7 +56,7 @@ async def wait_for_lock(watch: BlockerWatch, heir: asyncpg.Connection) -> bool:
     """Return whether the lock was had within a second."""
     await heir.execute("SET lock_timeout = '1s'")
     try:
-        async with watch.over(heir):
+        async with watch.guard(heir):
             await heir.execute(_LOCK)
     except asyncpg.LockNotAvailableError:
         return False

@@ -1,4 +1,4 @@
-"""A client's end of `MemoryPostgres`: as much of an asyncpg connection as a worker uses."""
+"""The client side of `MemoryPostgres`: the part of asyncpg's connection that a worker uses."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -11,11 +11,11 @@ from tests.support.memory_postgres import Backend, MemoryPostgres, Transaction
 
 
 class Killed(BaseException):
-    """What a process meets that was killed, wherever it is."""
+    """Raised in a killed process at its next I/O."""
 
 
 class Client:
-    """A process that uses the services. While it is frozen nothing leaves it and nothing reaches it."""
+    """A process that uses the services. While it is frozen, it neither sends nor receives anything."""
 
     def __init__(self) -> None:
         self._awake = asyncio.Event()
@@ -25,32 +25,32 @@ class Client:
 
     @property
     def frozen(self) -> bool:
-        """Whether the process is stopped."""
+        """Whether the process is frozen."""
         return not self._awake.is_set()
 
     def freeze(self) -> None:
-        """Stop it, as SIGSTOP does."""
+        """Freeze the process, as SIGSTOP does."""
         self._awake.clear()
 
     def wake(self) -> None:
-        """Let it go on, as SIGCONT does."""
+        """Continue the process, as SIGCONT does."""
         self._awake.set()
         while self._postponed:
             self._postponed.pop(0)()
 
     def kill(self) -> None:
-        """End it, as SIGKILL does."""
+        """Kill the process, as SIGKILL does."""
         self._killed = True
         self._awake.set()
 
     async def passes(self) -> None:
-        """Return when something may pass between the process and a service."""
+        """Wait until the process is not frozen. Raises `Killed`."""
         await self._awake.wait()
         if self._killed:
             raise Killed
 
     def when_awake(self, act: Callable[[], None]) -> None:
-        """Do something now, or as soon as the process is awake, or never when it was killed."""
+        """Call `act` now, or as soon as the process continues. Never if it was killed."""
         if self.frozen:
             self._postponed.append(act)
         elif not self._killed:
@@ -67,7 +67,7 @@ async def connect(
 
 
 class MemoryConnection:
-    """A connection. Its errors are those of asyncpg."""
+    """A connection. It raises asyncpg's errors."""
 
     def __init__(self, server: MemoryPostgres, backend: Backend, client: Client) -> None:
         self._server = server
@@ -75,19 +75,19 @@ class MemoryConnection:
         self.backend = backend
 
     def get_server_pid(self) -> int:
-        """Return the number of the server's end."""
+        """Return the process id of the backend."""
         return self.backend.pid
 
     def is_closed(self) -> bool:
-        """Whether the connection is gone."""
+        """Return whether the connection is closed."""
         return self.backend.lost
 
     def is_in_transaction(self) -> bool:
-        """Whether a transaction is open."""
+        """Return whether a transaction is open."""
         return self.backend.transaction is not None
 
     def terminate(self) -> None:
-        """Cut the connection. What the server is doing when it is lost already, it goes on doing."""
+        """Close the connection at once. If it was already lost, the server continues its current work."""
         self._client.when_awake(lambda: None if self.backend.lost else self._server.end(self.backend))
 
     async def close(self, **_: Any) -> None:
@@ -96,7 +96,7 @@ class MemoryConnection:
         self._server.end(self.backend)
 
     async def send(self) -> None:
-        """Let a message travel to the server. Raises asyncpg's errors when there is no way."""
+        """Simulate the way of a message to the server. Raises asyncpg's errors if there is no connection."""
         await self._client.passes()
         if self.backend.lost:
             raise asyncpg.InterfaceError("connection is closed")
@@ -105,11 +105,11 @@ class MemoryConnection:
             raise asyncpg.ConnectionDoesNotExistError
 
     async def reply(self) -> None:
-        """Let the answer travel back."""
+        """Simulate the way of the answer back."""
         await self._client.passes()
 
     async def execute(self, sql: str, *args: Any, **_: Any) -> Any:
-        """Run a statement; return its command tag."""
+        """Run a statement and return its command tag."""
         try:
             await self.send()
             return await self._server.run(self.backend, sql, args)
@@ -117,12 +117,12 @@ class MemoryConnection:
             await self.reply()
 
     async def fetch(self, sql: str, *args: Any, **_: Any) -> list[Any]:
-        """Run a statement; return its rows."""
+        """Run a statement and return its rows."""
         rows: list[Any] = await self.execute(sql, *args)
         return rows
 
     async def fetchrow(self, sql: str, *args: Any) -> Any:
-        """Run a statement; return its first row, or None."""
+        """Run a statement and return its first row, or None."""
         rows = await self.fetch(sql, *args)
         return rows[0] if rows else None
 
@@ -134,13 +134,13 @@ class MemoryConnection:
         await self.reply()
 
     def transaction(self) -> "MemoryTransaction":
-        """Return a transaction that has not begun yet."""
+        """Return a transaction that is not started yet."""
         return MemoryTransaction(self, self._server)
 
 
 @attrs.frozen
 class MemoryTransaction:
-    """A transaction, as asyncpg has it."""
+    """A transaction with asyncpg's interface."""
 
     _connection: MemoryConnection
     _server: MemoryPostgres

@@ -1,4 +1,4 @@
-"""A stand-in for Kafka, for tests without I/O: a topic's log, a consumer group, and its members."""
+"""A fake Kafka for tests without I/O: the log of a topic, a consumer group, and its members."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ TOPIC = "orders"
 
 @attrs.frozen(slots=False)
 class Consumed:
-    """A record of the log."""
+    """A record in the log."""
 
     partition: int
     offset: int
@@ -31,24 +31,30 @@ class Consumed:
 
     @property
     def timestamp(self) -> int:
-        """When it was produced, in milliseconds."""
+        """The time when it was produced, in milliseconds since the epoch."""
         return 1_700_000_000_000 + self.offset
 
     @cached_property
     def batch(self) -> bytes:
-        """The record as the broker sends it, in a batch of its own."""
+        """The record as the broker sends it: in a batch with one record."""
         builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
         builder.append(0, self.timestamp, self.key, self.value, [])
         return self.offset.to_bytes(8, "big") + bytes(builder.build())[8:]
 
 
 class MemoryKafka:
-    """The brokers. `committed` is told of every committed offset: (partition, offset).
+    """The brokers. Calls `committed` with every committed (partition, offset).
 
-    What may befall a partition: records whose batch is `spoilt`, as (partition, offset), records before `begins` that
-    are deleted, having no leader, and a leader that is `failing`. Of a batch that is `cut` only the beginning is there,
-    and one that is `lost` is not found. Asked for an offset that is `withheld`, the broker gives nothing. `fetches`
-    holds every position that was asked for, by partition.
+    A test can simulate these faults, at (partition, offset) or for a partition:
+
+    - `spoilt`: the batch is corrupt
+    - `cut`: only the beginning of the batch exists
+    - `lost`: the batch is missing
+    - `withheld`: the broker returns nothing for a fetch from this offset
+    - `begins`: earlier records are deleted
+    - the partition has no leader, or its leader is `failing`
+
+    `fetches` has all fetched positions by partition.
     """
 
     def __init__(self, partitions: int, committed: Callable[[int, int], None]) -> None:
@@ -66,7 +72,7 @@ class MemoryKafka:
         self._committed = committed
 
     def append(self, partition: int, value: bytes, gap: int = 0) -> None:
-        """Append a record, after a gap such as a transaction's marker leaves."""
+        """Append a record, after a gap of `gap` offsets such as a transaction marker leaves."""
         offset = self.ends[partition] + gap
         self.log[partition].append(Consumed(partition, offset, value))
         self.ends[partition] = offset + 1
@@ -76,14 +82,14 @@ class MemoryKafka:
         return [record for record in self.log[partition] if begin <= record.offset < end]
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Store a group's offsets."""
+        """Store the committed offsets of the group."""
         for partition, offset in offsets.items():
             self._committed(partition, offset)
         self.offsets |= offsets
 
 
 class MemoryBrokers:
-    """The brokers as `engine.kafka.brokers` reaches them: one of them, which answers fetches and asks for offsets."""
+    """A fake for `engine.kafka.brokers`: one broker, which answers requests for records and offsets."""
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
         assert topic == TOPIC
@@ -93,8 +99,8 @@ class MemoryBrokers:
         self.last_error: BaseException | None = None
 
     @property
-    def heard_s(self) -> float:
-        """When a broker last answered: this one always does at once."""
+    def last_answer_s(self) -> float:
+        """When a broker last answered: always now."""
         return asyncio.get_running_loop().time()
 
     def partitions(self, _topic: str | None = None) -> list[int]:
@@ -102,20 +108,20 @@ class MemoryBrokers:
         return sorted(self._member.kafka.log)
 
     def leader(self, partition: int) -> int | None:
-        """Return the broker that leads a partition, if one does."""
+        """Return the id of the partition's leader, or None."""
         return None if partition in self._member.kafka.leaderless else 0
 
     def by_leader(self, partitions: Iterable[int]) -> dict[int, list[int]]:
-        """Return partitions by the broker that leads them."""
+        """Group partitions by their leader."""
         led = [partition for partition in partitions if self.leader(partition) is not None]
         return {0: led} if led else {}
 
     async def refresh(self) -> None:
-        """Ask for the partitions."""
+        """Refresh the metadata."""
         await self._member.client.passes()
 
     async def send(self, _node: int, request: Any, _purpose: str, _answer_s: float = 0) -> Any:
-        """Return the answer to a request for records or offsets."""
+        """Return the response to a request for records or offsets."""
         await self._member.client.passes()
         match request:
             case FetchRequest(topics=[(_, rows)]):
@@ -125,7 +131,7 @@ class MemoryBrokers:
                 bounds = {EARLIEST: kafka.begins, LATEST: kafka.ends}
                 answer = [(partition, 0, -1, bounds[which][partition]) for partition, which in rows]
             case _:
-                raise AssertionError(f"a request that this stand-in does not know: {request}")
+                raise AssertionError(f"a request that this fake does not support: {request}")
         await self._member.client.passes()
         return Answer([(TOPIC, answer)])
 
@@ -174,7 +180,7 @@ class MemoryBrokers:
 
 
 class MemoryGroupMember:
-    """A member of the group, made as `engine.kafka.group_member` makes it. What it is assigned is said by `hear`."""
+    """A fake for `engine.kafka.group_member.GroupMember`. A test calls `assign` to give it partitions."""
 
     def __init__(self, brokers: Any, _group: str, _topic: str, *, assigned: Any, joined_as: Any, failing: Any) -> None:
         self._member: Member = brokers._member
@@ -183,13 +189,13 @@ class MemoryGroupMember:
         joined_as("member")
 
     async def run(self) -> None:
-        """Be a member until cancelled."""
+        """Stay a member of the group until cancelled."""
         self._member.joined = self
         self._failing(None)
         await asyncio.get_running_loop().create_future()
 
-    def hear(self, partitions: set[int]) -> None:
-        """Take the group's new assignment."""
+    def assign(self, partitions: set[int]) -> None:
+        """Receive a new assignment from the group."""
         self._assigned(partitions)
 
     async def commit(self, offsets: Mapping[int, int]) -> bool:
@@ -206,7 +212,7 @@ class MemoryGroupMember:
 
 @attrs.frozen
 class Answer:
-    """A broker's answer."""
+    """A response of the broker."""
 
     topics: list[Any]
     API_VERSION: int = 11
@@ -214,7 +220,7 @@ class Answer:
 
 @attrs.define(eq=False)
 class Member:
-    """A process in the group, and its member once it has joined."""
+    """A process in the group, and its group member after it has joined."""
 
     kafka: MemoryKafka
     client: Client

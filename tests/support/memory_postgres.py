@@ -1,8 +1,8 @@
-"""A stand-in for the PostgreSQL server, for tests without I/O: transactions, row locks and compare-and-set.
+"""A fake PostgreSQL server for tests without I/O: transactions, row locks and compare-and-set.
 
-It understands just the statements that a worker sends, and it reads their conditions and assignments, so that a
-condition which is missing in a statement is missing here too. `tests/integration/test_offsets_on_postgres.py` holds it
-to the real server. Clients connect through `tests.support.memory_connection`.
+It supports only the statements that a worker sends. It evaluates their conditions and assignments, so a condition that
+is missing in a statement has no effect here either. `tests/integration/test_offsets_on_postgres.py` compares it with
+the real server. Clients connect with `tests.support.memory_connection`.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Transaction:
 
 @attrs.define(eq=False)
 class Backend:
-    """The server's end of a connection. `lost` says that nothing gets through to the client any more."""
+    """The server side of a connection. If it is `lost`, nothing reaches the client any more."""
 
     pid: int
     client: object
@@ -60,10 +60,10 @@ class _Lock:
 
 @attrs.define(eq=False)
 class MemoryPostgres:
-    """The server. A statement takes `latency_s` to reach it. `committed` is told of each transaction's commit.
+    """The server. A statement takes `latency_s` to reach it. Calls `committed` for each committed transaction.
 
-    `refuses` says of an order that its data is refused. `lost_commits` says of a client that its connection is lost in
-    the next COMMIT of a batch, and after how many seconds the server has committed all the same, or None for never.
+    `refuses` decides whether the data of an order is refused. `lost_commits` are clients whose connection is lost in
+    the next COMMIT of a batch. The value is the number of seconds after which the server still commits; None: never.
     """
 
     committed: Callable[[Transaction], None] = lambda _: None
@@ -86,17 +86,17 @@ class MemoryPostgres:
         return backend
 
     def go_down(self) -> None:
-        """End every backend, and refuse clients until `come_back`."""
+        """End all backends, and refuse connections until `come_back`."""
         self.down = True
         for backend in list(self._backends.values()):
             self.end(backend)
 
     def come_back(self) -> None:
-        """Take clients again. What was committed is there."""
+        """Accept connections again. Committed data still exists."""
         self.down = False
 
     def end(self, backend: Backend) -> None:
-        """End a backend and roll back its transaction. Ending it twice is fine."""
+        """End a backend and roll back its transaction. May be called twice."""
         backend.lost = True
         self._backends.pop(backend.pid, None)
         if backend.waits_for is not None:
@@ -106,16 +106,16 @@ class MemoryPostgres:
         self._release(backend)
 
     def end_all(self, client: object) -> None:
-        """End all backends of a client, as its death does; not those whose COMMIT is on its way."""
+        """End all backends of a client, as its death does, except those with a COMMIT on its way."""
         for backend in [one for one in self._backends.values() if one.client is client and not one.lost]:
             self.end(backend)
 
     def locked_by(self, client: object) -> bool:
-        """Whether a transaction of the client holds a row's lock."""
+        """Return whether a transaction of the client holds a row lock."""
         return any(lock.holder.client is client for lock in self._locks.values())
 
     async def run(self, backend: Backend, sql: str, args: tuple[Any, ...]) -> Any:
-        """Run one statement, in a transaction of its own if there is none; return a command tag or rows."""
+        """Run one statement, in its own transaction if none is open. Returns a command tag or rows."""
         own = backend.transaction or Transaction(backend.client)
         if own.failed:
             raise asyncpg.InFailedSQLTransactionError
@@ -165,14 +165,14 @@ class MemoryPostgres:
                 own.letters += zip(args[1], args[2], strict=True)
                 return f"INSERT 0 {len(args[1])}"
             case ["SELECT", "partition,", "kafka_offset,", *_]:
-                return []  # the outbox: somebody else publishes it
+                return []  # the outbox is always empty here
             case ["WITH", "RECURSIVE", "blocking", *_]:
                 silent = [one for one in self.all_blockers(args[0]) if one.waits_for is None]
                 return [{"pid": one.pid, "done": self.end(one) is None} for one in silent]
-        raise AssertionError(f"a statement that this stand-in does not know: {' '.join(words)}")
+        raise AssertionError(f"a statement that this fake does not support: {' '.join(words)}")
 
     def copy(self, backend: Backend, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Add orders within the open transaction. Raises `CheckViolationError` if one of them is refused."""
+        """Add orders in the open transaction. Raises `CheckViolationError` if one of them is refused."""
         transaction = backend.transaction
         assert transaction is not None
         for row in rows:
@@ -182,10 +182,10 @@ class MemoryPostgres:
             transaction.orders.append(row)
 
     async def _insert(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> str:
-        """Insert an offset's row, or do to the one that is there what ON CONFLICT says."""
+        """Insert an offset's row, or apply the ON CONFLICT clause to the existing row."""
         key = args[:3]
         if key not in self.offsets:
-            await self._acquire(backend, own, key)  # somebody else may be inserting it
+            await self._acquire(backend, own, key)  # another transaction may be inserting it
         if key not in self.offsets:
             others = dict.fromkeys(("last_offset", "last_timestamp", "last_checksum", "batch_id"))
             own.offsets[key] = dict(zip(_KEY_COLUMNS, key, strict=True)) | {"next_offset": args[3], "epoch": 0} | others
@@ -197,7 +197,7 @@ class MemoryPostgres:
         return "INSERT 0 1"
 
     async def _locked(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Row | None:
-        """Return the row that the statement is about, if it fulfils the conditions before and after it is locked."""
+        """Return the row of the statement, if it meets the conditions before and after it is locked."""
         conditions = _CONDITION.findall(sql.split("WHERE")[1])
         key = args[:3]
 
@@ -210,7 +210,7 @@ class MemoryPostgres:
         return found()
 
     async def _acquire(self, backend: Backend, own: Transaction, key: Key) -> None:
-        """Wait in turn for a row's lock. It is held until the transaction ends."""
+        """Wait in the queue for the lock of a row. The lock is held until the transaction ends."""
         lock = self._locks.get(key)
         if lock is None:
             self._locks[key] = _Lock(backend)
@@ -229,7 +229,7 @@ class MemoryPostgres:
         backend.locks.add(key)
 
     def blockers(self, pid: int) -> list[Backend]:
-        """Return who must go before a backend has its lock: the first in the queue before it, else the holder."""
+        """Return the backends that directly block a backend: the one before it in the queue, or the lock's holder."""
         backend = self._backends.get(pid)
         if backend is None or backend.waits_for is None:
             return []
@@ -238,7 +238,7 @@ class MemoryPostgres:
         return [lock.holder if first is backend else first]
 
     def all_blockers(self, pid: int) -> list[Backend]:
-        """Return who must go before a backend has its lock, and who must go before these."""
+        """Return the backends that block a backend directly or indirectly."""
         found: list[Backend] = []
         waiting = [pid]
         while waiting:
@@ -272,7 +272,7 @@ class MemoryPostgres:
         return place[1]
 
     def commit(self, backend: Backend) -> None:
-        """Commit the backend's transaction. Raises `ConnectionResetError` if this COMMIT is to be lost."""
+        """Commit the backend's transaction. Raises `ConnectionResetError` if the connection is lost in this COMMIT."""
         transaction = backend.transaction
         assert transaction is not None
         if not transaction.batches or backend.client not in self.lost_commits:

@@ -1,4 +1,4 @@
-"""A stand-in for child processes, for tests of a supervisor in virtual time: they beat, fall silent and die at will."""
+"""Fake child processes for tests of a supervisor in virtual time: a test decides when they send heartbeats and die."""
 
 import asyncio
 import os
@@ -13,10 +13,10 @@ from engine.processes.heartbeat import BEAT_S, Beat, encode_beat
 
 @attrs.define(eq=False)
 class MemoryProcess:
-    """A child process as asyncio shows it. `killed` and `ended` are told of what becomes of it.
+    """A child process with asyncio's interface. It calls `killed` and `ended` when these happen to it.
 
-    It boots for `boot_s` seconds and then beats until it is `silent`. `obeys_after_s` seconds after a SIGTERM it ends
-    with `last_code`; None stands for one that does not obey.
+    After `boot_s` seconds it sends heartbeats until it is `silent`. `obeys_after_s` seconds after a SIGTERM it ends
+    with `last_code`. None means that it ignores SIGTERM.
     """
 
     pid: int
@@ -52,13 +52,13 @@ class MemoryProcess:
             await asyncio.sleep(BEAT_S)
 
     def beat(self) -> None:
-        """Send a beat, which holds how many it has sent."""
+        """Send a heartbeat that contains the number of heartbeats sent so far."""
         self.said += 1
         os.write(self.beats, encode_beat(Beat("running", overdue=self.overdue, details={"said": self.said})))
         self.last_beat_s, self.has_beaten = self._loop.time(), True
 
     def end(self, code: int) -> None:
-        """End it. Ending it twice is fine."""
+        """End the process. May be called twice."""
         if self.returncode is None:
             self.returncode = code
             self._life.cancel()
@@ -67,19 +67,19 @@ class MemoryProcess:
             self.ended(self)
 
     def kill(self) -> None:
-        """End it, as SIGKILL does."""
+        """Kill the process, as SIGKILL does."""
         self.killed(self)
         self.end(-signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Ask it to end, as SIGTERM does."""
+        """Request its end, as SIGTERM does."""
         if not self.has_beaten:
             self.end(-signal.SIGTERM)
         elif self.obeys_after_s is not None:
             asyncio.get_running_loop().call_later(self.obeys_after_s, self.end, self.last_code)
 
     async def wait(self) -> int:
-        """Wait for its end; return its exit code."""
+        """Wait for its end and return its exit code."""
         await self._end.wait()
         assert self.returncode is not None
         return self.returncode
@@ -87,7 +87,7 @@ class MemoryProcess:
 
 @attrs.define
 class MemoryProcesses:
-    """Where processes are started. A name in `refuse` fails to start once, and `refused` is told of it."""
+    """Starts the fake processes. The next start of a name in `refuse` fails, and `refused` is called."""
 
     started: Callable[[MemoryProcess], None]
     refused: Callable[[str], None]
@@ -95,7 +95,7 @@ class MemoryProcesses:
     ended: Callable[[MemoryProcess], None]
     boot_s: float = 0.0
     refuse: set[str] = attrs.field(factory=set)
-    _pids: int = 5_000_000  # no process of the machine has such a one
+    _pids: int = 5_000_000  # no real process has such a high id
     _running: dict[int, MemoryProcess] = attrs.field(factory=dict)
 
     async def start(self, name: str, *, pass_fds: tuple[int, int], **_: Any) -> MemoryProcess:

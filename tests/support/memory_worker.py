@@ -1,4 +1,4 @@
-"""A whole worker on stand-ins for Kafka and PostgreSQL, with a handler that copies what it is given."""
+"""A complete worker with fake Kafka and PostgreSQL, and a handler that copies its messages into a table."""
 
 import asyncio
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ from tests.support.memory_postgres import MemoryPostgres
 
 GROUP = "group"
 GOOD, BAD, POISON = b"good", b"bad", b"poison"
-"""Values of records: one that is written, one that the handler rejects, and one that only PostgreSQL refuses."""
+"""Values of records: a valid one, one that the handler rejects, and one that PostgreSQL refuses."""
 
 
 @contextmanager
 def stand_ins() -> Iterator[None]:
-    """Let workers connect to the stand-ins, and keep what they log to ourselves."""
+    """Let workers connect to the fakes, and hide their log lines."""
     with (
         mock.patch.object(asyncpg, "connect", connect),
         mock.patch("engine.stages.source.Brokers", MemoryBrokers),
@@ -40,7 +40,7 @@ def stand_ins() -> Iterator[None]:
 
 
 class PlainHandler:
-    """Copies what it is given into the table `orders`. `followed` are the batches that it was told of."""
+    """Copies its messages into the table `orders`. `followed` are the batches passed to `batch_committed`."""
 
     subject_name = "subject"
 
@@ -60,7 +60,7 @@ class PlainHandler:
         return Written(inserted=len(rows))
 
     async def batch_committed(self, batch: Batch[bytes], written: Written) -> None:
-        assert written.inserted == len(batch.accepted()), "what is told of a batch is what was written"
+        assert written.inserted == len(batch.accepted()), "`written` matches the accepted messages of the batch"
         self.followed.append(batch.batch_id)
 
 
@@ -82,19 +82,19 @@ class Process:
 
     @property
     def frozen(self) -> bool:
-        """Whether it is stopped."""
+        """Whether the process is frozen."""
         return self.client.frozen
 
-    async def hear(self, partitions: set[int]) -> None:
-        """Take a new assignment from the group, if it has joined."""
+    async def assign(self, partitions: set[int]) -> None:
+        """Receive a new assignment from the group, if it has joined."""
         if self.member.joined is not None:
-            self.member.joined.hear(partitions)
+            self.member.joined.assign(partitions)
 
 
 def start_process(
     loop: asyncio.AbstractEventLoop, kafka: MemoryKafka, postgres: MemoryPostgres, batch_max: int
 ) -> Process:
-    """Start a worker whose batches hold up to `batch_max` records. It joins the group, and waits to be assigned."""
+    """Start a worker with batches of up to `batch_max` records. It joins the group and waits for an assignment."""
     client = Client()
     member = Member(kafka, client)
     options = WorkerOptions(

@@ -12,7 +12,7 @@ from engine.stages.brake import Brake, BrakeLimits
 def seen(verdicts: list[bool], share: float = 0.5, window: int = 4) -> Brake:
     brake = Brake(BrakeLimits(share, window, pause_s=60))
     for rejected in verdicts:
-        brake.saw(rejected)
+        brake.count(rejected)
     return brake
 
 
@@ -45,9 +45,9 @@ def test_after_its_release_it_counts_anew() -> None:
     assert not brake.engaged
     assert brake.rejected == 0
     for _ in range(3):
-        brake.saw(rejected=True)
+        brake.count(rejected=True)
         assert not brake.engaged
-    brake.saw(rejected=True)
+    brake.count(rejected=True)
     assert brake.engaged
 
 
@@ -64,7 +64,7 @@ def test_it_agrees_with_counting_the_last_window(window: int, happened: list[str
             brake.release()
             recent.clear()
         else:
-            brake.saw(what == "rejected")
+            brake.count(what == "rejected")
             recent.append(what == "rejected")
         assert brake.rejected == sum(recent)
         assert brake.engaged == (len(recent) == window and sum(recent) > share * window)

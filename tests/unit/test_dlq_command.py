@@ -28,14 +28,14 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
         ("list --reason=", "must not be empty"),
         ("list --since 1h --until 2h", "--since must be before --until"),
         ("show", "Missing argument 'PLACE'"),
-        ("show 57", "is no place such as 2:57"),
-        ("show 1:99999999999999999999", "is no place such as 2:57"),
+        ("show 57", "must be a partition and an offset, such as 2:57"),
+        ("show 1:99999999999999999999", "must be a partition and an offset, such as 2:57"),
         ("replay", "choose letters"),
         ("replay --force", "choose letters"),
         ("replay --max 5", "choose letters"),
         ("replay --everything --reason invalid_json", "--everything cannot be combined with a filter"),
         ("replay 1:5 --everything", "--everything cannot be combined with a filter"),
-        ("replay 1:5 2", "is no place such as 2:57"),
+        ("replay 1:5 2", "must be a partition and an offset, such as 2:57"),
     ],
 )
 def test_wrong_usage_is_told_so(arguments: str, told: str) -> None:

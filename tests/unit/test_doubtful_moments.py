@@ -26,7 +26,7 @@ class World:
         """Start a worker and give it the partition."""
         process = start_process(self.loop, self.kafka, self.postgres, batch_max=10)
         self.loop.pass_time(1)
-        self.loop.run(process.hear({0}))
+        self.loop.run(process.assign({0}))
         self.loop.pass_time(1)
         return process
 
@@ -55,7 +55,7 @@ def test_a_commit_that_lands_late_is_followed_up_although_the_partition_went_mea
     """The connection is lost in COMMIT, the group takes the partition away, and only then the COMMIT is done."""
     worker = world.start()
     world.lose_the_next_commit(worker, after_s=2.5)
-    world.loop.run(worker.hear(set()))
+    world.loop.run(worker.assign(set()))
     world.loop.pass_time(30)
     [written] = [transaction for transaction in world.committed if transaction.batches]
     assert worker.handler.followed == written.batches
@@ -80,7 +80,7 @@ def test_a_partition_is_not_refused_because_its_last_owner_went_on_while_it_was_
     world.postgres.latency_s = 0.3
     heir = start_process(world.loop, world.kafka, world.postgres, batch_max=10)
     world.loop.pass_time(1)
-    world.loop.run(heir.hear({0}))
+    world.loop.run(heir.assign({0}))
     world.loop.pass_time(0.25)
     world.kafka.append(0, GOOD)
     refused = []

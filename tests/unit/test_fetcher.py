@@ -18,7 +18,7 @@ class MovingLeader:
 
     led_by: int = 0
     stale: bool = False
-    heard_s: float = 0.0
+    last_answer_s: float = 0.0
     asked: dict[int, "asyncio.Future[Any]"] = attrs.field(factory=dict)
 
     def leader(self, _partition: int) -> int:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from engine.kafka.group_assignment import (
     MemberMetadata,
+    assign_partitions,
     decode_assignment,
     decode_member,
     encode_assignment,
     encode_member,
-    share_out,
 )
 
 TOPIC = "orders"
@@ -25,7 +25,7 @@ def members(owned: dict[str, frozenset[int]]) -> dict[str, MemberMetadata]:
 
 
 def shared(owned: dict[str, frozenset[int]], partitions: int) -> dict[str, list[int]]:
-    shares = share_out(members(owned), {TOPIC: range(partitions)})
+    shares = assign_partitions(members(owned), {TOPIC: range(partitions)})
     return {name: share[TOPIC] for name, share in shares.items()}
 
 
@@ -58,7 +58,7 @@ def test_a_partition_that_two_claim_is_left_with_neither_by_right() -> None:
 def test_a_topic_goes_to_those_who_read_it() -> None:
     """Two pipelines may share a group by mistake: neither is given the other's messages."""
     group = {"a": MemberMetadata(frozenset({"one"}), {}), "b": MemberMetadata(frozenset({"two"}), {})}
-    assert share_out(group, {"one": [0, 1], "two": [0]}) == {"a": {"one": [0, 1]}, "b": {"two": [0]}}
+    assert assign_partitions(group, {"one": [0, 1], "two": [0]}) == {"a": {"one": [0, 1]}, "b": {"two": [0]}}
 
 
 def test_what_members_say_and_hear_comes_back_from_kafkas_format() -> None:

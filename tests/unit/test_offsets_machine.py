@@ -106,7 +106,7 @@ class OffsetsMachine(RuleBasedStateMachine):
         self.owners = owners
         for number, process in enumerate(self.processes):
             if not process.frozen and number not in deaf:
-                self.loop.run(process.hear({partition for partition, owner in enumerate(owners) if owner == number}))
+                self.loop.run(process.assign({partition for partition, owner in enumerate(owners) if owner == number}))
         self.loop.pass_time(seconds)
 
     @rule(owners=OWNERS, seconds=SECONDS)

@@ -24,8 +24,8 @@ def test_an_assigned_partition_is_wanted_until_it_is_opened() -> None:
     opened = table.open(2, 40, epoch=1)
     assert opened is not None
     assert (table.wanted, table.next_offset(2), table.positions()) == ([0], 40, {2: 40})
-    assert table.opened(2, opened.opening) is table.present(2) is opened
-    assert (opened.epoch, table.next_offset(0), table.present(0)) == (1, None, None)
+    assert table.opened(2, opened.opening) is opened
+    assert (opened.epoch, table.next_offset(0)) == (1, None)
 
 
 def test_a_partition_that_was_revoked_meanwhile_is_not_opened() -> None:
@@ -87,7 +87,7 @@ def test_what_is_opened_on_trial_stays_refused_until_it_is_well() -> None:
     assert (table.refused, table.positions()) == ({0: GONE}, {0: 5})
     assert not table.refuse(0, GONE)
     table.open(0, 5, 0, on_trial=True)
-    table.well(0)
+    table.clear_refusal(0)
     assert (table.refused, table.positions()) == ({}, {0: 5})
 
 
@@ -95,8 +95,8 @@ def test_a_partition_in_trouble_stays_open() -> None:
     """One that has no leader for a while goes on by itself from where it was."""
     table = table_with(0)
     table.open(0, 5, 0)
-    assert table.trouble(0, LEADERLESS)
-    assert not table.trouble(0, LEADERLESS)
+    assert table.set_refusal(0, LEADERLESS)
+    assert not table.set_refusal(0, LEADERLESS)
     assert (table.refused, table.positions()) == ({0: LEADERLESS}, {0: 5})
 
 
@@ -184,7 +184,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(partition=PARTITIONS)
     def well(self, partition: int) -> None:
-        self.table.well(partition)
+        self.table.clear_refusal(partition)
         self.reasons.pop(partition, None)
 
     @rule(partition=PARTITIONS)
@@ -198,7 +198,7 @@ class TableMachine(RuleBasedStateMachine):
             news = self.table.refuse(partition, reason)
             self._forget(partition)
         else:
-            news = self.table.trouble(partition, reason)
+            news = self.table.set_refusal(partition, reason)
         assert news == (partition in self.assigned and self.reasons.get(partition) != reason)
         if partition in self.assigned:
             self.reasons[partition] = reason

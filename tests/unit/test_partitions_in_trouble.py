@@ -35,7 +35,7 @@ class World:
         """Start a worker and give it both partitions."""
         process = start_process(self.loop, self.kafka, self.postgres, batch_max=10)
         self.loop.pass_time(1)
-        self.loop.run(process.hear({BAD, SOUND}))
+        self.loop.run(process.assign({BAD, SOUND}))
         self.loop.pass_time(1)
         return process
 
@@ -220,16 +220,16 @@ def test_a_partition_is_well_once_its_last_record_can_be_read_again(world: World
     process = world.start()
     world.loop.pass_time(1)
     world.kafka.spoilt.add((BAD, 2))
-    world.loop.run(process.hear({SOUND}))
-    world.loop.run(process.hear({BAD, SOUND}))
+    world.loop.run(process.assign({SOUND}))
+    world.loop.run(process.assign({BAD, SOUND}))
     world.loop.pass_time(WHILE_S)
     assert world.refused(process)[BAD].reason == CORRUPT_BATCH
     world.kafka.spoilt.clear()
     world.loop.pass_time(LONGEST_TRIAL_S)
     assert world.refused(process) == {}
     world.kafka.spoilt.add((BAD, 2))
-    world.loop.run(process.hear({SOUND}))
-    world.loop.run(process.hear({BAD, SOUND}))
+    world.loop.run(process.assign({SOUND}))
+    world.loop.run(process.assign({BAD, SOUND}))
     world.loop.pass_time(2)
     world.reset(3)
     world.loop.pass_time(6)

@@ -87,9 +87,9 @@ def test_a_member_id_is_news_once() -> None:
     status = Status()
     seen = []
     for member_id in (None, "a", "a", "b", None):
-        status.news.clear()
+        status.beat_now.clear()
         status.joined_as(member_id)
-        seen.append((status.member_id, status.news.is_set()))
+        seen.append((status.member_id, status.beat_now.is_set()))
     assert seen == [(None, False), ("a", True), ("a", False), ("b", True), (None, True)]
 
 
