@@ -9,12 +9,12 @@ from tests.chaos.fault_run import FaultRun
 from tests.support.eventually import eventually
 from tests.support.machines import Machine, require_machines
 from tests.support.programs import Programs, Running
-from tests.support.told import told
+from tests.support.worker_reports import fetch_worker_reports
 
 
 async def tells(url: str, by_host: dict[str, int]) -> None:
     """Wait until the server tells of so many living workers on each host, and the same in every way."""
-    await eventually(lambda: told(url), lambda found: found.by_host() == by_host)
+    await eventually(lambda: fetch_worker_reports(url), lambda found: found.by_host() == by_host)
 
 
 @pytest.mark.fault("8", "of two machines one is stopped, and the other one lost")

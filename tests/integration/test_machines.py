@@ -14,8 +14,8 @@ from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
 from tests.support.machines import Machine, require_machines
 from tests.support.programs import Programs
-from tests.support.told import Told, told
 from tests.support.topic import send
+from tests.support.worker_reports import WorkerReports, fetch_worker_reports
 
 WRONG_CLOCK = str(Path(__file__).parents[1] / "support" / "wrong_clock")
 OFF_S = 300
@@ -35,7 +35,7 @@ async def test_machines_of_one_name_are_told_apart(
     brake = {"BRAKE_WINDOW": str(WINDOW), "BRAKE_PAUSE_S": "600"}
     engines = [await copy.start_engine(1, **brake) for copy in copies]
     url = await copies[0].serve()
-    found = await eventually(lambda: told(url), lambda found: found.by_host() == {"copy": 2})
+    found = await eventually(lambda: fetch_worker_reports(url), lambda found: found.by_host() == {"copy": 2})
     alike = [{worker[name] for worker in found.living} for name in ("host", "worker", "pid")]
     assert [len(values) for values in alike] == [1, 1, 1]
 
@@ -71,10 +71,10 @@ async def test_a_clock_that_is_wrong_by_minutes_makes_nobody_live_or_die(
     await send(settings, (b"key", json.encode(orders.order())), (b"bad", b"no order"))
     await consumed(database, 2)
 
-    def recent(found: Told) -> bool:
+    def recent(found: WorkerReports) -> bool:
         return bool(found.by_host()) and sum(found.snapshot["rates"]["committed"]) > 0
 
-    found = await eventually(lambda: told(url), recent)
+    found = await eventually(lambda: fetch_worker_reports(url), recent)
     assert (len(found.living), found.health["status"]) == (1, "ok")
     at, started_at = (datetime.fromisoformat(text) for text in (found.snapshot["at"], found.living[0]["started_at"]))
     assert 0 < (at - started_at).total_seconds() < 60
@@ -86,13 +86,15 @@ async def test_a_clock_that_is_wrong_by_minutes_makes_nobody_live_or_die(
     engine.send_signal(signal.SIGKILL, children=True)
     await send(settings, (b"key", json.encode(orders.order())))
     async with asyncio.timeout(10):
-        found = await eventually(lambda: told(url), lambda found: found.by_host() == {})
+        found = await eventually(lambda: fetch_worker_reports(url), lambda found: found.by_host() == {})
     assert found.snapshot["services"]["engine"]["status"] == "unavailable"
 
     # One that has not seen the partition without lag reckons from when the last message was produced.
     assert await server.stop() == 0
     await (await orderflow.start("serve", **off_by(OFF_S))).wait_for("http_listening")
-    found = await eventually(lambda: told(url), lambda found: any(lag["lag"] for lag in found.snapshot["partitions"]))
+    found = await eventually(
+        lambda: fetch_worker_reports(url), lambda found: any(lag["lag"] for lag in found.snapshot["partitions"])
+    )
     lags = [found.snapshot["partitions"], json.decode((await orderflow.run("lag", "--json", **off_by(OFF_S))).stdout)]
     for waiting in ([lag for lag in some if lag["lag"]] for some in lags):
         assert [lag["lag"] for lag in waiting] == [1]

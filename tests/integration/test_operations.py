@@ -27,8 +27,8 @@ from tests.support.eventually import consumed, eventually
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs, Running
 from tests.support.stored_orders import make_order, store_order
-from tests.support.told import told
 from tests.support.topic import send
+from tests.support.worker_reports import fetch_worker_reports
 
 LISTENERS = 3
 WORKER = """
@@ -167,16 +167,16 @@ async def test_a_worker_that_is_dead_or_silent_is_shown_as_dead_and_one_long_gon
 async def test_a_frozen_worker_is_dead_wherever_workers_are_told_of(engine: Running, server: LookupServer) -> None:
     """Within three seconds or so: on the page, in the engine's state there, in `/healthz` and in `/metrics`."""
     url = f"http://127.0.0.1:{server.port}"
-    await eventually(lambda: told(url), lambda found: len(found.by_host() or {}) == 1)
+    await eventually(lambda: fetch_worker_reports(url), lambda found: len(found.by_host() or {}) == 1)
     signal_all(engine.children, signal.SIGSTOP)
     began = perf_counter()
-    found = await eventually(lambda: told(url), lambda found: found.living == [])
-    found = await eventually(lambda: told(url), lambda found: found.by_host() == {}, timeout_s=2)
+    found = await eventually(lambda: fetch_worker_reports(url), lambda found: found.living == [])
+    found = await eventually(lambda: fetch_worker_reports(url), lambda found: found.by_host() == {}, timeout_s=2)
     assert perf_counter() - began < 6
     for part in (found.health["checks"]["engine"], found.snapshot["services"]["engine"]):
         assert (part["status"], part["error"]) == ("unavailable", "no worker works: 1 dead")
     signal_all(engine.children, signal.SIGCONT)
-    await eventually(lambda: told(url), lambda found: found.health["status"] == "ok")
+    await eventually(lambda: fetch_worker_reports(url), lambda found: found.health["status"] == "ok")
 
 
 async def test_workers_of_another_pipeline_are_not_shown(server: LookupServer, database: asyncpg.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Messages that are no orders, each bad in one way, and what they are made from: one order that is good."""
+"""Invalid messages, each with one error, and the valid order from which they are made."""
 
 import copy
 import json
@@ -57,7 +57,7 @@ ORDER: Document = {
 
 
 class ABSENT:
-    """Stands for a field that is left out."""
+    """A marker for a field that is left out."""
 
 
 def keys_of(path: str) -> list[str | int]:
@@ -65,7 +65,7 @@ def keys_of(path: str) -> list[str | int]:
 
 
 def put(document: Document, path: str, value: Any) -> None:
-    """Set what stands at a path such as `items[0].price`; `ABSENT` removes it."""
+    """Set the value at a path such as `items[0].price`. `ABSENT` removes the field."""
     *way, last = keys_of(path)
     holder: Any = document
     for key in way:

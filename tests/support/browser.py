@@ -25,7 +25,7 @@ _FLAGS = (
 def find_browser() -> str:
     """Return the path of the machine's browser.
 
-    Without one the test fails: a page that nobody has looked at is not tested. `ORDERFLOW_SKIP_BROWSER=1` skips it.
+    Without a browser the test fails, because the page would not be tested. `ORDERFLOW_SKIP_BROWSER=1` skips the test.
     """
     path = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if path is not None:

@@ -1,4 +1,4 @@
-"""A collector that takes spans over OTLP/HTTP on loopback, in the test's own process."""
+"""A collector that receives spans over OTLP/HTTP on loopback, in the process of the test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 
 @attrs.define
 class Span:
-    """A span as it arrived: `attributes` and `resource` are plain, ids hexadecimal."""
+    """A received span. `attributes` and `resource` are dictionaries of plain values, ids are hexadecimal."""
 
     name: str
     kind: int
@@ -31,7 +31,7 @@ class Span:
 
 @attrs.define
 class Collector:
-    """What arrived so far; `endpoint` is for OTEL_EXPORTER_OTLP_ENDPOINT. A `silent` one never answers."""
+    """The spans received so far. `endpoint` is for OTEL_EXPORTER_OTLP_ENDPOINT. A `silent` collector never answers."""
 
     endpoint: str = ""
     silent: bool = False
@@ -43,7 +43,7 @@ class Collector:
         return [span for span in self.spans if span.name == name]
 
     async def wait_for(self, name: str, count: int = 1) -> list[Span]:
-        """Return the spans of this name, waiting until there are so many."""
+        """Wait until `count` spans of this name have arrived, and return them."""
 
         async def found() -> int:
             return len(self.named(name))
@@ -52,7 +52,7 @@ class Collector:
         return self.named(name)
 
     async def take(self, request: web.Request) -> web.Response:
-        """Take one export."""
+        """Receive one export request."""
         if self.silent:
             self.headers.append(dict(request.headers))
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The services in containers, where a Docker engine answers."""
+"""Runs the services in containers, if a Docker engine is available."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

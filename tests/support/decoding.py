@@ -1,4 +1,4 @@
-"""The fields of an order by their kind, and what decoding made of a message."""
+"""The fields of an order by kind, and helpers for the result of decoding a message."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -137,7 +137,7 @@ def paths(verdict: Rejected) -> list[str]:
 
 
 def the_error(value: bytes, path: str) -> str:
-    """Return the message of a refusal that names this path and no other."""
+    """Return the error text for this path. Fails if the rejection names another path."""
     verdict = refused(value)
     assert (verdict.reason, paths(verdict)) == (INVALID_ORDER, [path])
     return verdict.errors[0].message

@@ -1,4 +1,4 @@
-"""The services that this test run uses: given by TEST_… variables, in containers, or embedded."""
+"""The services that this test run uses: from TEST_… variables, in containers, or embedded."""
 
 import os
 import warnings
@@ -19,7 +19,7 @@ _VARIABLES = {"postgres": "TEST_POSTGRES_URL", "redis": "TEST_REDIS_URL", "kafka
 
 @attrs.frozen
 class Endpoints:
-    """Where the services are, as settings. `embedded` holds them when they are this run's own processes."""
+    """The addresses of the services, as settings. `embedded` are the services that this run has started itself."""
 
     environment: dict[str, str]
     origins: dict[str, str]
@@ -53,7 +53,7 @@ def redis_environment(url: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def endpoints(directory: Path) -> AsyncIterator[Endpoints]:
-    """Provide the three services, and stop those that this started. Embedded ones keep their data in `directory`."""
+    """Provide the three services, and stop those that were started here. Embedded ones store data in `directory`."""
     given = {service: os.environ[name] for service, name in _VARIABLES.items() if os.environ.get(name)}
     origins = dict.fromkeys(given, "given")
     with ExitStack() as containers:
@@ -106,7 +106,7 @@ async def _embedded(directory: Path, names: list[str]) -> AsyncIterator[tuple[Se
 
 
 def service_set(directory: Path) -> tuple[ServiceSet, dict[str, str]]:
-    """Return embedded services on free ports, not started yet, and the settings that lead to them.
+    """Return embedded services on free ports, which are not started yet, and their settings.
 
     Kafka has a proxy listener: a proxy that listens on its advertised port sees all connections of its clients.
     """

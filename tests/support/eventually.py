@@ -1,4 +1,4 @@
-"""Waits for what no event announces: rows, keys and files that another process writes."""
+"""Waits for rows, keys and files that another process writes, by polling."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ POLL_S = 0.05
 
 
 async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], timeout_s: float = 20) -> T:
-    """Look again and again until what is seen is wanted, and return it. Fails with the last look after `timeout_s`."""
+    """Call `look` until `wanted` accepts its result, and return that. Fails with the last result after `timeout_s`."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while not wanted(seen := await look()):
         assert asyncio.get_running_loop().time() < deadline, f"not within {timeout_s:g} s; last seen: {seen!r}"
@@ -20,6 +20,6 @@ async def eventually(look: Callable[[], Awaitable[T]], wanted: Callable[[T], boo
 
 
 async def consumed(database: asyncpg.Connection, messages: int, timeout_s: float = 60) -> None:
-    """Wait until the batches hold so many messages. Fails after `timeout_s`."""
+    """Wait until the stored batches have so many messages in total. Fails after `timeout_s`."""
     total = "SELECT coalesce(sum(messages), 0) FROM batches"
     await eventually(lambda: database.fetchval(total), lambda found: found == messages, timeout_s)

@@ -1,4 +1,4 @@
-"""git as tests run it: with settings of their own, in folders of their own."""
+"""Runs git for tests: with separate settings, in separate folders."""
 
 import os
 import shutil
@@ -15,25 +15,25 @@ _SETTINGS = (
 
 @attrs.frozen
 class Git:
-    """A repository. Whatever runs in it sees none of the user's settings, nor of a hook that runs these tests."""
+    """A repository. Commands in it do not see the user's settings, or those of a git hook that runs these tests."""
 
     folder: Path
     environment: dict[str, str]
 
     def run(self, *command: str, **extra: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command in the folder to its end."""
+        """Run a command in the folder until it ends."""
         return subprocess.run(
             command, cwd=self.folder, env={**self.environment, **extra}, capture_output=True, text=True, check=False
         )
 
     def must(self, *command: str) -> str:
-        """Run a command that has to succeed, and return what it prints."""
+        """Run a command that must succeed, and return its output."""
         ended = self.run(*command)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout.strip()
 
     def commit(self, **files: str) -> "subprocess.CompletedProcess[str]":
-        """Write files (their names with `_` for `.`), stage them and try to commit."""
+        """Write files (in their names `_` stands for `.`), stage them and try to commit."""
         for name, text in files.items():
             path = self.folder / name.replace("_", ".")
             path.write_text(text)
@@ -42,7 +42,7 @@ class Git:
 
 
 def new_repository(folder: Path) -> Git:
-    """Make an empty repository in `folder`. Skips where there is no git."""
+    """Create an empty repository in `folder`. Skips the test if git is not installed."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""A database, topics and a Redis database of a test's own, in services that others may use too."""
+"""A separate database, topics and Redis database for each test, in services that may be shared."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -20,7 +20,7 @@ _redis_dbs_in_use: set[tuple[str, int]] = set()
 
 
 def unique(prefix: str) -> str:
-    """Return a name that nobody else uses."""
+    """Return a name that is not used elsewhere."""
     return f"{prefix}_{token_hex(6)}"
 
 
@@ -33,9 +33,9 @@ async def connect(environment: Mapping[str, str]) -> asyncpg.Connection:
 async def own_database(
     environment: Mapping[str, str], template: str = "template0", strategy: str = "WAL_LOG"
 ) -> AsyncIterator[str]:
-    """Provide the name of a new database, a copy of `template`, and drop it afterwards, whoever is connected.
+    """Provide the name of a new database, a copy of `template`. Drops it afterwards, even if it has connections.
 
-    The strategy FILE_COPY is the faster one for gigabytes.
+    The strategy FILE_COPY is faster for large databases.
     """
     name = unique("orderflow_test")
     maintenance = await connect(environment)
@@ -55,7 +55,7 @@ async def own_database(
 
 @asynccontextmanager
 async def own_topics(environment: Mapping[str, str], partitions: int = PARTITIONS) -> AsyncIterator[dict[str, str]]:
-    """Create a topic and its dead-letter topic; provide the settings that name them; delete them afterwards."""
+    """Create a topic and its dead-letter topic, and provide their settings. Deletes them afterwards."""
     name = unique("orders")
     names = {"KAFKA_TOPIC": name, "KAFKA_DLQ_TOPIC": f"{name}-dlq", "KAFKA_GROUP_ID": f"{name}-group"}
     settings = parse_settings({**environment, **names})
@@ -74,7 +74,7 @@ async def own_topics(environment: Mapping[str, str], partitions: int = PARTITION
 
 
 async def wait_for_leaders(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
-    """Wait until each topic has a leader for each of so many partitions."""
+    """Wait until each topic has the given number of partitions, and each partition a leader."""
     async with asyncio.timeout(_TOPIC_TIMEOUT_S):
         while True:
             described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(wanted))}
@@ -85,7 +85,7 @@ async def wait_for_leaders(admin: AIOKafkaAdminClient, wanted: Mapping[str, int]
 
 
 async def delete_topics(settings: Settings, names: list[str]) -> None:
-    """Delete topics. One that is gone already is no error."""
+    """Delete topics. A topic that does not exist is not an error."""
     admin = AIOKafkaAdminClient(**kafka_options(settings))
     await admin.start()
     try:
@@ -96,7 +96,7 @@ async def delete_topics(settings: Settings, names: list[str]) -> None:
 
 @asynccontextmanager
 async def own_redis_db(environment: Mapping[str, str]) -> AsyncIterator[str]:
-    """Provide the number of a Redis database that is empty, and empty it afterwards."""
+    """Provide the number of an empty Redis database, and empty it afterwards."""
     address = environment["REDIS_ADDR"]
     for number in _REDIS_DBS:
         if (address, number) in _redis_dbs_in_use:
@@ -113,4 +113,4 @@ async def own_redis_db(environment: Mapping[str, str]) -> AsyncIterator[str]:
                 await client.flushdb()
             _redis_dbs_in_use.discard((address, number))
         return
-    raise AssertionError(f"no Redis database among {[*_REDIS_DBS]} is empty: empty one, or unset TEST_REDIS_URL")
+    raise AssertionError(f"none of the Redis databases {[*_REDIS_DBS]} is empty: empty one, or unset TEST_REDIS_URL")

@@ -1,4 +1,4 @@
-"""Dead letters for tests: put into PostgreSQL without an engine, looked up, replayed."""
+"""Dead letters for tests: inserts them into PostgreSQL without an engine, lists them, replays them."""
 
 import json
 from datetime import UTC, datetime
@@ -27,14 +27,14 @@ _COLUMNS = {
 
 
 async def store_letter(database: asyncpg.Connection, settings: Settings, **columns: Any) -> None:
-    """Insert a letter of the test's topic and group; `columns` replace what is usual."""
+    """Insert a dead letter of the test's topic and group. `columns` replace the default values."""
     row = {"topic": settings.kafka_topic, "consumer_group": settings.kafka_group_id, **_COLUMNS, **columns}
     places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
     await database.execute(f"INSERT INTO dead_letters ({', '.join(row)}) VALUES ({places})", *row.values())
 
 
 async def letters(database: asyncpg.Connection) -> list[Any]:
-    """Return all letters, by place."""
+    """Return all dead letters, sorted by partition and offset."""
     return await database.fetch("SELECT * FROM dead_letters ORDER BY partition, kafka_offset")
 
 
@@ -44,7 +44,7 @@ def message(order: dict[str, Any], **changes: Any) -> tuple[bytes, bytes]:
 
 
 def originally(settings: Settings, partition: int, offset: int, **others: str) -> list[tuple[str, bytes]]:
-    """Return headers that name a message as the original; `others` with underscores for hyphens."""
+    """Return replay headers that name a message as the original. In the names of `others`, `_` stands for `-`."""
     named = {
         "x-original-topic": settings.kafka_topic,
         "x-original-partition": partition,
@@ -55,7 +55,7 @@ def originally(settings: Settings, partition: int, offset: int, **others: str) -
 
 
 async def stored_version(database: asyncpg.Connection, order: dict[str, Any]) -> Any:
-    """Return the order's `sm_id`, by which tests tell its versions; None when it is not stored."""
+    """Return the order's `sm_id`, which tests use as version number. None if the order is not stored."""
     return await database.fetchval("SELECT sm_id FROM orders WHERE order_uid = $1", order["order_uid"])
 
 
@@ -67,6 +67,6 @@ async def replayed(orderflow: Programs, *arguments: str) -> Finished:
 
 
 async def listed(orderflow: Programs, *arguments: str) -> list[dict[str, Any]]:
-    """Return what `orderflow dlq list` tells."""
+    """Return the output of `orderflow dlq list`."""
     found: list[dict[str, Any]] = json.loads((await orderflow.run("dlq", "list", "--json", *arguments)).stdout)
     return found

@@ -1,6 +1,6 @@
-"""Ends what a test run started when the run itself was ended before it could: killed, or interrupted twice.
+"""Stops services and processes of a test run that was killed, or interrupted twice, before it could stop them.
 
-Services are processes in sessions of their own, so that nobody's Ctrl-C reaches them.
+Services run in their own sessions, so Ctrl-C does not reach them.
 """
 
 import signal
@@ -18,7 +18,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def lifeline(directory: Path, mark: str) -> Iterator[None]:
-    """Have services whose pid files are under `directory`, and processes with `mark`, end when this process does."""
+    """When this process ends, stop services with pid files under `directory`, and processes with `mark`."""
     command = [sys.executable, "-m", __name__, str(directory), mark]
     with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, start_new_session=True) as watcher:
         yield
@@ -26,7 +26,7 @@ def lifeline(directory: Path, mark: str) -> Iterator[None]:
 
 
 def main(directory: Path, mark: str) -> None:
-    """Wait until whoever holds the other end of standard input has gone, and end what it left."""
+    """Wait for the end of standard input, which means that the test run has ended, and stop what it left."""
     sys.stdin.buffer.read()
     for pid_file in directory.rglob("run/*.pid"):
         if (pid := DetachedProcess(pid_file.stem, pid_file, pid_file.with_suffix(".log")).pid) is not None:

@@ -1,4 +1,4 @@
-"""The HTTP application in the test's own process, on a free port, with proxies in front of its stores."""
+"""Runs the HTTP application in the process of the test, on a free port, with proxies in front of its stores."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ UI = Path(__file__).resolve().parents[2] / "ui"
 
 @attrs.frozen
 class LookupServer:
-    """A server that listens on `port`, a client whose paths begin at its root, and the proxies before its stores."""
+    """A server that listens on `port`, a client for it, and the proxies in front of its stores."""
 
     port: int
     client: ClientSession

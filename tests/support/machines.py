@@ -1,7 +1,7 @@
-"""Machines of a test's own on this one: each has a host name and process ids of its own, as containers have.
+"""Simulates several machines on this one: each has its own host name and process ids, as a container has.
 
-They are made with `unshare`: as root, or where a user may have namespaces. Their network is this machine's; what
-listens has an address of its own on loopback.
+They are created with `unshare`, as root or where users may create namespaces. They share the network of this machine,
+and each server listens on its own loopback address.
 """
 
 import os
@@ -24,7 +24,7 @@ _GRACE_S = 30.0
 
 
 def require_machines() -> None:
-    """Skip the test where it cannot have machines of its own."""
+    """Skip the test if simulated machines cannot be created here."""
     if shutil.which("unshare") is None:
         pytest.skip("no machines of a test's own: the command unshare (util-linux) is missing")
     done = subprocess.run([*_within("tried"), "true"], capture_output=True, text=True, check=False, timeout=20)
@@ -34,7 +34,7 @@ def require_machines() -> None:
 
 @attrs.frozen
 class Machine:
-    """A machine: its host name, its address, and the programs that were started on it."""
+    """A simulated machine: its host name, its address, and the programs started on it."""
 
     name: str
     address: str
@@ -65,7 +65,7 @@ class Machine:
         return await running.ended(_GRACE_S)
 
     async def close(self) -> None:
-        """Stop what still runs, each program cleanly."""
+        """Stop all running programs cleanly."""
         for running in self._running:
             if running.process.returncode is None:
                 assert await self.stop(running) == 0, running.tail()
@@ -73,7 +73,7 @@ class Machine:
     def lose(self) -> list[psutil.Process]:
         """Kill all processes of this machine at once, and return them."""
         processes = [process for running in self._running for process in process_tree(running.pid)]
-        signal_all(processes, signal.SIGSTOP)  # so that nobody sees another die, and acts on it
+        signal_all(processes, signal.SIGSTOP)  # first freeze all, so that none can react to the death of another
         signal_all(processes, signal.SIGKILL)
         return processes
 

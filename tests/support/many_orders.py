@@ -1,4 +1,4 @@
-"""Puts any number of orders into PostgreSQL at once, for tests of lists."""
+"""Inserts many orders into PostgreSQL with one statement, for tests of lists."""
 
 from datetime import UTC, datetime
 
@@ -32,8 +32,8 @@ async def store_many(
 ) -> None:
     """Insert `count` orders of `items` items each, whose uids begin with `prefix`.
 
-    They were created from `since` on, `a_second` of them in every second, in the order of their uids; their customers
-    come in turn.
+    They were created from `since` on, `a_second` of them per second, in the order of their uids. The customers are
+    assigned in turn.
     """
     async with connection.transaction():
         await connection.execute(_INSERT_ORDERS, prefix, count, since, customers, a_second)

@@ -1,4 +1,4 @@
-"""Makes record batches with headers that aiokafka's own producer does not write."""
+"""Creates record batches with headers that aiokafka's producer cannot write."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
 
 Record = tuple[bytes | None, bytes | None, list[tuple[bytes, bytes | None]]]
-"""Key, value and headers, whose names are any bytes."""
+"""Key, value and headers. The names of the headers may be any bytes."""
 
 
 class _Name(str):
-    """A header's name that is encoded as the bytes that it was made from."""
+    """The name of a header, which is encoded as the original bytes."""
 
     __slots__ = ("raw",)
 
@@ -27,7 +27,7 @@ class _Name(str):
 
 
 def builder(records: list[Record], compression: int = 0) -> Any:
-    """Return a builder of one record batch, from aiokafka's decoders' point of view at offset 0."""
+    """Return a builder of one record batch that starts at offset 0."""
     made = _DefaultRecordBatchBuilderPy(2, compression, 0, -1, -1, -1, 1 << 30)
     for offset, (key, value, headers) in enumerate(records):
         made.append(offset, 0, key, value, [(_Name(name), content) for name, content in headers])
@@ -35,9 +35,9 @@ def builder(records: list[Record], compression: int = 0) -> Any:
 
 
 async def send_odd(settings: Settings, records: list[Record], partition: int, compression: int = 0) -> int:
-    """Send a record batch, and return the offset of its first record when it is acknowledged.
+    """Send a record batch, wait for the acknowledgement, and return the offset of its first record.
 
-    `compression` is Kafka's number of a codec.
+    `compression` is the number of the codec in Kafka's protocol.
     """
     producer = AIOKafkaProducer(**kafka_options(settings))
     await producer.start()

@@ -1,4 +1,4 @@
-"""Makes a database of before a column: the migration that added it is taken back and applied again."""
+"""Creates the state of a database before a column existed: rolls its migration back and applies it again."""
 
 import asyncpg
 
@@ -6,7 +6,7 @@ from orderflow.start.migrations import migrations_directory
 
 
 async def forget_topics(database: asyncpg.Connection) -> None:
-    """Make what is stored look as if it had been written before orders named the topic that they come from."""
+    """Make the stored orders look as if they had been written before orders stored their topic."""
     [path] = migrations_directory().glob("*_order_topics.sql")
     up, _, down = path.read_text(encoding="utf-8").partition("-- migrate:down")
     for statements in (down, up):

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs with OpenSSL in them: those that the embedded service uses are built without."""
+"""PostgreSQL programs that are built with OpenSSL: those of the embedded service are built without it."""
 
 import asyncio
 import os
@@ -19,13 +19,13 @@ _DOWNLOAD_TIMEOUT_S = 150
 
 
 def package() -> str | None:
-    """Return the name of the package for this machine; None where there is none."""
+    """Return the name of the package for this machine, or None if there is none."""
     name = _PACKAGES.get(platform.machine()) if sys.platform == "linux" else None
     return name and f"io.zonky.test.postgres:embedded-postgres-binaries-{name}"
 
 
 async def programs() -> Path:
-    """Return the folder with `postgres` and `initdb`, downloading them (15 MB) when they are not here yet."""
+    """Return the folder with `postgres` and `initdb`. Downloads them (15 MB) if necessary."""
     folder = cache_directory() / f"postgresql-with-openssl-{VERSION}"
     if not folder.exists():
         jar = await run_tool(

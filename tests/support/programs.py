@@ -1,4 +1,4 @@
-"""The `orderflow` command as tests run it: to its end, or in the background until it has logged what they wait for."""
+"""Runs the `orderflow` command for tests: until it ends, or in the background until a given line is logged."""
 
 import asyncio
 import json
@@ -15,15 +15,15 @@ import psutil
 from orderflow.services.process import process_tree, signal_all, wait_until_gone
 
 AS_INSTALLED = Path(__file__).with_name("as_installed")
-"""Hides what only development installs, and libraries import wherever it is: programs run as they do for users."""
+"""A folder that hides packages of the development environment: programs then run as in a normal installation."""
 RUN_MARK = "ORDERFLOW_TEST_RUN"
-"""In the environment of every process that a test starts, and of its descendants, however far they have strayed."""
+"""A variable in the environment of every process that a test starts. Its descendants inherit it."""
 _LINE_LIMIT = 64 * 1024 * 1024
 _KILL_WAIT_S = 5.0
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Return the living processes that carry `mark`, except this one."""
+    """Return the running processes that have `mark` in their environment, except this one."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -57,7 +57,7 @@ class Finished:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of standard output."""
+        """The lines of its standard output."""
         return self.stdout.splitlines()
 
     @property
@@ -68,7 +68,7 @@ class Finished:
 
 @attrs.define
 class Running:
-    """A program in the background. What it writes is collected; `events` are its JSON log lines so far."""
+    """A program in the background. Its output is collected. `events` are its JSON log lines so far."""
 
     process: asyncio.subprocess.Process
     title: str
@@ -99,18 +99,18 @@ class Running:
 
     @property
     def children(self) -> list[psutil.Process]:
-        """Its living descendants."""
+        """Its running descendants."""
         return process_tree(self.pid)[1:]
 
     def seen(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """Return the log lines with this event name and these fields, so far."""
+        """Return the log lines so far with this event name and these fields."""
         wanted = {"event": event, **fields}
         return [line for line in self.events if wanted.items() <= line.items()]
 
     async def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 20, **fields: Any) -> dict[str, Any]:
-        """Return the `count`-th log line with this event name and these fields, waiting for it.
+        """Wait for the `count`-th log line with this event name and these fields, and return it.
 
-        Fails the test when the program ends first, or when `timeout_s` passes.
+        Fails the test if the program ends first, or after `timeout_s`.
         """
         wait = asyncio.ensure_future(self._until(lambda: len(self.seen(event, **fields)) >= count))
         ended = asyncio.gather(*self._readers)
@@ -125,7 +125,7 @@ class Running:
         )
 
     async def wait_for_line(self, text: str, timeout_s: float = 20) -> str:
-        """Return the first line of standard error that contains `text`, waiting for it. Fails after `timeout_s`."""
+        """Wait for a line of standard error that contains `text`, and return it. Fails after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._until(lambda: any(text in line for line in self.stderr_lines))
@@ -143,26 +143,26 @@ class Running:
         signal_all(processes if children else processes[:1], number)
 
     async def ended(self, timeout_s: float = 20) -> int:
-        """Wait for the program's end and return its exit code (negative: the signal). Fails after `timeout_s`."""
+        """Wait until the program ends, and return its exit code (negative: the signal). Fails after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.process.wait()
                 await asyncio.gather(*self._readers)
         except TimeoutError:
             raise AssertionError(
-                f"{self.title} had not ended after {timeout_s:g} s; its last lines:\n{self.tail()}"
+                f"{self.title} did not end within {timeout_s:g} s; its last lines:\n{self.tail()}"
             ) from None
         assert self.process.returncode is not None
         return self.process.returncode
 
     async def stop(self, number: int = signal.SIGTERM, timeout_s: float = 20) -> int:
-        """Send a signal (SIGTERM), wait for the end and return the exit code."""
+        """Send a signal (default SIGTERM), wait until the program ends, and return its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(number)
         return await self.ended(timeout_s)
 
     async def destroy(self) -> None:
-        """End it and its descendants, cleanly when it takes no longer than a few seconds."""
+        """Stop it and its descendants: cleanly if that takes only a few seconds, else by killing them."""
         processes = process_tree(self.pid) if self.process.returncode is None else []
         signal_all(processes, signal.SIGCONT)
         signal_all(processes[:1], signal.SIGTERM)
@@ -180,7 +180,7 @@ class Running:
 
 @attrs.define
 class Programs:
-    """Runs `orderflow …` with one test's environment, in an empty folder (so that no `.env` is read)."""
+    """Runs `orderflow …` with the environment of one test, in an empty folder so that no `.env` is read."""
 
     environment: Mapping[str, str]
     folder: Path
@@ -190,7 +190,7 @@ class Programs:
 
     @property
     def running(self) -> list[Running]:
-        """All programs that were started in the background, those that have ended among them."""
+        """All programs that were started in the background, with those that have ended."""
         return list(self._running)
 
     async def _spawn(
@@ -217,13 +217,16 @@ class Programs:
         )
 
     async def run(self, *arguments: str, timeout_s: float = 30, stdin: bytes = b"", **extra: str) -> Finished:
-        """Run `orderflow` with `arguments` to its end. `extra` are environment variables. Fails after `timeout_s`."""
+        """Run `orderflow` with `arguments` until it ends. `extra` are environment variables.
+
+        Fails after `timeout_s`.
+        """
         process = await self._spawn(arguments, extra, asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(timeout_s):
                 stdout, stderr = await process.communicate(stdin)
         except TimeoutError:
-            raise AssertionError(f"orderflow {' '.join(arguments)} had not ended after {timeout_s:g} s") from None
+            raise AssertionError(f"orderflow {' '.join(arguments)} did not end within {timeout_s:g} s") from None
         finally:
             if process.returncode is None:
                 signal_all(process_tree(process.pid), signal.SIGKILL)
@@ -244,7 +247,7 @@ class Programs:
         return running
 
     async def close(self) -> None:
-        """Stop what still runs, show its log, and fail the test when a process of it has strayed and survives."""
+        """Stop the running programs, show their logs, and fail the test if a process of them is still running."""
         for running in self._running:
             await running.destroy()
             if running.stderr_lines:

@@ -1,4 +1,4 @@
-"""Makes record batches as brokers keep them: of any offset, of transactions, markers, and broken ones."""
+"""Creates record batches as brokers store them: with any offset, of transactions, transaction markers, corrupt ones."""
 
 from aiokafka.record._crc32c import crc as crc32c
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -16,9 +16,9 @@ def batch(
     compression: int = 0,
     key: bytes | None = None,
 ) -> bytes:
-    """Return a batch at `offset`; with a `producer` it belongs to a transaction of that one.
+    """Return a batch at `offset`. With a `producer` it belongs to a transaction of that producer.
 
-    `deltas` are the records' places in the batch, for one from which compaction took some away.
+    `deltas` are the relative offsets of the records, for a batch from which compaction has removed some.
     """
     transactional = int(producer != NO_PRODUCER)
     builder = DefaultRecordBatchBuilder(2, compression, transactional, producer, 0, 0, 1 << 24)
@@ -28,7 +28,7 @@ def batch(
 
 
 def marker(offset: int, producer: int, *, abort: bool = False) -> bytes:
-    """Return the batch that ends a transaction of `producer`."""
+    """Return the transaction marker that ends a transaction of `producer`."""
     builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 16)
     builder.append(0, 0, bytes([0, 0, 0, 0 if abort else 1]), b"\0" * 6, [])
     raw = bytearray(builder.build())
@@ -37,10 +37,10 @@ def marker(offset: int, producer: int, *, abort: bool = False) -> bytes:
 
 
 def with_checksum(raw: bytes) -> bytes:
-    """Return a batch with the checksum that its content has now."""
+    """Return the batch with a checksum that matches its content."""
     return raw[:_HEADER_TO_CRC] + crc32c(raw[_ATTRIBUTES_AT:]).to_bytes(4, "big") + raw[_ATTRIBUTES_AT:]
 
 
 def spoilt(raw: bytes) -> bytes:
-    """Return a batch of which one byte is another one than was written."""
+    """Return the batch with one changed byte."""
     return raw[:-1] + bytes([raw[-1] ^ 0xFF])

@@ -1,6 +1,6 @@
-"""Real services that are reached over TLS and with a login: PostgreSQL, Valkey and Kafka, of a test's own.
+"""PostgreSQL, Valkey and Kafka for a test, which are used over TLS and with a login.
 
-The build of Valkey that orderflow embeds has no TLS: a proxy of the test ends the encryption in front of it.
+The embedded build of Valkey has no TLS: a proxy of the test terminates TLS in front of it.
 """
 
 import re
@@ -37,7 +37,7 @@ _MECHANISMS["SCRAM-SHA-512"] = _MECHANISMS["SCRAM-SHA-256"]
 
 @attrs.frozen
 class SecureServices:
-    """`environment` reaches all three over TLS and with a login; `kafka` tells where each protocol is spoken."""
+    """The services. `environment` are the settings for TLS and login. `kafka` has the address of each protocol."""
 
     environment: dict[str, str]
     kafka: dict[str, str]
@@ -47,7 +47,7 @@ class SecureServices:
 
 
 class SecurePostgreSQL(PostgreSQL):
-    """PostgreSQL that lets `USER` in over TLS only. The service's own user needs none, to start and stop it."""
+    """PostgreSQL that accepts `USER` only over TLS. The service's own user, which starts and stops it, needs no TLS."""
 
     certificates: Certificates
 
@@ -68,7 +68,7 @@ class SecurePostgreSQL(PostgreSQL):
             await connection.close()
 
     async def present(self, certificates: Certificates) -> None:
-        """Present these certificates to connections from now on."""
+        """Use these certificates for new connections."""
         self._install(certificates)
         connection = await self._connect()
         try:
@@ -85,7 +85,7 @@ class SecurePostgreSQL(PostgreSQL):
 
 
 class SecureKafka(Kafka):
-    """Kafka with a listener more for each protocol, on the ports `secure_ports`."""
+    """Kafka with an additional listener for each protocol, on the ports `secure_ports`."""
 
     certificates: Certificates
     secure_ports: dict[str, int]
@@ -118,7 +118,7 @@ class SecureKafka(Kafka):
         configuration.write_text("\n".join([text, *lines, ""]))
 
     async def complete(self) -> None:
-        """Create the users of SCRAM, whom Kafka keeps in its metadata."""
+        """Create the users of SCRAM, which Kafka stores in its metadata."""
         command = ["kafka.admin.ConfigCommand", "--bootstrap-server", f"{HOST}:{self.port}", "--alter"]
         command += ["--entity-type", "users", "--entity-name", USER, "--add-config"]
         for mechanism in _MECHANISMS.keys() - {"PLAIN"}:
@@ -128,7 +128,7 @@ class SecureKafka(Kafka):
 
 @asynccontextmanager
 async def secure_services(directory: Path) -> AsyncIterator[SecureServices]:
-    """Start them on free ports, with new certificates, and stop them afterwards."""
+    """Start the services on free ports, with new certificates, and stop them afterwards."""
     certificates = make_certificates(directory)
     postgres, redis, kafka, *secure_ports = free_ports(3 + len(_PROTOCOLS))
     addresses = {"POSTGRES_PORT": str(postgres), "REDIS_ADDR": f"{HOST}:{redis}", "KAFKA_BROKERS": f"{HOST}:{kafka}"}

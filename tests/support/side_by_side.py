@@ -1,9 +1,9 @@
-"""Test processes that run side by side: which one this is, so that each takes ports and Redis databases of its own."""
+"""The number of this process among parallel test processes, so that each can use its own ports and Redis databases."""
 
 import os
 
 
 def share() -> tuple[int, int]:
-    """Return the number of this test process, from 0 on, and how many there are."""
+    """Return the number of this test process (from 0), and the number of test processes."""
     name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     return int(name.removeprefix("gw")), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

@@ -1,4 +1,4 @@
-"""A wheel that holds next to nothing, and the lock that names it."""
+"""A minimal wheel, and a lock file for it."""
 
 import zipfile
 from hashlib import sha256
@@ -24,7 +24,7 @@ def make_wheel(folder: Path) -> Path:
 
 
 def lock_of(wheel: Path) -> str:
-    """Return the lock that names this wheel alone."""
+    """Return a lock that contains only this wheel."""
     return f"{NAME}=={VERSION} \\\n    --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}\n"
 
 

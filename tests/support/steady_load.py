@@ -1,4 +1,4 @@
-"""Orders at a steady rate, to every partition in turn, and how each partition moves meanwhile."""
+"""Publishes orders at a steady rate to all partitions in turn, and records the progress of each partition."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +21,7 @@ _OFFSETS = "SELECT partition, next_offset FROM consumed_offsets WHERE consumer_g
 
 
 async def publish_steadily(settings: Settings, per_second: float) -> None:
-    """Send orders, each acknowledged before the next, until cancelled."""
+    """Send orders until cancelled. Each order is acknowledged before the next one is sent."""
     generator, loop = OrderGenerator(17), asyncio.get_running_loop()
     producer = AIOKafkaProducer(acks="all", **kafka_options(settings))
     await producer.start()
@@ -44,14 +44,14 @@ async def publish_steadily(settings: Settings, per_second: float) -> None:
 
 @attrs.define
 class OffsetWatch:
-    """PostgreSQL's next offset of each partition, and when each moved. Times are the event loop's, in seconds."""
+    """The stored next offset of each partition, and when it changed. Times are the event loop's, in seconds."""
 
     settings: Settings
     positions: dict[int, int] = attrs.field(factory=dict)
     moves: list[tuple[float, int]] = attrs.field(factory=list)
 
     async def run(self) -> None:
-        """Look until cancelled, and note every move."""
+        """Poll until cancelled, and record every change."""
         clock = asyncio.get_running_loop().time
         connection = await asyncpg.connect(**postgres_options(self.settings))
         try:
@@ -66,7 +66,7 @@ class OffsetWatch:
             connection.terminate()
 
     async def every_partition_moves(self, since: Mapping[int, int], timeout_s: float = 30) -> float:
-        """Wait until each partition has been committed beyond its position in `since`; return how long that took."""
+        """Wait until each partition has been committed beyond its position in `since`. Returns the time in seconds."""
         clock = asyncio.get_running_loop().time
         begun_s = clock()
 
@@ -77,14 +77,14 @@ class OffsetWatch:
         return clock() - begun_s
 
     def longest_silence_s(self, since_s: float, until_s: float) -> float:
-        """Return the longest time between `since_s` and `until_s` in which nothing was committed."""
+        """Return the longest time without a commit between `since_s` and `until_s`."""
         times = [since_s, *(at_s for at_s, _ in self.moves if since_s < at_s < until_s), until_s]
         return max(after_s - before_s for before_s, after_s in pairwise(times))
 
 
 @asynccontextmanager
 async def offset_watch(settings: Settings) -> AsyncIterator[OffsetWatch]:
-    """Watch the partitions while the block runs."""
+    """Watch the partitions while the context is open."""
     watch = OffsetWatch(settings)
     async with _beside(asyncio.create_task(watch.run(), name="offset-watch")):
         yield watch
@@ -92,7 +92,7 @@ async def offset_watch(settings: Settings) -> AsyncIterator[OffsetWatch]:
 
 @asynccontextmanager
 async def steady_load(settings: Settings, per_second: float) -> AsyncIterator[OffsetWatch]:
-    """Publish, and watch the partitions, while the block runs."""
+    """Publish, and watch the partitions, while the context is open."""
     async with (
         offset_watch(settings) as watch,
         _beside(asyncio.create_task(publish_steadily(settings, per_second), name="steady-load")),

@@ -1,4 +1,4 @@
-"""Puts orders into PostgreSQL without an engine, for tests of what reads them."""
+"""Inserts orders into PostgreSQL without an engine, for tests of programs that read them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ STORED_AT = datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
 
 
 def make_order(generator: OrderGenerator, **changes: Any) -> Order:
-    """Return a valid order, with some of its own fields changed."""
+    """Return a valid order with some changed fields."""
     order = decode_order(json.encode(generator.order()))
     assert isinstance(order, Order)
     return replace(order, **changes)

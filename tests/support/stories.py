@@ -1,4 +1,4 @@
-"""What an engine would leave of an order in PostgreSQL, for tests of stories."""
+"""Inserts the rows that an engine would write for an order, for tests of order stories."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,12 @@ BATCH_ID = UUID(int=8)
 
 
 def after_ms(milliseconds: float) -> datetime:
-    """Return the moment so long after the message was produced."""
+    """Return the time that is so many milliseconds after the message was produced."""
     return PRODUCED_AT + timedelta(milliseconds=milliseconds)
 
 
 async def store_batch(database: asyncpg.Connection, settings: Settings, **columns: Any) -> None:
-    """Insert a batch of the offsets 50 to 59 of partition 2; `columns` (or `cached_at`) replace what is usual."""
+    """Insert a batch of the offsets 50 to 59 of partition 2; `columns` (or `cached_at`) replace default values."""
     cached_at = columns.pop("cached_at", after_ms(31.25))
     sources = [{"partition": 2, "first_offset": 50, "messages": 10, "last_offset": 59}]
     row = {
@@ -48,7 +48,7 @@ async def store_batch(database: asyncpg.Connection, settings: Settings, **column
 
 
 async def store_written_order(database: asyncpg.Connection, order_uid: str, **columns: Any) -> None:
-    """Insert an order that the batch wrote from the message at 2:57; `columns` replace what is usual."""
+    """Insert an order that the batch wrote from the message at 2:57. `columns` replace the default values."""
     await store_order(database, make_order(OrderGenerator(1), order_uid=order_uid))
     values = {
         "source_partition": 2,

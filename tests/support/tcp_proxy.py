@@ -1,4 +1,7 @@
-"""A TCP proxy in front of a service: a test lets the network refuse, hold, delay, slice, swallow, cut or reset."""
+"""A TCP proxy in front of a service, with which a test simulates network faults.
+
+It can refuse connections, hold or delay data, send it in small pieces, discard it, and close or reset connections.
+"""
 
 import asyncio
 import socket
@@ -17,7 +20,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Way(Enum):
-    """The two ways that bytes go."""
+    """The two directions of data."""
 
     TO_SERVICE = "to the service"
     TO_CLIENT = "to the client"
@@ -25,28 +28,28 @@ class Way(Enum):
 
 @attrs.define(eq=False)
 class _Connection:
-    """One client's connection and its counterpart. Nothing ever passes again through one that is `swallowed`."""
+    """A client's connection and the connection to the service. If it is `swallowed`, all further data is discarded."""
 
     task: "asyncio.Task[None]"
     writers: list[asyncio.StreamWriter]
     swallowed: bool = False
 
     def close(self) -> None:
-        """Hang up on both sides, whatever is still on its way."""
+        """Close both connections. Data that was not sent yet is lost."""
         for writer in self.writers:
             writer.transport.abort()
 
     def reset(self) -> None:
-        """Hang up as a machine does that knows of no such connection: with RST."""
+        """Reset both connections (RST), as a machine does that does not know the connection."""
         for writer in self.writers:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.close()
 
 
 class TcpProxy:
-    """Forwards TCP connections to one address, well, until a test says otherwise. `open` mends everything.
+    """Forwards TCP connections to one address, without faults until a test sets one. `open` removes all faults.
 
-    With `tls` it is where the clients' encryption ends: the service is spoken to in plain.
+    With `tls` it terminates the clients' TLS, and connects to the service without encryption.
     """
 
     def __init__(self, host: str, port: int, listen_on: int = 0, tls: ssl.SSLContext | None = None) -> None:
@@ -66,7 +69,7 @@ class TcpProxy:
         """All that clients have sent, for a test that sets this to an empty array."""
 
     async def open(self) -> None:
-        """Accept connections, and let everything pass at once. What was swallowed or cut stays lost."""
+        """Accept connections and forward all data without delay. Data that was discarded before stays lost."""
         self._swallowing = False
         self._delay = self._slicing = None
         self._cuts.clear()
@@ -78,7 +81,7 @@ class TcpProxy:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
-        """Refuse new connections and cut those that there are, as a service that is down does."""
+        """Refuse new connections and close the existing ones, as if the service were down."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -88,36 +91,39 @@ class TcpProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def hold(self, *ways: Way) -> None:
-        """Let nothing pass (or nothing that goes one of these `ways`), but keep it, as a frozen service does."""
+        """Hold back all data (or the data in these directions) without losing it, as if the service were frozen."""
         for way in ways or Way:
             self._flowing[way].clear()
 
     def delay(self, low_s: float, high_s: float, random: Random) -> None:
-        """Let everything wait between `low_s` and `high_s` seconds."""
+        """Delay all data by `low_s` to `high_s` seconds."""
         self._delay = (low_s, high_s, random)
 
     def slice(self, random: Random) -> None:
-        """Let bytes pass one at a time, with a longer slice now and then: bytes alone would take minutes."""
+        """Forward single bytes, and sometimes a longer piece: only single bytes would take minutes."""
         self._slicing = random
 
     def swallow(self) -> None:
-        """Be a black hole: take all bytes and pass on none, neither now nor later on the connections that there are.
+        """Accept all data and discard it, on the existing connections for ever.
 
-        New connections are accepted, and swallowed too until `open`.
+        New connections are accepted. Their data is discarded until `open`.
         """
         self._swallowing = True
         for connection in self._connections:
             connection.swallowed = True
 
     def reset(self) -> int:
-        """Reset every connection, and return how many there were. New ones are welcome."""
+        """Reset all connections, and return their number. New connections are accepted."""
         found = list(self._connections)
         for connection in found:
             connection.reset()
         return len(found)
 
     async def cut(self, way: Way, text: bytes = b"") -> None:
-        """Hang up within the next frame that goes this `way` and holds `text`. Returns when that has happened."""
+        """Close the connection in the middle of the next frame in this direction that contains `text`.
+
+        Returns when it is closed.
+        """
         happened = asyncio.Event()
         self._cuts[way] = (text, happened)
         await happened.wait()
@@ -136,7 +142,7 @@ class TcpProxy:
                 connection.writers.append(far_writer)
                 await self._forward(connection, (reader, writer), (far_reader, far_writer))
         except asyncio.CancelledError:
-            # Asked for by `shut`, and this task has nothing left to do: its end is a normal one.
+            # `shut` has cancelled this task, which has nothing left to do: it ends normally.
             pass
         finally:
             self._connections.discard(connection)
@@ -153,7 +159,7 @@ class TcpProxy:
         try:
             await asyncio.wait({outward, homeward}, return_when=asyncio.FIRST_COMPLETED)
             if connection.swallowed:
-                await outward  # a client in front of a black hole does not see the service hang up either
+                await outward  # with discarded data, the client must not see that the service closes the connection
         finally:
             for pump in (outward, homeward):
                 pump.cancel()
@@ -178,7 +184,7 @@ class TcpProxy:
         if connection.swallowed:
             return
         if way in self._cuts and self._cuts[way][0] in chunk:
-            # The last byte belongs to some frame, wherever the chunk begins and ends.
+            # The last byte always belongs to a frame, wherever the chunk starts and ends.
             writer.write(chunk[:-1])
             connection.close()
             self._cuts.pop(way)[1].set()

@@ -1,4 +1,4 @@
-"""Puts messages into a topic, and reads them back."""
+"""Sends messages to a topic, and reads them back."""
 
 import asyncio
 from typing import Any
@@ -18,9 +18,9 @@ async def send(
     headers: Headers | None = None,
     timestamp_ms: int | None = None,
 ) -> list[tuple[int, int]]:
-    """Send (key, value) pairs in order, all with `headers` and that timestamp (now, where there is none).
+    """Send (key, value) pairs in order, all with `headers` and the timestamp (default: now).
 
-    Returns the (partition, offset) of each, acknowledged.
+    Waits for the acknowledgements, and returns the (partition, offset) of each message.
     """
     producer = AIOKafkaProducer(acks="all", max_request_size=32 * 1024 * 1024, **kafka_options(settings))
     await producer.start()
@@ -51,7 +51,7 @@ async def send_as_batch(settings: Settings, *messages: tuple[bytes | None, bytes
 
 
 async def length(settings: Settings, topic: str) -> int:
-    """Return how many records partition 0 of `topic` has ever taken."""
+    """Return the number of records that were ever written to partition 0 of `topic`."""
     consumer = AIOKafkaConsumer(enable_auto_commit=False, **kafka_options(settings))
     await consumer.start()
     try:
@@ -63,7 +63,7 @@ async def length(settings: Settings, topic: str) -> int:
 
 
 async def receive(settings: Settings, topic: str, count: int, timeout_s: float = 20, partition: int = 0) -> list[Any]:
-    """Return the first `count` records of a partition of `topic`, waiting for them."""
+    """Wait for the first `count` records of a partition of `topic`, and return them."""
     consumer = AIOKafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **kafka_options(settings))
     await consumer.start()
     try:

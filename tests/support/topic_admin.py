@@ -1,4 +1,4 @@
-"""Does to topics what an operator may do to them: other limits, deletion, and a new topic under the old name."""
+"""Changes topics as an operator may do: sets other limits, deletes a topic, creates it again with the same name."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def configure_topic(settings: Settings, topic: str, **configs: str) -> None:
-    """Give a topic these settings (with underscores for dots) and no others."""
+    """Replace the configuration of a topic. In the names of `configs`, `_` stands for `.`."""
     values = {name.replace("_", "."): value for name, value in configs.items()}
     async with _admin(settings) as admin:
         [answer] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, values)])
@@ -39,7 +39,7 @@ async def delete_topic(settings: Settings, topic: str) -> None:
 
 
 async def create_topic(settings: Settings, topic: str, partitions: int) -> None:
-    """Create a topic, and wait until it can be written."""
+    """Create a topic, and wait until messages can be written to it."""
     await create_topics(settings, {topic: partitions})
     async with _admin(settings) as admin:
         await wait_for_leaders(admin, {topic: partitions})

@@ -1,4 +1,4 @@
-"""What a program's log says of errors that nobody has looked at: of a task or a future that failed unseen."""
+"""Finds asyncio's log lines about errors of a task or a future that were never retrieved."""
 
 from tests.support.programs import Running
 
@@ -6,5 +6,5 @@ _SIGNS = ("was never retrieved", "was never awaited", "Task was destroyed but it
 
 
 def unretrieved(*programs: Running) -> list[str]:
-    """Return the lines of the programs' standard error that tell of such an error."""
+    """Return the lines in the programs' standard error about such errors."""
     return [line for program in programs for line in program.stderr_lines if any(sign in line for sign in _SIGNS)]

@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when everybody waits for it, and then at once."""
+"""An event loop with virtual time: when all tasks wait for a timer, the clock jumps to it."""
 
 import asyncio
 import math
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: unless a file is ready, a wait moves the clock, up to a limit; there it calls `at_limit`."""
+    """Advances the clock instead of waiting, unless a file is ready. At a given limit it calls `at_limit`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """For tests without I/O: `time()` jumps to the next timer when nothing is ready."""
+    """An event loop for tests without I/O: `time()` jumps to the next timer when nothing is ready."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -39,14 +39,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.at_limit = self.stop
 
     def time(self) -> float:
-        """Return the virtual time in seconds since the loop was made."""
+        """Return the virtual time in seconds since the loop was created."""
         return self._jumping.now_s
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
-        """Leave signals to whoever runs the tests."""
+        """Ignore signal handlers: the test runner must receive the signals."""
 
     def pass_time(self, seconds: float = 0.0) -> None:
-        """Run what is ready and every timer that is due within `seconds`, until all wait for a later time."""
+        """Run all ready callbacks and all timers that are due within `seconds`."""
         self._jumping.limit_s = self.time() + seconds
         try:
             self.run_forever()
@@ -54,11 +54,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._jumping.limit_s = math.inf
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end, however long that takes on this clock."""
+        """Run `work` until it ends. The clock advances as far as necessary."""
         return self.run_until_complete(work)
 
     def close(self) -> None:
-        """Cancel what is left and close. Closing twice is fine."""
+        """Cancel all remaining tasks and close the loop. May be called twice."""
         if not self.is_closed():
             for task in asyncio.all_tasks(self):
                 task.cancel()

@@ -1,1 +1,1 @@
-"""Kafka brokers of a test's own: to stop, to move, to take rights away from, and to damage."""
+"""Separate Kafka brokers for a test, which can be stopped, moved, damaged, or deny permissions."""

@@ -1,4 +1,4 @@
-"""One Kafka broker of a test's own, which is stopped and started again on its data, and may move to another port."""
+"""A separate Kafka broker for a test. It can be restarted with its data, also on another port."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ HEAP_MB = 256
 
 
 class Broker(Kafka):
-    """Kafka with a bounded heap, and with `properties` of a test's own, which win over the service's."""
+    """Kafka with a limited heap. `properties` of the test override those of the service."""
 
     def __init__(self, directory: Path, port: int, properties: Mapping[str, str] | None = None) -> None:
         super().__init__(directory, parse_settings({"KAFKA_BROKERS": f"{HOST}:{port}"}), cache_directory())
@@ -25,43 +25,43 @@ class Broker(Kafka):
 
     @property
     def bootstrap(self) -> str:
-        """Its address, as `KAFKA_BROKERS` has it."""
+        """Its address, for `KAFKA_BROKERS`."""
         return f"{HOST}:{self.port}"
 
     @property
     def operator(self) -> Operator:
-        """Asks and changes it, where it is now."""
+        """An operator client for the broker at its current address."""
         return Operator(self.bootstrap)
 
     def _configure(self, data: Path, controller_port: int) -> Path:
         file = super()._configure(data, controller_port)
         lines = "".join(f"{name}={value}\n" for name, value in self.properties.items())
-        file.write_text(file.read_text() + lines)  # of two lines with one name Kafka takes the later
+        file.write_text(file.read_text() + lines)  # if a name occurs twice, Kafka uses the later line
         return file
 
     def _java(self) -> list[str]:
         return [f"-Xmx{HEAP_MB}m" if word.startswith("-Xmx") else word for word in super()._java()]
 
     async def start(self, timeout_s: float = 120) -> bool:
-        """Start it as any service, with more patience: a broker that was killed looks through its logs first."""
+        """Start the broker. The timeout is longer than usual, because a killed broker first recovers its logs."""
         return await super().start(timeout_s)
 
     async def restart(self) -> None:
-        """Stop cleanly and start again, on `port` and with `properties` as they are by then."""
+        """Stop cleanly and start again, with the current `port` and `properties`."""
         await self.stop(60)
         await self.start()
 
 
 @attrs.frozen
 class MovableBroker:
-    """A broker that has two ports: clients are given both, one of them answers."""
+    """A broker with two ports. Clients know both. The broker listens on one of them."""
 
     broker: Broker
     ports: tuple[int, int]
 
     @property
     def bootstrap(self) -> str:
-        """Both addresses, as `KAFKA_BROKERS` has them."""
+        """Both addresses, for `KAFKA_BROKERS`."""
         return ",".join(f"{HOST}:{port}" for port in self.ports)
 
     async def move(self) -> None:
@@ -81,11 +81,11 @@ async def own_broker(directory: Path, properties: Mapping[str, str] | None = Non
 
 @asynccontextmanager
 async def movable_broker(directory: Path, properties: Mapping[str, str] | None = None) -> AsyncIterator[MovableBroker]:
-    """Start a broker on the first of two free ports, and stop it afterwards, wherever it is."""
+    """Start a broker on the first of two free ports, and stop it afterwards."""
     here, there = free_ports(2)
     broker = Broker(directory / "kafka", here, properties)
     try:
         await broker.start()
         yield MovableBroker(broker, (here, there))
     finally:
-        await broker.kill()  # its data is nobody's any more
+        await broker.kill()  # its data is not needed any more

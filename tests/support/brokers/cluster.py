@@ -1,4 +1,4 @@
-"""Three Kafka brokers on this machine, each broker and controller: one may be missing, and the other two go on."""
+"""Three Kafka brokers on this machine, each of them broker and controller. Two are enough to continue without one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,22 +16,22 @@ NODES = (1, 2, 3)
 
 @attrs.frozen
 class Cluster:
-    """The brokers by node id."""
+    """The brokers, by node id."""
 
     brokers: dict[int, Broker]
 
     @property
     def bootstrap(self) -> str:
-        """The addresses of all, as `KAFKA_BROKERS` has them."""
+        """The addresses of all brokers, for `KAFKA_BROKERS`."""
         return ",".join(f"{HOST}:{broker.port}" for broker in self.brokers.values())
 
     @property
     def operator(self) -> Operator:
-        """Asks and changes the cluster."""
+        """An operator client for the cluster."""
         return Operator(self.bootstrap)
 
     async def complete(self, timeout_s: float = 60) -> None:
-        """Wait until all brokers that run know of one another."""
+        """Wait until all running brokers know each other."""
         running = {node for node, broker in self.brokers.items() if broker.pid is not None}
         await self.operator.until_brokers(running, timeout_s)
 
@@ -49,7 +49,7 @@ def _properties(node: int, listener: int, controllers: dict[int, int]) -> dict[s
         "share.coordinator.state.topic.replication.factor": "1",
         "controller.quorum.election.timeout.ms": "500",
         "controller.quorum.fetch.timeout.ms": "1000",
-        # A broker that is back has its partitions back soon: leaders move while both brokers live.
+        # A broker that is back soon becomes the leader of its partitions again, while the other one is still running.
         "leader.imbalance.check.interval.seconds": "3",
         "leader.imbalance.per.broker.percentage": "0",
         "controlled.shutdown.retry.backoff.ms": "500",
@@ -58,7 +58,7 @@ def _properties(node: int, listener: int, controllers: dict[int, int]) -> dict[s
 
 @asynccontextmanager
 async def three_brokers(directory: Path) -> AsyncIterator[Cluster]:
-    """Start three brokers, new topics having three replicas each, and stop them afterwards."""
+    """Start three brokers, and stop them afterwards. New topics have three replicas."""
     ports = free_ports(2 * len(NODES))
     listeners, controllers = dict(zip(NODES, ports, strict=False)), dict(zip(NODES, ports[3:], strict=True))
     brokers = {
@@ -67,7 +67,7 @@ async def three_brokers(directory: Path) -> AsyncIterator[Cluster]:
     }
     cluster = Cluster(brokers)
     try:
-        # Together: one alone has no majority, and does not answer.
+        # Start all at once: a single broker has no quorum and does not answer.
         async with asyncio.TaskGroup() as starting:
             for broker in brokers.values():
                 starting.create_task(broker.start())

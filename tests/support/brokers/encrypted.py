@@ -1,4 +1,4 @@
-"""A Kafka broker that speaks TLS, whose authority and certificate are replaced as they are before they expire."""
+"""A Kafka broker with TLS. Its certificate and authority can be replaced, as is done before they expire."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from tests.support.certificates import Certificates, make_certificates
 
 @attrs.define
 class EncryptedBroker:
-    """A broker with a listener for TLS. Clients trust the file `authority`; the broker shows `certificates`."""
+    """A broker with a TLS listener that uses `certificates`. Clients trust the authorities in the file `authority`."""
 
     broker: Broker
     tls_port: int
@@ -24,7 +24,7 @@ class EncryptedBroker:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings that reach it over TLS."""
+        """The settings to connect to the broker over TLS."""
         return {
             "KAFKA_BROKERS": f"{HOST}:{self.tls_port}",
             "KAFKA_SECURITY_PROTOCOL": "SSL",
@@ -32,7 +32,7 @@ class EncryptedBroker:
         }
 
     async def replace_certificate(self) -> None:
-        """Start the broker anew with a certificate of another authority, which clients do not trust yet."""
+        """Restart the broker with a certificate of another authority, which clients do not trust yet."""
         self._made += 1
         folder = self.keys.parent / f"certificates-{self._made}"
         folder.mkdir()
@@ -42,7 +42,7 @@ class EncryptedBroker:
         await self.broker.start()
 
     def replace_authority(self) -> None:
-        """Put the authority of the broker's present certificate into the file that clients trust."""
+        """Write the authority of the broker's current certificate into the file that clients trust."""
         new = self.authority.with_suffix(".new")
         new.write_bytes(self.certificates.authority.read_bytes())
         new.replace(self.authority)

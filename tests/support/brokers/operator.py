@@ -1,6 +1,6 @@
-"""What operators do to a cluster while orderflow uses it, by a client that is not the one that orderflow has.
+"""Actions of an operator on a cluster that orderflow uses, with another client library.
 
-The client is librdkafka's: what aiokafka asks wrongly, aiokafka would not see.
+The library is librdkafka: a test with aiokafka would not detect a mistake of aiokafka.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ TIMEOUT_S = 20
 
 
 def addresses(settings: Settings) -> str:
-    """Return where the brokers are, as librdkafka wants it."""
+    """Return the addresses of the brokers in librdkafka's format."""
     return ",".join(settings.kafka_bootstrap)
 
 
 def operator_of(settings: Settings) -> "Operator":
-    """Operate the cluster that `settings` lead to."""
+    """Return an operator client for the cluster in `settings`."""
     return Operator(addresses(settings))
 
 
 @attrs.frozen
 class Operator:
-    """Asks and changes the cluster at `bootstrap`, in plain and without a login."""
+    """Reads and changes the state of the cluster at `bootstrap`, without TLS and without a login."""
 
     bootstrap: str
     _client: AdminClient = attrs.field(init=False, repr=False)
@@ -39,9 +39,9 @@ class Operator:
         object.__setattr__(self, "_client", client)
 
     async def create_topic(self, topic: str, replicas: Mapping[int, Collection[int]], **configs: str) -> None:
-        """Create a topic with the brokers of each partition, the first being the one to lead it.
+        """Create a topic with the given brokers for each partition. The first of them is the preferred leader.
 
-        `configs` have underscores for dots. Returns when every partition has a leader.
+        In the names of `configs`, `_` stands for `.`. Returns when each partition has a leader.
         """
         assignment = [list(replicas[partition]) for partition in sorted(replicas)]
         named = {name.replace("_", "."): value for name, value in configs.items()}
@@ -50,13 +50,13 @@ class Operator:
         await self.until_led(topic, range(len(assignment)))
 
     async def create_plain_topic(self, topic: str, partitions: int, **configs: str) -> None:
-        """Create a topic with the cluster's own number of replicas, and wait until it can be written."""
+        """Create a topic with the cluster's default number of replicas, and wait until it can be written."""
         named = {name.replace("_", "."): value for name, value in configs.items()}
         await self._done(self._client.create_topics([NewTopic(topic, partitions, -1, config=named)]))
         await self.until_led(topic, range(partitions))
 
     async def add_partitions(self, topic: str, total: int) -> None:
-        """Give a topic so many partitions in all, and wait until they have leaders."""
+        """Increase the number of partitions of a topic to `total`, and wait until all have leaders."""
         await self._done(self._client.create_partitions([NewPartitions(topic, total)]))
         await self.until_led(topic, range(total))
 
@@ -65,23 +65,23 @@ class Operator:
         await self._done(self._client.delete_topics(list(topics)))
 
     async def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
-        """Delete the records of each partition below an offset; -1 is the end of what is replicated."""
+        """Delete the records of each partition below the given offset. -1 means the high watermark."""
         places = [TopicPartition(topic, partition, offset) for partition, offset in before.items()]
         await self._done(self._client.delete_records(places))
 
     async def delete_group(self, group: str) -> None:
-        """Delete a group that has no members, and its offsets with it. One that is not there is no error."""
+        """Delete a group without members, and its offsets. A group that does not exist is not an error."""
         known = await asyncio.to_thread(self._client.list_consumer_groups(request_timeout=TIMEOUT_S).result, TIMEOUT_S)
         if group in {each.group_id for each in known.valid}:
             await self._done(self._client.delete_consumer_groups([group]))
 
     async def leaders(self, topic: str) -> dict[int, int]:
-        """Return the broker that leads each partition; -1 when none does."""
+        """Return the leader of each partition. -1 means no leader."""
         metadata = await asyncio.to_thread(self._client.list_topics, topic, TIMEOUT_S)
         return {number: each.leader for number, each in metadata.topics[topic].partitions.items()}
 
     async def until_preferred(self, topic: str) -> None:
-        """Wait until each partition is led by the first of its brokers, as it is when all are back and none is new."""
+        """Wait until the leader of each partition is its preferred leader, that is the first of its brokers."""
 
         async def elsewhere() -> list[int]:
             metadata = await asyncio.to_thread(self._client.list_topics, topic, TIMEOUT_S)
@@ -105,7 +105,7 @@ class Operator:
         )
 
     async def until_brokers(self, nodes: set[int], timeout_s: float = 60) -> None:
-        """Wait until the cluster says that exactly these brokers are alive."""
+        """Wait until exactly these brokers are alive according to the cluster."""
 
         async def alive() -> set[int]:
             metadata = await asyncio.to_thread(self._client.list_topics, None, TIMEOUT_S)
@@ -114,7 +114,7 @@ class Operator:
         await eventually(alive, lambda seen: seen == nodes, timeout_s)
 
     async def ends(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the end of each partition: the offset behind the last record or transaction marker."""
+        """Return the end of each partition: the offset after the last record or transaction marker."""
         places = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}
         answers = self._client.list_offsets(places, request_timeout=TIMEOUT_S)
         found = {place.partition: await asyncio.to_thread(each.result, TIMEOUT_S) for place, each in answers.items()}

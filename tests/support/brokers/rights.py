@@ -1,4 +1,4 @@
-"""A Kafka broker that asks who may do what, and what an operator gives and takes there."""
+"""A Kafka broker with an authorizer, on which a test grants and denies permissions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,14 +28,14 @@ _LITERAL = ResourcePatternType.LITERAL
 
 @attrs.frozen
 class GuardedBroker:
-    """A broker on which `USER` may do everything, until READ of something is denied. Without a login one may always."""
+    """A broker on which `USER` has all permissions until a test denies READ. Clients without a login keep all."""
 
     broker: Broker
     guarded_port: int
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings that log in as `USER`."""
+        """The settings to log in as `USER`."""
         return {
             "KAFKA_BROKERS": f"{HOST}:{self.guarded_port}",
             "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -45,29 +45,29 @@ class GuardedBroker:
         }
 
     async def deny_group(self, group: str) -> None:
-        """Take READ on a group away: the user may neither join nor commit."""
+        """Deny READ on a group: the user may neither join nor commit."""
         await self._add(ResourceType.GROUP, group, _READ, AclPermissionType.DENY)
 
     async def allow_group(self, group: str) -> None:
-        """Give READ on a group back."""
+        """Allow READ on a group again."""
         await self._remove(ResourceType.GROUP, group)
 
     async def deny_topic(self, topic: str) -> None:
-        """Take READ on a topic away: the user may not fetch."""
+        """Deny READ on a topic: the user may not fetch."""
         await self._add(ResourceType.TOPIC, topic, _READ, AclPermissionType.DENY)
 
     async def allow_topic(self, topic: str) -> None:
-        """Give READ on a topic back."""
+        """Allow READ on a topic again."""
         await self._remove(ResourceType.TOPIC, topic)
 
     async def allow_everything(self) -> None:
-        """Let the user do everything with all topics and groups."""
+        """Allow the user all operations on all topics and groups."""
         for kind in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID):
             await self._add(kind, _ALL, AclOperation.ALL, AclPermissionType.ALLOW)
 
     async def _add(self, kind: ResourceType, name: str, operation: AclOperation, permission: AclPermissionType) -> None:
         rule = AclBinding(kind, name, _LITERAL, f"User:{USER}", _ANY_HOST, operation, permission)
-        client = self._client()  # what it was asked ends with it
+        client = self._client()  # its requests end when it is garbage-collected
         [answer] = client.create_acls([rule]).values()
         await asyncio.to_thread(answer.result, TIMEOUT_S)
 

@@ -1,4 +1,4 @@
-"""Damages what a stopped broker has on disk, as a failing disk does."""
+"""Damages the files of a broker, as a failing disk does."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ _DELTA = struct.Struct(">i")
 
 @attrs.frozen
 class Batch:
-    """A batch of records in a segment: the offsets of its first and last record, and where its bytes are."""
+    """A batch of records in a segment: the offsets of its first and last record, and its position in the file."""
 
     first: int
     last: int
@@ -24,12 +24,12 @@ class Batch:
 
 
 def newest_segment(broker: Broker, topic: str, partition: int) -> Path:
-    """Return the file of a partition's newest records."""
+    """Return the newest segment file of a partition."""
     return max((broker.data / f"{topic}-{partition}").glob("*.log"))
 
 
 def batches(segment: Path) -> Iterator[Batch]:
-    """Yield the batches of a segment, in order (Kafka's message format 2)."""
+    """Yield the batches of a segment in order (Kafka's message format 2)."""
     data, start = segment.read_bytes(), 0
     while start + _HEAD.size < len(data):
         first, length = _HEAD.unpack_from(data, start)
@@ -42,10 +42,10 @@ def batches(segment: Path) -> Iterator[Batch]:
 
 
 def spoil_last_byte(broker: Broker, topic: str, partition: int) -> Batch:
-    """Change the last byte of a partition's newest batch of several records, and return the batch.
+    """Change the last byte of the partition's newest batch with several records, and return the batch.
 
-    The broker must be down, and have stopped cleanly: one that was killed looks through its newest segments at its
-    start, and cuts off what is broken.
+    The broker must have stopped cleanly. A broker that was killed checks its newest segments when it starts, and
+    truncates corrupt ones.
     """
     segment, newest = _newest_batch(broker, topic, partition)
     _change(broker, segment, newest.end - 1, lambda byte: byte ^ 0xFF)
@@ -53,10 +53,10 @@ def spoil_last_byte(broker: Broker, topic: str, partition: int) -> Batch:
 
 
 def spoil_end(broker: Broker, topic: str, partition: int) -> Batch:
-    """Let the newest batch of several records say that it ends one record earlier, and return it as it was.
+    """Change the header of the newest batch with several records: it then ends one record earlier.
 
-    Whoever believes what it says of its end goes on with an offset that is in the middle of it. Another batch must be
-    behind it: a broker that starts believes the last one, and puts the next record there.
+    Returns the batch as it was before. A consumer that trusts the header continues at an offset in the middle of the
+    batch. Another batch must follow: a broker that starts trusts the last batch, and appends the next record there.
     """
     segment, newest = _newest_batch(broker, topic, partition)
     assert newest.end < segment.stat().st_size, "nothing is behind the batch"
@@ -66,9 +66,9 @@ def spoil_end(broker: Broker, topic: str, partition: int) -> Batch:
 
 
 def spoil_length(broker: Broker, topic: str, partition: int) -> Batch:
-    """Let the newest batch of several records say that it is longer than it is, while the broker runs.
+    """Change the header of the newest batch with several records, while the broker runs: it then seems to be longer.
 
-    From there on the broker does not find its way: asked for what is behind the batch, it has nothing to give.
+    The broker cannot read past this batch: for a fetch from a later offset it returns nothing.
     """
     segment, newest = _newest_batch(broker, topic, partition)
     _write(segment, newest.start, _HEAD.pack(newest.first, newest.end - newest.start - _HEAD.size + 1000))
@@ -76,7 +76,7 @@ def spoil_length(broker: Broker, topic: str, partition: int) -> Batch:
 
 
 def spoil_offset(broker: Broker, topic: str, partition: int, by: int) -> Batch:
-    """Let the newest batch of several records say that it begins `by` offsets further, while the broker runs."""
+    """Increase the base offset of the newest batch with several records by `by`, while the broker runs."""
     segment, newest = _newest_batch(broker, topic, partition)
     _write(segment, newest.start, _HEAD.pack(newest.first + by, newest.end - newest.start - _HEAD.size))
     return newest

@@ -1,4 +1,4 @@
-"""What an engine needs beside brokers of a test's own: a database, a Redis database, and topics on those brokers."""
+"""The other services for an engine with separate brokers: a database, a Redis database, and topics on the brokers."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,10 +17,10 @@ async def surroundings(
     operator: Operator,
     partitions: int | None = PARTITIONS,
 ) -> AsyncIterator[dict[str, str]]:
-    """Provide the settings of an engine that uses the brokers that `kafka`, settings too, leads to.
+    """Provide the settings of an engine that uses the brokers in `kafka`, which are settings, too.
 
-    The topics have `partitions`, and as many replicas as the cluster gives by itself; the one for orders is left to the
-    test when `partitions` is None. They are left where they are: the brokers end with the test.
+    The topics have `partitions` and the default number of replicas. If `partitions` is None, the test must create the
+    topic for orders. The topics are not deleted, because the brokers end with the test.
     """
     topic = unique("orders")
     names = {"KAFKA_TOPIC": topic, "KAFKA_DLQ_TOPIC": f"{topic}-dlq", "KAFKA_GROUP_ID": f"{topic}-group"}

@@ -1,4 +1,4 @@
-"""Publishes orders in transactions, by librdkafka: what aiokafka has written, aiokafka should not judge alone."""
+"""Publishes orders in transactions with librdkafka, so that aiokafka is tested with records of another client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +19,7 @@ Order = dict[str, Any]
 
 @attrs.frozen
 class Placed:
-    """Where the broker put an order."""
+    """The partition and offset of a published order."""
 
     order: Order
     partition: int
@@ -28,40 +28,40 @@ class Placed:
 
 @attrs.frozen
 class OpenTransaction:
-    """A transaction whose records are on the broker, at `placed`, and whose end is not."""
+    """An open transaction. Its records are on the broker at `placed`, but it was not committed or aborted yet."""
 
     placed: list[Placed]
     _producer: Producer
 
     async def commit(self) -> None:
-        """End it: its records count."""
+        """Commit it: its records can be consumed."""
         await asyncio.to_thread(self._producer.commit_transaction, TIMEOUT_S)
 
     async def abort(self) -> None:
-        """End it: its records are none."""
+        """Abort it: consumers ignore its records."""
         await asyncio.to_thread(self._producer.abort_transaction, TIMEOUT_S)
 
 
 @attrs.frozen
 class TransactionalPublisher:
-    """Publishes to `topic`, the orders going to its `partitions` in turn, each transaction ended before the next."""
+    """Publishes orders to `partitions` of `topic` in turn. Each transaction ends before the next one starts."""
 
     topic: str
     partitions: Sequence[int]
     _producer: Producer
 
     async def committed(self, orders: Sequence[Order]) -> list[Placed]:
-        """Publish orders in one transaction, commit it, and return where they are."""
+        """Publish orders in one transaction, commit it, and return their places."""
         transaction = await self.left_open(orders)
         await transaction.commit()
         return transaction.placed
 
     async def aborted(self, orders: Sequence[Order]) -> None:
-        """Publish orders in one transaction, and abort it when they are all on the broker."""
+        """Publish orders in one transaction, and abort it when all of them are on the broker."""
         await (await self.left_open(orders)).abort()
 
     async def left_open(self, orders: Sequence[Order]) -> OpenTransaction:
-        """Publish orders in one transaction, and return it when they are all on the broker."""
+        """Publish orders in one transaction, and return it, still open, when all of them are on the broker."""
         placed = await asyncio.to_thread(self._begin, orders)
         return OpenTransaction(placed, self._producer)
 
@@ -93,7 +93,7 @@ class TransactionalPublisher:
 async def transactional_publisher(
     settings: Settings, partitions: Sequence[int], timeout_ms: int = 60_000
 ) -> AsyncIterator[TransactionalPublisher]:
-    """Provide a publisher to the topic for orders, with a transactional id of its own.
+    """Provide a publisher for the topic of orders, with a unique transactional id.
 
     The broker aborts a transaction that is open for longer than `timeout_ms`.
     """

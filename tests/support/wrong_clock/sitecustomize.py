@@ -1,6 +1,6 @@
-"""Sets a process's clock wrong by CLOCK_IS_OFF_S seconds: Python runs this file first if its folder is on PYTHONPATH.
+"""Sets the clock of a process wrong by CLOCK_IS_OFF_S seconds. Python runs this file if its folder is on PYTHONPATH.
 
-It stands for a machine that follows no time server. What counts from some start on (`time.monotonic`) is as ever.
+It simulates a machine without time synchronization. `time.monotonic` is not changed.
 """
 
 import datetime
@@ -18,7 +18,7 @@ class _AnyDatetime(type):
 
 
 class _Datetime(_TrueDatetime, metaclass=_AnyDatetime):
-    """Makes true ones: libraries ask for the very type."""
+    """Creates objects of the original type, because libraries check for exactly this type."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ class _Datetime(_TrueDatetime, metaclass=_AnyDatetime):
 
     @classmethod
     def now(cls, tz: datetime.tzinfo | None = None) -> _TrueDatetime:  # type: ignore[override]
-        """Return what the wrong clock says."""
+        """Return the time of the wrong clock."""
         return _TrueDatetime.fromtimestamp(time.time(), tz)
 
 

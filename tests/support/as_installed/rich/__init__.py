@@ -1,3 +1,3 @@
-"""structlog imports rich wherever it is installed. It is not among the packages that orderflow needs."""
+"""Hides the package rich. structlog imports it if it is installed, but it is not a dependency of orderflow."""
 
 raise ModuleNotFoundError("rich is not among orderflow's packages", name="rich")

@@ -1,4 +1,4 @@
-"""What HTTP servers tell of the workers of all machines, each way that they tell it."""
+"""The workers of all machines, as an HTTP server reports them in each of its three ways."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 @attrs.frozen
-class Told:
-    """The living workers as `/operations`, `/healthz` and `/metrics` tell of them; `snapshot` is all of the first."""
+class WorkerReports:
+    """The live workers in `/operations/snapshot`, `/healthz` and `/metrics`. `snapshot` is the complete snapshot."""
 
     snapshot: dict[str, Any]
     health: dict[str, Any]
@@ -17,13 +17,13 @@ class Told:
 
     @property
     def living(self) -> list[dict[str, Any]]:
-        """The workers that `/operations` shows, save those that it shows as dead."""
+        """The workers in the snapshot that are not dead."""
         return [worker for worker in self.snapshot["workers"] or [] if worker["state"] != "dead"]
 
     def by_host(self) -> dict[str, int] | None:
-        """Return how many workers live on each host; None when the three do not tell the same."""
+        """Return the number of live workers by host. None if the three reports differ."""
         hosts = [[worker["host"] for worker in self.living], [labels["host"] for labels in self.series]]
-        counts = [{host: some.count(host) for host in sorted(some)} for some in hosts]
+        counts = [{host: names.count(host) for host in sorted(names)} for names in hosts]
         counts += [dict(sorted(part.get("hosts", {}).items())) for part in self._engine_parts()]
         alike = all(count == counts[0] for count in counts)
         return counts[0] if alike and len(self.living) == len(self.names()) == len(self._labels()) else None
@@ -32,15 +32,15 @@ class Told:
         return [self.health["checks"]["engine"], self.snapshot["services"]["engine"]]
 
     def names(self) -> set[tuple[str, str, str]]:
-        """Return what names each living worker: its host, its supervisor and its own name."""
+        """Return the identity of each live worker: host, supervisor and worker name."""
         return {(worker["host"], worker["supervisor"], worker["worker"]) for worker in self.living}
 
     def _labels(self) -> set[tuple[str, ...]]:
         return {tuple(sorted(labels.items())) for labels in self.series}
 
 
-async def told(url: str) -> Told:
-    """Ask a server in each way."""
+async def fetch_worker_reports(url: str) -> WorkerReports:
+    """Fetch the three reports of a server."""
     async with ClientSession(url, timeout=ClientTimeout(total=10)) as client:
         async with client.get("/operations/snapshot") as answer:
             snapshot = await answer.json()
@@ -54,4 +54,4 @@ async def told(url: str) -> Told:
         for sample in family.samples
         if sample.name == "orderflow_worker_messages_total"
     ]
-    return Told(snapshot, health, series)
+    return WorkerReports(snapshot, health, series)
