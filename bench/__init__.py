@@ -1,1 +1,1 @@
-"""The benchmark: real services, contestants interleaved in rounds, one table. Run it with `make bench`."""
+"""The benchmark: measures several contestants on real services, in interleaved rounds. Run it with `make bench`."""

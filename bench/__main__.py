@@ -35,7 +35,7 @@ _INTERRUPTED = 130
 def _parts(_context: click.Context, _parameter: click.Parameter, text: str) -> frozenset[str]:
     chosen = frozenset(name.strip() for name in text.split(",") if name.strip())
     if unknown := chosen - set(PARTS):
-        raise click.BadParameter(f"there is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
+        raise click.BadParameter(f"unknown part: {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     return chosen
 
 
@@ -47,16 +47,16 @@ def _revision(_context: click.Context, _parameter: click.Parameter, name: str) -
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A small run, a few minutes long, to see that everything works.")
+@click.option("--quick", is_flag=True, help="A small run of a few minutes, to check that everything works.")
 @click.option("--only", callback=_parts, default="", metavar="NAME[,NAME]", help=f"Parts: {', '.join(PARTS)}.")
-@click.option("--rounds", type=click.IntRange(1, 100), help="How often everything is measured.")
+@click.option("--rounds", type=click.IntRange(1, 100), help="The number of rounds: each measures everything once.")
 @click.option("--orders", type=click.IntRange(1000), help="Messages in the backlog.")
 @click.option("--stored", type=click.IntRange(1000), help="Orders in the large tables.")
 @click.option("--memory-orders", type=click.IntRange(1000), help="Messages in the backlog of the memory part.")
-@click.option("--unpacked-mb", type=click.IntRange(1), help="Megabytes in the backlog that is compressed.")
+@click.option("--unpacked-mb", type=click.IntRange(1), help="Uncompressed size of the compressed backlog in megabytes.")
 @click.option("--lookup-orders", type=click.IntRange(100), help="Orders that are looked up.")
-@click.option("--lookup-s", type=click.FloatRange(1), help="How many seconds cached orders are looked up.")
-@click.option("--latency-s", type=click.FloatRange(1), help="How many seconds orders are published at a steady rate.")
+@click.option("--lookup-s", type=click.FloatRange(1), help="For how many seconds cached orders are looked up.")
+@click.option("--latency-s", type=click.FloatRange(1), help="For how many seconds each steady rate is published.")
 @click.option(
     "--peer",
     envvar="PEER",
@@ -69,15 +69,15 @@ def _revision(_context: click.Context, _parameter: click.Parameter, name: str) -
     callback=_revision,
     default="",
     metavar="REVISION",
-    help="Another revision of this repository, to be measured in turn with this build and held against it.",
+    help="Another revision of this repository: both builds are measured in turn and compared.",
 )
-@click.option("--random-uids", is_flag=True, help="Uids that are spread over the whole index.")
-@click.option("--seed", type=int, help="Another seed makes other orders.")
+@click.option("--random-uids", is_flag=True, help="Random uids, which are spread over the whole index.")
+@click.option("--seed", type=int, help="The seed of the generated orders.")
 @click.option(
-    "--plots", is_flag=True, help="Measure by batch size and table size too, and draw docs/images/bench-*.svg."
+    "--plots", is_flag=True, help="Also measure by batch size and table size, and draw docs/images/bench-*.svg."
 )
 @click.option("--results", type=click.Path(path_type=Path), default=LATEST, help="Where to write the JSON.")
-@click.option("--strict", is_flag=True, help="A target that is missed is a failure.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a target is missed.")
 def main(
     *,
     quick: bool,
@@ -89,19 +89,19 @@ def main(
     strict: bool,
     **sizes: Any,
 ) -> None:
-    """Measure orderflow on real services, with everything interleaved in rounds, and print a table.
+    """Measure orderflow on real services, in interleaved rounds, and print a table.
 
-    Exits 1 when a part failed, a run lost an order, or this build is worse than --base. A target that is missed is
+    Exits with 1 if a part failed, a run lost an order, or this build is worse than --base. A missed target is
     reported.
     """
-    # The user's own services must stay untouched: no setting of theirs reaches a program that this starts.
+    # The user's own services must not be touched: none of the user's settings may reach the programs that are started.
     for name in [*variables(), *(name for name in os.environ if name.startswith("PG"))]:
         os.environ.pop(name, None)
     parts = only or default_parts(quick=quick, plots=plots, peer=bool(peer), base=base is not None)
     if "peer" in parts and not peer:
         raise click.UsageError("the part 'peer' needs --peer COMMAND")
     if base and (alone := sorted(parts & REFERENCES)):
-        raise click.UsageError(f"not with --base, which measures builds of orderflow alone: {', '.join(alone)}")
+        raise click.UsageError(f"--base compares only builds of orderflow: it cannot be used with {', '.join(alone)}")
     if plots and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--plots needs matplotlib: pip install --require-hashes -r bench/requirements.lock")
     plan = planned(parts, peer, quick=quick, base=base is not None, chosen=sizes)
@@ -146,7 +146,7 @@ def _report(run: Run, base: Revision | None, found: dict[str, Any], results: Pat
     print(heading(base, found["commit"], run.plan) if base else "", end="")
     print(render_comparison(compared) if base else render(run.measurements, GOALS, cores()))
     if plots:
-        from bench.plots import draw  # noqa: PLC0415 (matplotlib is not among the packages that everybody needs)
+        from bench.plots import draw  # noqa: PLC0415 (matplotlib is an optional package)
 
         draw(found)
     for note in run.measurements.notes:

@@ -1,4 +1,4 @@
-"""Fills a topic with orders before anything is measured, and keeps book of what a consumer must make of them."""
+"""Fills a topic with orders before the measurement, and records the expected result of consuming them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -30,7 +30,7 @@ class Message(NamedTuple):
 
 @attrs.define
 class Backlog:
-    """A topic full of orders, as settings, and what its messages must become. A repeat adds nothing but itself."""
+    """A topic full of orders (as settings), and the expected result. A repeated message adds no order."""
 
     environment: dict[str, str]
     messages: int = 0
@@ -41,16 +41,16 @@ class Backlog:
 
     @property
     def orders(self) -> int:
-        """How many different orders there are."""
+        """The number of different orders."""
         return len(self.uids)
 
 
 @attrs.frozen(kw_only=True)
 class Mixture:
-    """What a backlog is made of. The shares are of all messages; repeats are equal, and of any earlier order.
+    """The composition of a backlog. The shares are fractions of all messages. A repeat is a copy of an earlier message.
 
-    `padding` is how many bytes longer each message is, by a field that orderflow does not read and that any compression
-    makes next to nothing of; a batch holds at most `batch_bytes` before it is compressed.
+    `padding` is the number of additional bytes per message, in a field that orderflow does not read and that compresses
+    well. A batch has at most `batch_bytes` before it is compressed.
     """
 
     count: int
@@ -65,7 +65,7 @@ class Mixture:
 
 
 def messages(mixture: Mixture, backlog: Backlog) -> Iterator[Message]:
-    """Make the messages, and note in `backlog` what must become of them. A uid keeps to its partition."""
+    """Generate the messages, and record the expected result in `backlog`. A uid always goes to the same partition."""
     random = Random(mixture.seed)
     orders = encoded_orders(mixture.seed, random_uids=mixture.random_uids)
     sent: list[Message] = []
@@ -93,7 +93,7 @@ def messages(mixture: Mixture, backlog: Backlog) -> Iterator[Message]:
 
 @asynccontextmanager
 async def backlog(environment: dict[str, str], mixture: Mixture) -> AsyncIterator[Backlog]:
-    """Provide a topic of its own that holds the mixture, every message acknowledged by the broker."""
+    """Provide a new topic that contains the mixture. The broker has acknowledged all messages."""
     async with own_topics(environment, mixture.partitions) as topics:
         filled = Backlog({**environment, **topics})
         await _publish(filled.environment, mixture, messages(mixture, filled))
@@ -117,7 +117,7 @@ async def _publish(environment: dict[str, str], mixture: Mixture, stream: Iterat
 
 
 class _Batches:
-    """Packs messages into batches, for a message a call costs the producer more than the broker needs for it."""
+    """Packs messages into batches: one call per message would cost the producer more time than the broker needs."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
         self._producer = producer

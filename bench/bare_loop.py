@@ -1,8 +1,9 @@
-"""The bare loop: consume one order, write it in one transaction, set it in Redis, and again.
+"""The bare loop: consume one order, write it in one transaction, set it in Redis, and repeat.
 
     python -m bench.bare_loop      (the services are those of the environment; the database has the reference schema)
 
-Prints a line when it has begun, and runs until SIGTERM. It guarantees nothing; nothing is quicker for a single order.
+Prints a line when it has started, and runs until SIGTERM. It gives no guarantees. No program can be faster for a single
+order.
 """
 
 import asyncio

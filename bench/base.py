@@ -1,4 +1,4 @@
-"""Another revision of this repository, set up beside this one in a folder of its own that is removed afterwards."""
+"""Sets up another revision of this repository in a temporary folder, to compare it with this one."""
 
 import asyncio
 import shutil
@@ -21,20 +21,20 @@ _SETUP_TIMEOUT_S = 1800.0
 _GIT_TIMEOUT_S = 30
 _SHORT = 10
 _PYTHON = realpath(sys.executable)
-"""Not that of the environment which this runs in, but the one that made it."""
-# The options and variables of the `make bench` that this may be part of are not meant for the other one.
-# A hook that this may run in names its own repository so.
+"""The Python that created the current virtual environment, not the one inside it."""
+# If this runs inside `make bench`, its options and variables must not reach the other revision's `make`. If it runs
+# inside a git hook, the hook's variables name this repository.
 _GIT = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "-u", "GIT_INDEX_FILE", "git"]
 _MAKE_OF_ITS_OWN = dict.fromkeys(("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"), "")
 
 
 class NoRevision(Exception):
-    """A name does not stand for a commit of this repository, or there is no repository."""
+    """The name is not a commit of this repository, or there is no repository."""
 
 
 @attrs.frozen
 class Revision:
-    """A commit: its whole id, its first line, and its date, for the reader."""
+    """A commit: its full id, the subject of its message, and its date."""
 
     id: str
     subject: str
@@ -47,37 +47,37 @@ class Revision:
 
 
 def find_revision(name: str, root: Path | None = None) -> Revision:
-    """Return the commit that `name` stands for in the repository at `root` (this one). Raises `NoRevision`."""
+    """Return the commit with this name in the repository at `root` (default: this one). Raises `NoRevision`."""
     asked = ["rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}"]
     folder = root or project_root()
     commit = _git(asked, folder)
     if not commit:
-        raise NoRevision(f"{name!r} is no commit of the git repository in {folder}")
+        raise NoRevision(f"{name!r} is not a commit of the git repository in {folder}")
     subject, date = _git(["show", "--no-patch", "--format=%s%n%cs", commit], folder).split("\n")
     return Revision(commit, subject, date)
 
 
 def _git(arguments: list[str], folder: Path) -> str:
-    """Return what git prints, or nothing when it fails. Raises `NoRevision` where there is no git."""
+    """Return git's output, or an empty text if git fails. Raises `NoRevision` if git cannot be started."""
     try:
         done = subprocess.run(
             [*_GIT, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=_GIT_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoRevision(f"git does not answer: {error}") from None
+        raise NoRevision(f"git cannot be run: {error}") from None
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 @asynccontextmanager
 async def base_build(revision: Revision, repository: Path | None = None) -> AsyncIterator[Build]:
-    """Provide a build of `revision` of `repository` (this one), made by its own `make setup` with this build's Python.
+    """Provide a build of `revision` of `repository` (default: this one). Its own `make setup` builds it.
 
-    Raises `ProgramFailed`, with the last lines of what did not work.
+    It uses the Python of this build. Raises `ProgramFailed` with the last lines of the command that failed.
     """
     folder = Path(tempfile.mkdtemp(prefix="orderflow-base-"))
     try:
         root = folder / "checkout"
-        # --shared: the clone borrows this repository's objects, and this repository does not hear of the clone.
+        # --shared: the clone uses the objects of this repository, and nothing is written to this repository.
         source = str(repository or project_root())
         await _run("clone", [*_GIT, "clone", "--quiet", "--shared", "--no-checkout", source, str(root)], folder)
         await _run("checkout", [*_GIT, "-C", str(root), "checkout", "--quiet", "--detach", revision.id], folder)

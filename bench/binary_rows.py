@@ -1,4 +1,4 @@
-"""Rows packed in advance into the binary format of COPY: what the raw COPY limit sends.
+"""Rows in the binary format of COPY, packed in advance. The measurement of the raw COPY limit sends them.
 
 https://www.postgresql.org/docs/current/sql-copy.html describes the format.
 """
@@ -24,12 +24,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 Places = dict[str, tuple[int, int]]
-"""Where in the file one transaction's rows lie: (offset, length) by table."""
+"""The position of one transaction's rows in the file: (offset, length) by table."""
 
 
 @attrs.frozen
 class PackedOrders:
-    """Packed orders in a file, so that they are in nobody's way while something else is measured."""
+    """Packed orders in a file, so that they use no memory during other measurements."""
 
     file: Path
     transactions: list[Places]

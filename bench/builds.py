@@ -1,4 +1,4 @@
-"""A build of orderflow as a run drives it: through its command line alone, so that any other revision can be one."""
+"""A build of orderflow. A run uses only its command line, so any revision can be measured."""
 
 import sys
 from pathlib import Path
@@ -10,9 +10,9 @@ from orderflow.start.project import project_root
 
 @attrs.frozen
 class Build:
-    """A build that is set up: `root` is its checkout, `python` the interpreter of its environment.
+    """A build that is ready to run: `root` is its checkout, `python` the interpreter of its environment.
 
-    `database` is a database, to be copied, that this build has migrated; empty until there are services.
+    `database` is a template database that this build has migrated. It is empty until the services are running.
     """
 
     name: str
@@ -26,5 +26,5 @@ class Build:
 
 
 def this_build() -> Build:
-    """Return the build that this process belongs to."""
+    """Return the build of this process."""
     return Build("this", project_root(), Path(sys.executable))

@@ -1,12 +1,13 @@
-"""Whether this build is better or worse than another one, figure by figure. Pure.
+"""Decides for each figure whether this build is better or worse than another one. Pure.
 
-A round measures each build twice, in the order base, this, this, base, and the next round the other way about: whatever
-drifts hits both alike. It gives one ratio, of the geometric means of its two values. Every ratio is turned so that
-above 1 this build is the better one.
+A round measures each build twice, in the order base, this, this, base. The next round uses the reverse order. So a slow
+drift affects both builds equally. A round gives one ratio, of the geometric means of the two values of each build. All
+ratios are oriented so that a ratio above 1 means that this build is better.
 
-The interval is Student's t interval for paired observations, of the logarithms of the rounds' ratios, turned back:
-exp(mean ± t · s / √n), where s is the standard deviation of the n logarithms and t the 97.5 % quantile for n - 1
-degrees of freedom. In logarithms a ratio and its inverse weigh the same, and the skew of times does no harm.
+The interval is Student's t interval for paired observations. It is computed for the logarithms of the ratios and
+transformed back: exp(mean ± t · s / √n), where s is the standard deviation of the n logarithms and t the 97.5 %
+quantile for n - 1 degrees of freedom. With logarithms a ratio and its inverse have the same weight, and the skewed
+distribution of times does not matter.
 Source: NIST/SEMATECH e-Handbook of Statistical Methods, https://www.itl.nist.gov/div898/handbook: 7.3.1 for paired
 observations, 1.3.6.7.2 for the quantiles.
 """
@@ -22,16 +23,16 @@ import attrs
 from bench.measurements import Figure, Measurements
 
 NO_WORSE = 0.97
-"""A figure is worse only when its whole interval lies below this."""
+"""A figure counts as worse only if its whole interval is below this value."""
 _T = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-"""The 97.5 % quantiles of t for 1 to 30 degrees of freedom. For more, the last one is a little on the safe side."""
+"""The 97.5 % quantiles of t for 1 to 30 degrees of freedom. For more, the last one is used: it is slightly larger."""
 
 
 class Outcome(StrEnum):
-    """What an interval says."""
+    """The result for an interval."""
 
     WORSE = "worse"
     BETTER = "better"
@@ -41,7 +42,7 @@ class Outcome(StrEnum):
 
 @attrs.frozen
 class Interval:
-    """The geometric mean of ratios and its 95 % interval, which takes at least two of them."""
+    """The geometric mean of ratios and its 95 % interval. The interval needs at least two ratios."""
 
     ratio: float
     low: float | None
@@ -49,7 +50,7 @@ class Interval:
 
     @property
     def outcome(self) -> Outcome:
-        """Return what the interval says: `WORSE` wholly below 0.97, `BETTER` wholly above 1 ÷ 0.97."""
+        """Return the result: `WORSE` if the whole interval is below 0.97, `BETTER` if it is above 1 ÷ 0.97."""
         if self.low is None or self.high is None:
             return Outcome.UNDECIDED
         if self.high < NO_WORSE:
@@ -61,7 +62,7 @@ class Interval:
 
 @attrs.frozen
 class Compared:
-    """A figure of both builds: their medians, and by how much this build is better. `gain` None: it has no ratio."""
+    """A figure of both builds: their medians, and how much better this build is. `gain` is None without a ratio."""
 
     figure: Figure
     base: float
@@ -71,12 +72,12 @@ class Compared:
 
     @property
     def outcome(self) -> Outcome | None:
-        """Return the verdict, if there is a ratio to judge."""
+        """Return the result, or None if there is no ratio."""
         return self.gain.outcome if self.gain else None
 
     @property
     def this_over_base(self) -> float | None:
-        """Return the ratio as it is, not turned."""
+        """Return the ratio this ÷ base, not oriented."""
         if self.gain is None:
             return None
         return self.gain.ratio if self.figure.more_is_better else 1 / self.gain.ratio
@@ -98,7 +99,7 @@ class Compared:
 
 
 def interval(ratios: Sequence[float]) -> Interval:
-    """Return the interval of at least one ratio; all are above 0."""
+    """Return the interval of one or more ratios. All ratios must be above 0."""
     logarithms = [log(ratio) for ratio in ratios]
     mean = fmean(logarithms)
     freedom = len(logarithms) - 1
@@ -109,7 +110,7 @@ def interval(ratios: Sequence[float]) -> Interval:
 
 
 def compare(this: Measurements, base: Measurements) -> list[Compared]:
-    """Compare every figure that was measured in both, round by round, in the order in which they were measured."""
+    """Compare, round by round, each figure that was measured for both builds. Keeps the order of measurement."""
     return [_compared(figure, this, base) for figure in this.values if figure in base.values]
 
 

@@ -1,4 +1,4 @@
-"""The table that holds this build against another one. Pure."""
+"""The table that compares this build with another one. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,25 +12,25 @@ _SHORT = 10
 COLUMNS = ("figure", "base", "this", "this / base", "times as good", "95 % interval", "rounds", "this build is")
 _RIGHT = frozenset({1, 2, 3, 4, 5, 6})
 _LEGEND = f"""\
-Times as good: this ÷ base where more is better, base ÷ this where less is: above 1, this build is the better one.
-Each round measures both builds twice (base, this, this, base, then the other way about) and gives one ratio.
-This build is worse where the whole interval lies below {NO_WORSE}, better where it lies above {1 / NO_WORSE:.2f}, and
-as good where no part of it lies below {NO_WORSE}. Undecided: it is too wide to tell; more rounds make it narrower."""
+Times as good: this ÷ base if more is better, base ÷ this if less is better. Above 1, this build is better.
+Each round measures both builds twice (base, this, this, base; the next round in reverse order) and gives one ratio.
+This build is worse if the whole interval is below {NO_WORSE}, better if it is above {1 / NO_WORSE:.2f}, and as good
+if no part of it is below {NO_WORSE}. Undecided: the interval is too wide; more rounds make it narrower."""
 
 
 def heading(base: Revision, commit: Mapping[str, Any], plan: Plan) -> str:
-    """Return what is compared with what, and over how many rounds."""
+    """Return the heading: the two builds, and the number of rounds."""
     this = "not of a git repository"
     if commit:
         this = f"{commit['id'][:_SHORT]}{', with changes that are not committed' if commit['modified'] else ''}"
     rounds = f"rounds: {plan.rounds}; of memory and recovery: {plan.few_rounds}"
     if plan.quick:
-        rounds += ". A QUICK RUN: it shows that everything works, and little else"
+        rounds += ". A QUICK RUN: it only shows that everything works"
     return f"this: {this}\nbase: {base.title}\n{rounds}\n\n"
 
 
 def render(compared: Sequence[Compared]) -> str:
-    """Return the table, with what its columns mean below it, and what is worse last."""
+    """Return the table, an explanation of its columns, and a list of the worse figures."""
     rows = [_row(one) for one in compared]
     lines = [*aligned([COLUMNS, *rows], _RIGHT), "", _LEGEND]
     worse = [one for one in compared if one.outcome is Outcome.WORSE]

@@ -1,4 +1,4 @@
-"""R, the raw COPY limit: rows that were packed in advance, into the reference schema, on one connection."""
+"""R, the raw COPY limit: copies rows that were packed in advance into the reference schema, on one connection."""
 
 from io import BytesIO
 from time import perf_counter
@@ -12,9 +12,9 @@ ORDERS_A_TRANSACTION = 1000
 
 
 async def copy_limit(testbed: Testbed, packed: PackedOrders) -> tuple[float, float]:
-    """Return how many orders a second PostgreSQL takes this way, and its processor time an order in microseconds.
+    """Return the orders per second that PostgreSQL stores this way, and its CPU time per order in microseconds.
 
-    Every transaction is durable when the next begins.
+    Each transaction is durable before the next one starts.
     """
     async with testbed.stores(testbed.reference) as environment, connection(environment) as database:
         await settle(database)

@@ -1,4 +1,4 @@
-"""A run of the real engine over a backlog: how fast it was, how soon it was ready, what it took of the machine."""
+"""A run of the real engine on a backlog: its throughput, the time until it is ready, and its CPU time."""
 
 import asyncio
 import json
@@ -41,11 +41,11 @@ _TIMES = "SELECT min(consumed_at) AS first_consumed_at, max(committed_at) AS las
 
 @attrs.frozen
 class EngineRun:
-    """What a run has shown. Times are in seconds.
+    """The results of a run. Times are in seconds.
 
-    `orders_per_s` counts from the first batch's consumption to the last one's commit, `cached_per_s` until the last
-    batch is in the cache too; `ready_s` is from the start of the process until every partition is open (None when the
-    log level leaves that out), and `processor_us` the processor time an order by who took it, in microseconds.
+    `orders_per_s` is measured from the first consumed batch until the last commit, `cached_per_s` until the last batch
+    is in the cache. `ready_s` is the time from the start of the process until all partitions are open (None if the log
+    level hides this). `processor_us` is the CPU time per order in microseconds, by process.
     """
 
     orders_per_s: float
@@ -59,7 +59,7 @@ class EngineRun:
 async def running_engine(
     testbed: Testbed, build: Build, environment: Mapping[str, str], *, workers: int = WORKERS
 ) -> AsyncIterator[Program]:
-    """Run a build's `orderflow engine`, its log in a file."""
+    """Run `orderflow engine` of a build, and write its log to a file."""
     command = build.orderflow("engine", "--workers", str(workers))
     async with program(f"engine {build.name}", command, environment, testbed.folder, root=build.root) as engine:
         yield engine
@@ -73,7 +73,7 @@ async def run_engine(
     template: Template | None = None,
     **settings: str,
 ) -> EngineRun:
-    """Let a build's engine work off `backlog`, beginning with a copy of `template` (empty tables).
+    """Let the engine of a build consume `backlog`. It starts with a copy of `template` (default: empty tables).
 
     `settings` are environment variables. Raises `OrdersLost` and `ProgramFailed`.
     """
@@ -119,9 +119,9 @@ async def consumed(
     messages: int,
     look: Callable[[int], None] = lambda _consumed: None,
 ) -> int:
-    """Wait until PostgreSQL's offsets say that at least `messages` are consumed, and return how many are.
+    """Wait until, by the stored offsets, at least `messages` are consumed. Returns the number of consumed messages.
 
-    `look` is called with that number several times a second. Raises `ProgramFailed` when the engine is too slow.
+    Calls `look` with that number several times a second. Raises `ProgramFailed` if the engine is too slow.
     """
     deadline = monotonic() + READY_TIMEOUT_S + messages / _SLOWEST_ORDERS_PER_S
     while (done := int(await database.fetchval(_CONSUMED, group))) < messages:
@@ -155,13 +155,13 @@ async def ready(engine: Program) -> None:
 
 
 def seconds_until_ready(engine: Program) -> float | None:
-    """Return how many seconds after the process's start every partition had been opened once, if the log tells."""
+    """Return the seconds from the start of the process until all partitions were open. None if the log hides it."""
     openings = _openings(engine).values()
     return (max(openings) - engine.started_at).total_seconds() if openings else None
 
 
 def openers(engine: Program) -> dict[int, str]:
-    """Return, from the engine's log, which worker has opened each partition last."""
+    """Return, from the engine's log, the worker that was the last to open each partition."""
     return {event["partition"]: event["worker"] for event in _opened(engine)}
 
 

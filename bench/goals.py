@@ -1,4 +1,4 @@
-"""What each figure is to be, and whether it is. Pure."""
+"""The goals for the figures, and whether they are met. Pure."""
 
 import attrs
 
@@ -8,9 +8,9 @@ from bench.summary import Summary, summarise
 
 @attrs.frozen
 class Goal:
-    """A bound on a figure, or on its ratio to another figure of the same round. `over` None: on the figure itself.
+    """A bound on the ratio of a figure to the figure `over` of the same round. `over` None: on the figure itself.
 
-    `cores`: how many the machine must have for the goal to make sense.
+    `cores` is the number of CPU cores that the machine must have for this goal.
     """
 
     figure: Figure
@@ -21,26 +21,26 @@ class Goal:
 
     @property
     def target(self) -> str:
-        """The bound in words."""
+        """The bound as text."""
         unit = "×" if self.over else self.figure.unit
         return f"{'≤' if self.at_most else '≥'} {self.bound:g} {unit}"
 
 
 @attrs.frozen
 class Verdict:
-    """A goal and how it turned out: `value` is the ratio, or the figure itself."""
+    """A goal and the measured value: the ratio, or the figure itself."""
 
     goal: Goal
     value: Summary
 
     @property
     def met(self) -> bool:
-        """Whether the median keeps to the bound."""
+        """Whether the median is within the bound."""
         within = self.value.median <= self.goal.bound
         return within if self.goal.at_most else self.value.median >= self.goal.bound
 
 
 def judge(goal: Goal, measurements: Measurements, cores: int) -> Verdict | None:
-    """Return the verdict, or None when what it needs was not measured (or makes no sense on this machine)."""
+    """Return the verdict. None if a figure was not measured, or the machine has too few cores."""
     values = measurements.ratios(goal.figure, goal.over) if goal.over is not None else measurements.of(goal.figure)
     return Verdict(goal, summarise(values)) if values and cores >= goal.cores else None

@@ -1,9 +1,9 @@
-"""Publishes orders at a steady rate and measures, for each, the time from its acknowledgement until Redis has it.
+"""Publishes orders at a steady rate, and measures for each the time from its acknowledgement until it is in Redis.
 
     python -m bench.latency_probe RATE SECONDS SEED      (the services are those of the environment)
 
-Prints a JSON object: `latencies_ms` in the order of sending, and `errors_ms`, how far off these times are. It is a
-process of its own, so that nothing else gets in the way of its clock.
+Prints a JSON object: `latencies_ms` in the order of sending, and `errors_ms`, the measurement errors of these times. It
+is a separate process, so that no other work delays its clock.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _POLL_S = 0.05
 
 
 def main() -> None:
-    """Read the arguments, and print what was measured."""
+    """Read the arguments, measure, and print the result."""
     rate, seconds, seed = (float(argument) for argument in sys.argv[1:])
     print(json.dumps(uvloop.run(_probe(load_settings(), rate, int(rate * seconds), int(seed)))))
 
@@ -52,7 +52,7 @@ async def _until_seen(seen: dict[bytes, float], acknowledged: dict[bytes, float]
 
 
 async def _publish(settings: Settings, rate: float, count: int, seed: int) -> dict[bytes, float]:
-    """Send `count` orders at `rate` a second, whatever becomes of them. Returns when each was acknowledged, by uid."""
+    """Send `count` orders at `rate` per second, without waiting for answers. Returns acknowledgement times by uid."""
     acknowledged: dict[bytes, float] = {}
     orders = list(islice(encoded_orders(seed), count))
     producer = AIOKafkaProducer(acks="all", **kafka_options(settings))
@@ -74,7 +74,7 @@ async def _publish(settings: Settings, rate: float, count: int, seed: int) -> di
 
 
 class _Note:
-    """Notes when an order was acknowledged."""
+    """Records when an order was acknowledged."""
 
     def __init__(self, acknowledged: dict[bytes, float], uid: bytes) -> None:
         self._acknowledged = acknowledged

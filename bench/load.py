@@ -1,4 +1,4 @@
-"""Puts a load of lookups on a server: wrk where it is installed and can do it, else a client of our own."""
+"""Generates a load of lookups on a server: with wrk if it is installed and usable, else with our own client."""
 
 import json
 import shutil
@@ -16,12 +16,12 @@ _SCRIPT = Path(__file__).with_name("lookups.lua")
 
 
 class WrongAnswers(Exception):
-    """A server has answered with something else than the order that was asked for."""
+    """A server's answer was not the requested order."""
 
 
 @attrs.frozen
 class Load:
-    """What a load has found. Latencies are in milliseconds."""
+    """The results of a load. Latencies are in milliseconds."""
 
     requests: int
     seconds: float
@@ -31,17 +31,17 @@ class Load:
 
     @property
     def per_s(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.requests / self.seconds
 
 
 async def ask_once(testbed: Testbed, port: int, uids: Sequence[str]) -> Load:
-    """Ask for each uid once, with the client of our own: wrk cannot stop by itself. Raises `WrongAnswers`."""
+    """Request each uid once, with our own client, because wrk cannot do this. Raises `WrongAnswers`."""
     return await _own_client(testbed, port, uids, 0.0)
 
 
 async def ask_for(testbed: Testbed, port: int, uids: Sequence[str], seconds: float) -> Load:
-    """Ask for the uids over and over for so many seconds. Raises `WrongAnswers`."""
+    """Request the uids repeatedly for so many seconds. Raises `WrongAnswers`."""
     wrk = shutil.which("wrk")
     if wrk is None:
         return await _own_client(testbed, port, uids, seconds)
@@ -52,7 +52,7 @@ async def ask_for(testbed: Testbed, port: int, uids: Sequence[str], seconds: flo
 
 
 def generator() -> str:
-    """Return the name of what asks for cached orders."""
+    """Return the name of the program that requests cached orders."""
     return "wrk" if shutil.which("wrk") else "own client"
 
 

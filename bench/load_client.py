@@ -1,10 +1,10 @@
-"""A load generator: keep-alive connections that each wait for an answer and ask again, as wrk does.
+"""A load generator: on each keep-alive connection it waits for the answer and sends the next request, as wrk does.
 
     python -m bench.load_client PORT CONNECTIONS SECONDS FILE
 
-FILE holds a uid a line. With SECONDS above 0 they are asked for over and over for that long; with 0 each is asked for
-once. Prints a JSON object. Every answer is checked: status 200, and the uid is in it. Bare sockets and epoll, because
-the client shares the machine with what it measures.
+FILE contains one uid per line. With SECONDS above 0 the uids are requested repeatedly for that time; with 0 each is
+requested once. Prints a JSON object. Each answer is checked: status 200, and it contains the uid. The client uses plain
+sockets and epoll, because it shares the machine with the server that it measures.
 """
 
 import json
@@ -43,7 +43,7 @@ class _Connection:
 
 @attrs.define
 class _Load:
-    """Asks for what `uids` yields until it ends, or until `until` on the performance counter."""
+    """Requests the uids in `uids` until it ends, or until `until` (by the performance counter)."""
 
     uids: Iterator[bytes]
     until: float
@@ -73,7 +73,7 @@ class _Load:
         return True
 
     def _read(self, connection: _Connection) -> bool:
-        """Read what is there; return whether the answer is complete."""
+        """Read the available data. Returns whether the answer is complete."""
         data = connection.socket.recv(_READ_BYTES)
         if not data:
             sys.exit("load client: the server has closed a connection")
@@ -91,7 +91,7 @@ class _Load:
 
 
 def main() -> None:
-    """Read the arguments, put the load on, and print what it found."""
+    """Read the arguments, generate the load, and print the result."""
     port, count, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     uids = Path(sys.argv[4]).read_bytes().split()
     connections = [_Connection(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]

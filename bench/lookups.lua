@@ -1,4 +1,4 @@
--- For wrk: asks for the uids in the file that BENCH_UIDS names, over and over, and prints what bench.load prints.
+-- A script for wrk: requests the uids in the file BENCH_UIDS repeatedly, and prints the same JSON as bench.load_client.
 local requests, position = {}, 0
 
 function init()

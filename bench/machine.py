@@ -1,4 +1,4 @@
-"""What the figures were measured on: the machine, the versions and the commit."""
+"""The environment of the measurement: the machine, the versions and the commit."""
 
 import os
 import platform
@@ -28,12 +28,12 @@ _POSTGRESQL = (
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def machine() -> dict[str, Any]:
-    """Return what the machine is. The load average tells whether it was idle."""
+    """Return a description of the machine. The load average shows whether it was idle."""
     return {
         "cores": cores(),
         "processor": _processor(),
@@ -53,7 +53,7 @@ def _processor() -> str:
 
 
 async def versions(testbed: Testbed) -> dict[str, Any]:
-    """Return the versions of all that took part, and PostgreSQL's settings that matter."""
+    """Return the versions of the programs and services, and the relevant settings of PostgreSQL."""
     async with connection(testbed.environment) as database, redis_of(testbed.environment) as redis:
         return {
             "python": platform.python_version(),
@@ -73,7 +73,7 @@ async def _redis_version(redis: Redis) -> str:
 
 
 def commit() -> dict[str, Any]:
-    """Return the commit, and whether the work tree differs from it; empty where there is no repository."""
+    """Return the commit, and whether the work tree differs from it. Empty if there is no repository."""
     commit_id = _git("rev-parse", "HEAD")
     return {"id": commit_id, "modified": bool(_git("status", "--porcelain"))} if commit_id else {}
 

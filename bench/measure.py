@@ -1,4 +1,4 @@
-"""One run from its services to its results."""
+"""One complete run: starts the services, measures, and returns the results."""
 
 import sys
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ _STRAYS_WAIT_S = 5.0
 
 
 async def measure(plan: Plan, folder: Path, others: Sequence[Build]) -> tuple[Run, dict[str, Any]]:
-    """Measure this build, and `others` in turn with it. Return the run, and its results for the JSON.
+    """Measure this build, and `others` in turn with it. Returns the run, and its results for the JSON file.
 
-    A part that fails is noted, and the others go on. Logs and data files are in `folder`.
+    A part that fails is recorded, and the other parts are still measured. Logs and data files are in `folder`.
     """
     before = machine()
     async with testbed(folder, others) as bed:
@@ -44,5 +44,5 @@ async def measure(plan: Plan, folder: Path, others: Sequence[Build]) -> tuple[Ru
 async def _end_strays(mark: str) -> None:
     strays = marked(mark)
     if strays and not await wait_until_gone(strays, _STRAYS_WAIT_S):
-        print(f"bench: ended processes that were left: {[process.pid for process in strays]}", file=sys.stderr)
+        print(f"bench: killed leftover processes: {[process.pid for process in strays]}", file=sys.stderr)
         signal_all(strays, 9)

@@ -1,4 +1,4 @@
-"""What a run has measured so far: a value for each figure and round, and what must be known to read them."""
+"""The values that a run has measured so far, for each figure and round, with notes for the reader."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,9 +8,9 @@ import attrs
 
 @attrs.frozen
 class Figure:
-    """Something that is measured. `key` is its name in the results' JSON.
+    """A quantity that is measured. `key` is its name in the JSON results.
 
-    One that is not `comparable` makes no sense as a ratio to the same figure of another build.
+    If it is not `comparable`, its ratio to the same figure of another build has no meaning.
     """
 
     key: str
@@ -20,13 +20,13 @@ class Figure:
 
     @property
     def more_is_better(self) -> bool:
-        """Whether it is a rate. Of times and of memory less is better."""
+        """Whether a higher value is better: for rates, but not for times and memory."""
         return self.unit.endswith("/s")
 
 
 @attrs.define
 class Measurements:
-    """Values by figure and round. A ratio compares two figures of the same round only: a noisy hour hits both alike."""
+    """Values by figure and round. A ratio compares only figures of the same round: noise then affects both equally."""
 
     values: dict[Figure, dict[int, float]] = attrs.field(factory=dict)
     details: list[dict[str, Any]] = attrs.field(factory=list)
@@ -34,12 +34,12 @@ class Measurements:
     failures: list[str] = attrs.field(factory=list)
 
     def record(self, round_number: int, values: Mapping[Figure, float]) -> None:
-        """Note what one round has shown."""
+        """Store the values of one round."""
         for figure, value in values.items():
             self.values.setdefault(figure, {})[round_number] = value
 
     def of(self, figure: Figure) -> list[float]:
-        """Return the figure's value of each round in which it was measured."""
+        """Return the values of the figure, one for each round in which it was measured."""
         return list(self.values.get(figure, {}).values())
 
     def ratios(self, figure: Figure, over: Figure) -> list[float]:

@@ -1,7 +1,7 @@
-"""Made-up orders as JSON, five times faster than those of `orderflow publish`: a pool of orders with new ids.
+"""Generates orders as JSON, five times faster than `orderflow publish`: it gives new ids to a pool of orders.
 
-About 1.3 kB each with 1 to 4 items. The same seed makes the same orders. What matters to an index is new in every
-order: its uid, track number, customer, and each item's ids.
+An order has about 1.3 kB and 1 to 4 items. The same seed gives the same orders. All indexed values are new in each
+order: its uid, track number, customer, and the ids of its items.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from orderflow.publishing.people import Customers
 
 POOL_BITS = 10
 FIRST_NUMBER = 10_000_000
-"""Later than any order that is stored beforehand."""
+"""Later than the creation time of every order that was stored before."""
 MAX_ITEMS = 4
 _UID, _TRACK, _CUSTOMER, _RID = "UUUU", "TTTT", "CCCC", "RRRR"
 _CHRT_ID, _NM_ID = 1_111_111_111, 1_222_222_222
@@ -28,14 +28,14 @@ _PLACES = {
     b"%d" % _CHRT_ID: b"%d",
     b"%d" % _NM_ID: b"%d",
 }
-"""What stands for an id in a template, and the format that it becomes."""
+"""The placeholder for an id in a template, and the format that replaces it."""
 _CHRT_BITS, _RID_BITS, _NM_BITS, _CUSTOMER_BITS = 20, 84, 22, 40
 _FIRST_DAY = datetime(2026, 11, 1, tzinfo=UTC)
 _DAYS = 21
 
 
 class EncodedOrder(NamedTuple):
-    """An order's uid, its JSON and how many items it has."""
+    """The uid of an order, its JSON, and its number of items."""
 
     uid: bytes
     value: bytes
@@ -43,10 +43,10 @@ class EncodedOrder(NamedTuple):
 
 
 def encoded_orders(seed: int, *, random_uids: bool = False) -> Iterator[EncodedOrder]:
-    """Make orders without end.
+    """Generate an endless sequence of orders.
 
-    Uids are 19 characters: eight digits that count up and eleven random hexadecimal ones, as from a producer that
-    numbers its orders; or all random, which spreads them over the whole index.
+    A uid has 19 characters: an increasing number of eight digits, as from a producer that numbers its orders, and
+    eleven random hexadecimal digits. With `random_uids` all of it is random: uids are spread over the whole index.
     """
     random = Random(seed)
     customers = Customers("ru_RU", random)
@@ -66,7 +66,7 @@ def encoded_orders(seed: int, *, random_uids: bool = False) -> Iterator[EncodedO
 
 
 def _template(random: Random, customers: Customers) -> tuple[bytes, int]:
-    """Return an order as JSON with a place for each id, and how many items it has."""
+    """Return an order as JSON with a placeholder for each id, and its number of items."""
     order = _order(random, customers)
     text = json.encode(order).replace(b"%", b"%%")
     for name, place in _PLACES.items():

@@ -1,4 +1,4 @@
-"""Runs any other program over the same backlog, on the reference schema, side by side with the engine."""
+"""Runs another program on the same backlog and the reference schema, to compare it with the engine."""
 
 import re
 import shlex
@@ -26,22 +26,22 @@ PLACES = ("broker", "topic", "total", "batch", "workers", "dsn", "redis", "redis
 
 
 class RedisInUse(Exception):
-    """The Redis database that a peer writes to is not ours alone."""
+    """The Redis database that a peer writes to contains other data."""
 
 
 @attrs.frozen
 class PeerRun:
-    """What a program has shown. `processor_us` is the processor time an order by who took it, in microseconds."""
+    """The results of a program. `processor_us` is the CPU time per order in microseconds, by process."""
 
     orders_per_s: float
     processor_us: dict[str, float]
 
 
 async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> PeerRun:
-    """Run a program over `backlog`. Its rate is what it prints as `= N/s`, else orders by the time that it took.
+    """Run a program on `backlog`. Its rate is the one that it prints as `= N/s`, else the orders divided by its time.
 
-    `command` holds places such as `{broker}` (see `PLACES`). `{redis}` is an address alone, so the peer writes to
-    database 0 there: it must be empty, and is emptied afterwards. Raises `OrdersLost` and `ProgramFailed`.
+    `command` may contain placeholders such as `{broker}` (see `PLACES`). `{redis}` is only an address, so the peer
+    writes to database 0 there: this must be empty, and is emptied afterwards. Raises `OrdersLost` and `ProgramFailed`.
     """
     redis_db = 0 if "{redis}" in command else None
     async with testbed.stores(testbed.reference) as stores, _redis(stores, redis_db) as environment:
@@ -60,7 +60,7 @@ async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> PeerRun:
 
 
 async def run_yardstick(testbed: Testbed, backlog: Backlog) -> PeerRun:
-    """Run `bench.yardstick` over `backlog`."""
+    """Run `bench.yardstick` on `backlog`."""
     places = ["{broker}", "{topic}", "{total}", "{batch}", str(YARDSTICK_PROCESSES), "{dsn}", "{redis_url}"]
     return await run_peer(testbed, backlog, shlex.join(helper("yardstick", *places)))
 
@@ -95,7 +95,7 @@ def printed_rate(output: str) -> float | None:
 
 @asynccontextmanager
 async def _redis(environment: dict[str, str], database: int | None) -> AsyncIterator[dict[str, str]]:
-    """Provide the environment with the Redis database that is asked for, emptied afterwards. None: the one it has."""
+    """Provide the environment with the given Redis database (None: unchanged). Empties the database afterwards."""
     if database is None:
         yield environment
         return

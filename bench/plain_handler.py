@@ -1,8 +1,9 @@
-"""The plain handler: one GET from Redis and, when that misses, one SELECT. What one would write first, on uvloop.
+"""The plain handler: one GET from Redis and, after a miss, one SELECT. A simple first implementation, on uvloop.
 
     python -m bench.plain_handler PROCESSES      (address and stores are those of the environment)
 
-It reads orderflow's own tables, lets PostgreSQL make the JSON, logs no requests and fills no cache: all in its favour.
+It reads orderflow's tables, lets PostgreSQL create the JSON, logs no requests and does not fill the cache. All of this
+makes it faster.
 """
 
 import asyncio
@@ -77,7 +78,7 @@ async def _serve(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Serve with as many processes as the first argument says; the first of them ends the others."""
+    """Serve with the number of processes in the first argument. The first process stops the others."""
     settings = load_settings()
     others = []
     for _ in range(int(sys.argv[1]) - 1):

@@ -1,4 +1,4 @@
-"""How much a run does: sizes, rounds and parts."""
+"""The plan of a run: its parts, rounds and sizes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,16 +21,16 @@ PARTS = (
     "batch-size",
     "table-size",
 )
-"""Every part by its name, in the order in which they are measured."""
+"""The names of all parts, in the order in which they are measured."""
 PLOTTED = frozenset({"batch-size", "table-size"})
 LONG = frozenset({"stored", "memory", *PLOTTED})
 REFERENCES = frozenset({"observability", "yardstick", "peer"})
-"""Parts that set a build beside something else, or beside itself: they say nothing about two builds."""
+"""Parts that compare a build with another program or with itself. They are not used to compare two builds."""
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """Sizes are in orders, times in seconds. `few_rounds` is for what can be told in a few: memory and recovery."""
+    """The plan of a run. Sizes are in orders, times in seconds. `few_rounds` is for memory and recovery."""
 
     parts: frozenset[str]
     quick: bool = False
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def burst_s(self) -> float:
-        """How long orders are published at the high rate."""
+        """For how many seconds orders are published at the high rate."""
         return self.latency_s / 2
 
 
@@ -71,7 +71,7 @@ QUICK = {
     "batch_sizes": (100, 1000),
     "table_sizes": (0, 50_000),
 }
-"""What `--quick` changes: a run to see that everything works, whose figures say little."""
+"""The values for `--quick`: a run that checks that everything works. Its figures are not reliable."""
 
 
 COMPARED = {
@@ -84,12 +84,12 @@ COMPARED = {
     "lookup_orders": 20_000,
     "lookup_s": 4.0,
 }
-"""What another build to compare with changes: everything is measured four times a round, so more rounds of less."""
+"""The values for a comparison of two builds: more rounds with smaller sizes, because a round has four measurements."""
 QUICKLY_COMPARED = {**QUICK, "rounds": 3, "few_rounds": 2}
 
 
 def default_parts(*, quick: bool, plots: bool, peer: bool, base: bool) -> frozenset[str]:
-    """Return the parts that are measured when nobody chooses."""
+    """Return the parts that are measured by default."""
     left_out = LONG if quick else PLOTTED
     if plots:
         left_out -= PLOTTED
@@ -101,7 +101,7 @@ def default_parts(*, quick: bool, plots: bool, peer: bool, base: bool) -> frozen
 
 
 def planned(parts: frozenset[str], peer: str, *, quick: bool, base: bool, chosen: Mapping[str, Any]) -> Plan:
-    """Return the plan. What was `chosen`, by the name of its field, goes before what the kind of run suggests."""
+    """Return the plan. The values in `chosen` (by field name) replace the defaults for this kind of run."""
     sizes: dict[str, Any] = (QUICKLY_COMPARED if base else QUICK) if quick else (COMPARED if base else {})
     sizes = {**sizes, **{name: value for name, value in chosen.items() if value not in {None, False}}}
     plan = Plan(parts=parts, peer=peer, quick=quick, **sizes)

@@ -18,8 +18,8 @@ _INK = "#1f5fbf"
 
 
 def draw(results: Mapping[str, Any], folder: Path = IMAGES) -> list[Path]:
-    """Draw what the results hold of both, and return the files."""
-    # The same results make the same bytes, so that a commit shows what has changed.
+    """Draw both plots from the results, and return the files."""
+    # The same results give the same bytes, so a commit shows only real changes.
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "orderflow"
     folder.mkdir(parents=True, exist_ok=True)

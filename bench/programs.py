@@ -1,4 +1,4 @@
-"""Programs that a run starts. Their output goes to a file: nobody has to read it while something is measured."""
+"""The programs that a run starts. Their output goes to files, so no process has to read it during a measurement."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ _LAST_LINES = 15
 
 
 class ProgramFailed(Exception):
-    """A program ended, or did not end, when it should not. The message holds its last lines."""
+    """A program ended too early or did not end in time. The message contains the last lines of its output."""
 
 
 @attrs.frozen
 class Program:
-    """A program in the background, with all that it writes in `log`. `started_at` is in UTC."""
+    """A program in the background. Its output is in the file `log`. `started_at` is in UTC."""
 
     title: str
     process: asyncio.subprocess.Process
@@ -40,31 +40,31 @@ class Program:
 
     @property
     def process_tree(self) -> list[psutil.Process]:
-        """The program's process and all its living descendants."""
+        """The program's process and all its running descendants."""
         return process_tree(self.pid)
 
     def check(self) -> None:
-        """Raise `ProgramFailed` when it has ended."""
+        """Raise `ProgramFailed` if the program has ended."""
         if self.process.returncode is not None:
             raise self.failure(f"ended with exit code {self.process.returncode}")
 
     def failure(self, what: str) -> ProgramFailed:
-        """Return an error that says what happened, with the program's last lines."""
+        """Return an error with the given text and the last lines of the program's output."""
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return ProgramFailed("\n    ".join([f"{self.title} {what}; its last lines:", *(line[:300] for line in lines)]))
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait for the program's end. Raises `ProgramFailed` when it fails, or takes longer than `timeout_s`."""
+        """Wait until the program ends. Raises `ProgramFailed` if it fails, or takes longer than `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 code = await self.process.wait()
         except TimeoutError:
-            raise self.failure(f"had not ended after {timeout_s:g} s") from None
+            raise self.failure(f"did not end within {timeout_s:g} s") from None
         if code != 0:
             raise self.failure(f"ended with exit code {code}")
 
     async def stop(self) -> None:
-        """Ask it to stop and wait. Raises `ProgramFailed` unless it ends in time and with exit code 0."""
+        """Stop the program and wait. Raises `ProgramFailed` unless it ends in time and with exit code 0."""
         self.check()
         self.process.send_signal(signal.SIGTERM)
         await self.wait(_STOP_TIMEOUT_S)
@@ -74,9 +74,9 @@ class Program:
 async def program(
     title: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, *, root: Path | None = None
 ) -> AsyncIterator[Program]:
-    """Start a program in `folder`, with `environment` on top of this process's own. It is gone at the end.
+    """Run a program in `folder` while the context is open, with `environment` added to this process's environment.
 
-    Its modules are those of the checkout `root`, by default this one's.
+    It imports its modules from the checkout `root`, by default this one.
     """
     log = folder / f"{title.replace(' ', '-')}.log"
     started_at = datetime.now(UTC)

@@ -1,5 +1,5 @@
--- The reference schema: what the raw COPY limit is measured on, and what a peer writes to. Four normalised tables with
--- their keys, checks and foreign keys, and the indexes that a naive design has.
+-- The reference schema. The raw COPY limit is measured on it, and peers write to it. Four normalised tables with keys,
+-- checks, foreign keys, and the indexes of a simple design.
 CREATE TABLE orders (
     order_uid          text PRIMARY KEY,
     track_number       text NOT NULL,

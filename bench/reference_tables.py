@@ -1,4 +1,4 @@
-"""The reference schema's tables: their columns, in the order in which rows are written."""
+"""The tables of the reference schema, with their columns in the order in which rows are written."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def rows_of(order: dict[str, Any], date_created: Any) -> Rows:
-    """Return the order's rows by table. `date_created` is the instant as the writer wants it."""
+    """Return the order's rows by table. `date_created` is the time in the type that the writer needs."""
     uid = order["order_uid"]
     parts = {
         "orders": [{**order, "date_created": date_created}],

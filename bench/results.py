@@ -1,4 +1,4 @@
-"""What a run leaves behind: every figure and ratio, and what they were measured on, as JSON."""
+"""The results of a run as JSON: all figures and ratios, and the environment of the measurement."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ LATEST = project_root() / "bench" / "results" / "latest.json"
 def document(
     plan: Plan, measurements: Measurements, goals: Sequence[Goal], about: Mapping[str, Any], cores: int
 ) -> dict[str, Any]:
-    """Return the results of this build. `about` is what they were measured on."""
+    """Return the results of this build. `about` describes the environment of the measurement."""
     verdicts = [verdict for goal in goals if (verdict := judge(goal, measurements, cores))]
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -45,7 +45,7 @@ def document(
 
 
 def comparison(base: Revision, compared: Sequence[Compared], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how this build compares with `base`. `runs` are all values of every round."""
+    """Return the comparison of this build with `base`. `runs` are all values of each round."""
     return {
         "base": attrs.asdict(base),
         "no_worse": NO_WORSE,
@@ -73,7 +73,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 
 def write(results: Mapping[str, Any], path: Path) -> None:
-    """Write the results; a file that is there is replaced whole."""
+    """Write the results. An existing file is replaced atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".new")
     unfinished.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A run: its plan, its testbed, what it has measured so far, and its rounds."""
+"""A run: its plan, its testbed, its rounds, and the values measured so far."""
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,9 +17,9 @@ from bench.testbed import Testbed
 
 @attrs.frozen
 class Contestant:
-    """Something that is measured once a round. `measure` returns the value of each of its figures.
+    """A program or a configuration that is measured once per round. `measure` returns the values of its figures.
 
-    It is given the build to measure. What is not orderflow takes no notice of it.
+    The argument of `measure` is the build to measure. Programs other than orderflow ignore it.
     """
 
     name: str
@@ -27,9 +27,9 @@ class Contestant:
 
 
 def turns(builds: Sequence[Build], number: int) -> Sequence[Build]:
-    """Return the order in which builds are measured in a round: of two, base, this, this, base, or the other way about.
+    """Return the order in which the builds are measured in a round. For two: base, this, this, base, or the reverse.
 
-    So neither is first more often than the other, and what grows or shrinks steadily cancels out in a round.
+    So both are first equally often, and a steady drift cancels out within a round.
     """
     if len(builds) == 1:
         return builds
@@ -39,7 +39,7 @@ def turns(builds: Sequence[Build], number: int) -> Sequence[Build]:
 
 @attrs.define
 class Run:
-    """What the parts share. `base` is what another build has shown, `runs` are all values of a comparison."""
+    """The state that all parts share. `base` are the values of the other build, `runs` all values of a comparison."""
 
     plan: Plan
     testbed: Testbed
@@ -50,22 +50,22 @@ class Run:
 
     @property
     def compares(self) -> bool:
-        """Whether this build is held against another one, and against nothing else."""
+        """Whether this run compares this build with another one."""
         return len(self.testbed.builds) > 1
 
     def detail(self, figure: Figure, build: Build, finished: Any) -> None:
-        """Keep all that one program's run has shown, an attrs instance, beside its `figure`."""
+        """Store the complete result of one program's run (an attrs instance) with its `figure`."""
         self.measurements.details.append({"figure": figure.key, "build": build.name, **attrs.asdict(finished)})
 
     def say(self, line: str) -> None:
-        """Write a line of progress to standard error."""
+        """Print a progress line to standard error."""
         print(f"[{monotonic() - self._began_s:5.0f} s] {line}", file=sys.stderr, flush=True)
 
     async def hold_rounds(self, contestants: Sequence[Contestant], rounds: int) -> None:
-        """Measure all contestants in every round, forwards and backwards in turn, so that a drift hits all alike.
+        """Measure all contestants in each round, in alternating order, so that a drift affects all of them equally.
 
-        Where there is another build, each contestant is measured with both, twice, in the order of `turns`. One that
-        fails is noted and has no further rounds; the others go on.
+        In a comparison each contestant is measured twice with both builds, in the order of `turns`. A contestant that
+        fails is recorded and not measured again. The others are still measured.
         """
         standing = list(contestants)
         for number in range(1, rounds + 1):
@@ -74,7 +74,7 @@ class Run:
                     standing.remove(contestant)
 
     async def _measure(self, contestant: Contestant, number: int, rounds: int) -> bool:
-        """Measure one contestant in one round; return whether that went well."""
+        """Measure one contestant in one round. Returns whether it succeeded."""
         values: dict[Build, dict[Figure, list[float]]] = {build: {} for build in self.testbed.builds}
         for build in turns(self.testbed.builds, number):
             name = f"{contestant.name}, {build.name}" if self.compares else contestant.name
@@ -85,8 +85,8 @@ class Run:
                 return False
             for figure, value in found.items():
                 values[build].setdefault(figure, []).append(value)
-            told = ", ".join(f"{figure.title}: {written(value)} {figure.unit}" for figure, value in found.items())
-            self.say(f"round {number}/{rounds}  {name}: {told}")
+            line = ", ".join(f"{figure.title}: {written(value)} {figure.unit}" for figure, value in found.items())
+            self.say(f"round {number}/{rounds}  {name}: {line}")
         for build, by_figure in values.items():
             measurements = self.measurements if build == self.testbed.this else self.base
             measurements.record(number, {figure: typical(several) for figure, several in by_figure.items()})
@@ -96,12 +96,12 @@ class Run:
         return True
 
     def note(self, line: str) -> None:
-        """Note, once, what a reader of the figures must know."""
+        """Add a note for the reader of the figures. The same note is added only once."""
         if line not in self.measurements.notes:
             self.measurements.notes.append(line)
 
     def fail(self, name: str, error: BaseException) -> None:
-        """Note that a part, or one of its contestants, did not work."""
+        """Record that a part, or one of its contestants, has failed."""
         failure = f"{name}: {type(error).__name__}: {error}"
         self.measurements.failures.append(failure)
         self.say(f"FAILED {failure}")

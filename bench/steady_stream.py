@@ -1,4 +1,4 @@
-"""Publishes orders at a steady rate, partition by partition in turn, for as long as something is watched."""
+"""Publishes orders at a steady rate to all partitions in turn, in the background of a measurement."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -25,7 +25,7 @@ class Sent:
 
 @attrs.define
 class SteadyStream:
-    """What was published so far."""
+    """The orders that were published so far."""
 
     per_s: float
     seed: int
@@ -42,7 +42,7 @@ class SteadyStream:
         return found
 
     async def publish(self, producer: AIOKafkaProducer, topic: str) -> None:
-        """Publish until `stop`, whatever becomes of the messages."""
+        """Publish until `stop`, without waiting for acknowledgements."""
         began = monotonic()
         for number, order in enumerate(encoded_orders(self.seed)):
             try:
@@ -60,7 +60,7 @@ class SteadyStream:
         self.acknowledged.append(Sent(partition, metadata.offset, sent_s))  # type: ignore[attr-defined]
 
     async def stop(self) -> int:
-        """Send no more, wait for all acknowledgements, and return how many there are. Raises Kafka's errors."""
+        """Stop sending, wait for all acknowledgements, and return their number. Raises Kafka's errors."""
         self._stopping.set()
         await asyncio.gather(*self._answers)
         return len(self._answers)
@@ -68,7 +68,7 @@ class SteadyStream:
 
 @asynccontextmanager
 async def steady_stream(environment: Mapping[str, str], per_s: float, seed: int) -> AsyncIterator[SteadyStream]:
-    """Publish from now on, to the topic of `environment`, until the end or `SteadyStream.stop`."""
+    """Publish to the topic of `environment` while the context is open, or until `SteadyStream.stop`."""
     settings = parse_settings(environment)
     stream = SteadyStream(per_s, seed)
     producer = AIOKafkaProducer(acks="all", **kafka_options(settings))

@@ -1,4 +1,4 @@
-"""Fills orderflow's tables with orders that PostgreSQL makes up itself, as fast as it can."""
+"""Fills orderflow's tables with orders that PostgreSQL generates itself, as fast as possible."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ _TIMEOUT_S = 1800
 
 @attrs.frozen
 class StoredOrders:
-    """How many rows the tables hold."""
+    """The number of rows in the tables."""
 
     orders: int
     items: int
@@ -56,7 +56,7 @@ class StoredOrders:
 
 @attrs.frozen
 class Template:
-    """A database to copy, and what it holds."""
+    """A template database, and the number of rows in it."""
 
     database: str
     stored: StoredOrders
@@ -64,7 +64,7 @@ class Template:
 
 @asynccontextmanager
 async def templates(testbed: Testbed, count: int, *, random_uids: bool = False) -> AsyncIterator[dict[Build, Template]]:
-    """Provide, for each build, a database of its own schema that holds `count` orders."""
+    """Provide, for each build, a database with its own schema that contains `count` orders."""
     async with AsyncExitStack() as stack:
         made = {}
         for build in testbed.builds:
@@ -77,9 +77,9 @@ async def templates(testbed: Testbed, count: int, *, random_uids: bool = False) 
 async def store_orders(
     database: asyncpg.Connection, count: int, *, first: int = 0, random_uids: bool = False
 ) -> StoredOrders:
-    """Add the orders with the numbers from `first` to below `count`, and return what the tables then hold.
+    """Add the orders with the numbers from `first` to below `count`. Returns the number of rows in the tables.
 
-    Indexes are built afterwards, as a restored database has them, and the tables are vacuumed and analysed.
+    Afterwards indexes are built, as in a restored database, and the tables are vacuumed and analysed.
     """
     uid = _RANDOM_UID if random_uids else _NUMBERED_UID
     indexes = await database.fetch(_INDEXES)
@@ -98,8 +98,8 @@ async def store_orders(
 
 
 async def _skip_foreign_keys(database: asyncpg.Connection) -> None:
-    """Every item's order is there by construction; checking it would take most of the time."""
+    """Turn off foreign key checks: they would take most of the time, and each item has its order by construction."""
     try:
         await database.execute("SET session_replication_role = replica")
     except asyncpg.InsufficientPrivilegeError as error:
-        print(f"bench: foreign keys are checked while tables are filled: {describe(error)}", file=sys.stderr)
+        print(f"bench: cannot turn off foreign key checks; filling takes longer: {describe(error)}", file=sys.stderr)

@@ -18,23 +18,23 @@ class Summary:
 
     @property
     def spread(self) -> float:
-        """Half the range, as a share of the median: 0.05 is plus or minus 5 %."""
+        """Half of the range divided by the median: 0.05 means ± 5 %."""
         return (self.high - self.low) / 2 / abs(self.median) if self.median else 0.0
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Return the summary of at least one value."""
+    """Return the summary of one or more values."""
     return Summary(median(values), min(values), max(values), len(values))
 
 
 def typical(values: Sequence[float]) -> float:
-    """Return what stands for several values of one round: the geometric mean, where there is one."""
+    """Return one value for several values of a round: the geometric mean, or the mean if a value is not positive."""
     if len(values) == 1:
         return values[0]
     return geometric_mean(values) if min(values) > 0 else fmean(values)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest of `values` that at least `percent` of them do not exceed (nearest rank)."""
+    """Return a percentile of `values` (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

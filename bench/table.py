@@ -12,7 +12,7 @@ _PERCENT = 100
 
 
 def render(measurements: Measurements, goals: Sequence[Goal], cores: int) -> str:
-    """Return the table: a line for each goal that can be judged, then the figures that have none."""
+    """Return the table: a line for each goal whose figures were measured, then the figures without a goal."""
     verdicts = [verdict for goal in goals if (verdict := judge(goal, measurements, cores))]
     judged = {verdict.goal.figure for verdict in verdicts}
     rows = [_judged(verdict, measurements) for verdict in verdicts]
@@ -39,7 +39,7 @@ def _cells(figure: Figure, summary: Summary) -> tuple[str, str]:
 
 
 def number(value: float) -> str:
-    """Return a number with as many digits as it deserves."""
+    """Format a number: no decimals from 100 on, one from 10 on, else two."""
     digits = next((digits for digits, least in ((0, 100), (1, 10)) if abs(value) >= least), 2)
     return f"{value:,.{digits}f}"
 
@@ -49,7 +49,7 @@ def _spread(summary: Summary) -> str:
 
 
 def aligned(rows: Sequence[tuple[str, ...]], right: frozenset[int]) -> list[str]:
-    """Return a Markdown table's lines. The first row is the head; the columns `right` are aligned to the right."""
+    """Return the lines of a Markdown table. The first row is the header. The columns in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| "

@@ -1,4 +1,4 @@
-"""Everything that is measured, under its name in the results, and what it is to be."""
+"""All figures, with their names in the results, and their goals."""
 
 from bench.goals import Goal
 from bench.measurements import Figure
@@ -44,7 +44,7 @@ PROCESSOR = {
         "kafka": "Kafka",
     }.items()
 }
-"""What each side spends on an order. It says more than a rate where others use the machine too."""
+"""The CPU time of each process per order. More reliable than a rate if other programs use the machine, too."""
 PROCESSOR_ALL = {
     figure: Figure(f"processor_all_{figure.key}", f"Processor time, all sides: {title}", "µs/order")
     for figure, title in {
@@ -57,7 +57,7 @@ PROCESSOR_ALL = {
 
 
 def lookups(server: str, kind: str, processes: int) -> tuple[Figure, Figure]:
-    """Return the figures of a server's lookups: how many a second, and their p99."""
+    """Return the figures of a server's lookups: the rate per second, and the p99 of their latency."""
     key = f"lookups_{server}_{kind}_{processes}"
     title = f"Lookups, {kind}, {processes} process{'es' if processes > 1 else ''}"
     title += ", plain handler" if server == "plain" else ""
@@ -65,12 +65,12 @@ def lookups(server: str, kind: str, processes: int) -> tuple[Figure, Figure]:
 
 
 def batch_size(orders: int) -> Figure:
-    """Return the figure of ingest in batches of at most `orders`."""
+    """Return the figure for ingest in batches of at most `orders`."""
     return Figure(f"batch_size_{orders}", f"Ingest, batches of {orders:,}", RATE)
 
 
 def table_size(orders: int) -> Figure:
-    """Return the figure of ingest into tables that hold `orders` already."""
+    """Return the figure for ingest into tables that already contain `orders`."""
     return Figure(f"table_size_{orders}", f"Ingest, {orders:,} stored", RATE)
 
 

@@ -1,4 +1,4 @@
-"""The services that a run measures on, and fresh databases, topics and Redis databases in them."""
+"""The services for a run, with new databases, topics and Redis databases in them."""
 
 import os
 import resource
@@ -30,12 +30,12 @@ _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 class NotDurable(Exception):
-    """PostgreSQL is not set up to keep what it has committed: what is measured on it says nothing."""
+    """PostgreSQL's settings do not make commits durable, so the measurements would be meaningless."""
 
 
 @attrs.frozen
 class Testbed:
-    """Where everything is. `reference` is a database to copy; `folder` is for logs and data files."""
+    """The services and builds of a run. `reference` is a template database. `folder` is for logs and data files."""
 
     endpoints: Endpoints
     folder: Path
@@ -45,12 +45,12 @@ class Testbed:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings that lead to the services; every program that a run starts gets them."""
+        """The settings of the services, for all programs that a run starts."""
         return {**self.endpoints.environment, RUN_MARK: self.mark}
 
     @property
     def this(self) -> Build:
-        """The build that this process belongs to."""
+        """The build of this process."""
         return self.builds[-1]
 
     @asynccontextmanager
@@ -64,10 +64,7 @@ class Testbed:
             yield {**self.environment, "POSTGRES_DATABASE": database, "REDIS_DB": redis_db}
 
     def processor_s(self) -> dict[str, float]:
-        """Return the processor time that the embedded services, and programs that have ended, took so far.
-
-        In seconds, by name.
-        """
+        """Return the CPU time of the embedded services, and of programs that have ended, in seconds by name."""
         services = self.endpoints.embedded.services if self.endpoints.embedded else ()
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         return {
@@ -77,12 +74,12 @@ class Testbed:
 
 
 def per_order_us(before: Mapping[str, float], after: Mapping[str, float], orders: int) -> dict[str, float]:
-    """Return the processor time an order in microseconds, by name, from two readings in seconds."""
+    """Return the CPU time per order in microseconds, by name, from two readings in seconds."""
     return {name: (seconds - before[name]) / max(1, orders) * 1e6 for name, seconds in after.items()}
 
 
 def processor_s(pid: int) -> float:
-    """Return the processor time of a process and all its descendants, living or waited for, in seconds."""
+    """Return the CPU time in seconds of a process and its descendants, running or reaped."""
     total = 0.0
     for process in process_tree(pid):
         with suppress(psutil.Error):
@@ -93,9 +90,9 @@ def processor_s(pid: int) -> float:
 
 @asynccontextmanager
 async def testbed(folder: Path, others: Sequence[Build]) -> AsyncIterator[Testbed]:
-    """Provide services, this build and `others`, each with a database of its own migrations, to be copied.
+    """Provide services, this build and `others`. Each build has a template database with its own migrations.
 
-    What this started is stopped, and what it made is dropped.
+    Afterwards, services that were started here are stopped, and databases that were created here are dropped.
     """
     async with endpoints(folder / "services") as found:
         await _check_durable(found.environment)
@@ -126,11 +123,11 @@ async def _check_durable(environment: Mapping[str, str]) -> None:
         for name, wanted in _DURABLE.items():
             found = await database.fetchval(f"SHOW {name}")
             if found != wanted:
-                raise NotDurable(f"PostgreSQL has {name} = {found}: set it to {wanted}")
+                raise NotDurable(f"PostgreSQL's setting {name} is {found}: set it to {wanted}")
 
 
 async def _no_snapshots(environment: Mapping[str, str]) -> None:
-    """Keep our own Valkey from writing a snapshot in the middle of one contestant and not of the other."""
+    """Turn off snapshots of the embedded Valkey: they would affect one contestant and not another."""
     async with redis_client(parse_settings(environment)) as redis:
         await redis.config_set("save", "")
 
@@ -146,20 +143,20 @@ async def connection(environment: Mapping[str, str]) -> AsyncIterator[asyncpg.Co
 
 
 def redis_of(environment: Mapping[str, str]) -> Redis:
-    """Return a patient client of the Redis database that `environment` names."""
+    """Return a client, with a long timeout, of the Redis database that `environment` names."""
     return redis_client(parse_settings(environment), timeout_s=REDIS_TIMEOUT_S)
 
 
 async def settle(database: asyncpg.Connection) -> None:
-    """Write out what earlier contestants have left in PostgreSQL's memory, so that the next one does not pay for it."""
+    """Run a checkpoint, so that writes of earlier contestants do not slow down the next one."""
     try:
         await database.execute("CHECKPOINT")
     except asyncpg.InsufficientPrivilegeError:
-        print("bench: not allowed to CHECKPOINT: contestants may pay for one another", file=sys.stderr)
+        print("bench: CHECKPOINT is not permitted: contestants may affect each other", file=sys.stderr)
 
 
 def redis_url(settings: Settings, database: int | None = None) -> str:
-    """Return the Redis database as a URL. It holds the password."""
+    """Return the Redis database as a URL. The URL contains the password."""
     login = ""
     if settings.redis_password:
         login = f"{settings.redis_username}:{settings.redis_password}@"

@@ -1,4 +1,4 @@
-"""Whether a run has lost an order. One that has does not count, however fast it was."""
+"""Checks that a run has not lost an order. If it has, the run does not count."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,11 +14,11 @@ SAMPLE = 200
 
 
 class OrdersLost(Exception):
-    """What a run was to store is not all there."""
+    """Not all orders of a run were stored."""
 
 
 def verify_counts(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
-    """Raise `OrdersLost` unless every count is what it must be."""
+    """Raise `OrdersLost` unless all counts are equal to the expected ones."""
     wrong = [f"{name}: {found[name]:,} of {count:,}" for name, count in wanted.items() if found[name] != count]
     if wrong:
         raise OrdersLost("; ".join(wrong))
@@ -27,9 +27,9 @@ def verify_counts(found: Mapping[str, int], wanted: Mapping[str, int]) -> None:
 async def verify_engine(
     database: asyncpg.Connection, redis: Redis, backlog: Backlog, stored: StoredOrders, *, bodies: bool
 ) -> None:
-    """Check what the engine has made of `backlog`. `stored` were there before.
+    """Check the result of consuming `backlog` with the engine. `stored` are the rows that existed before.
 
-    `bodies`: compare cached answers with those that this build makes, too. Another build's may be different.
+    `bodies`: also compare the cached answers with those that this build creates. Those of another build may differ.
     """
     row = await database.fetchrow(
         "SELECT (SELECT count(*) FROM orders) AS orders, (SELECT count(*) FROM order_items) AS order_items, "
@@ -53,11 +53,11 @@ async def _verify_bodies(database: asyncpg.Connection, redis: Redis, backlog: Ba
     bodies = await fetch_bodies(database, sample)
     cached = await redis.mget([f"order:{uid}" for uid in sample])
     if cached != [bodies[uid] for uid in sample]:
-        raise OrdersLost("the cache holds something else than PostgreSQL")
+        raise OrdersLost("the cache does not match PostgreSQL")
 
 
 async def verify_reference(database: asyncpg.Connection, backlog: Backlog) -> None:
-    """Check what a peer, or the raw COPY, has written into the reference schema."""
+    """Check the rows that a peer, or the raw COPY, has written into the reference schema."""
     tables = {"orders": backlog.orders, "deliveries": backlog.orders, "payments": backlog.orders}
     wanted = {**tables, "order_items": backlog.items}
     found = {table: await database.fetchval(f"SELECT count(*) FROM {table}") for table in wanted}
@@ -65,7 +65,7 @@ async def verify_reference(database: asyncpg.Connection, backlog: Backlog) -> No
 
 
 async def verify_cached(redis: Redis, uids: Sequence[str]) -> None:
-    """Raise `OrdersLost` unless every order is in the cache."""
+    """Raise `OrdersLost` unless all orders are in the cache."""
     cached = 0
     for start in range(0, len(uids), PAGE):
         cached += await redis.exists(*(f"order:{uid}" for uid in uids[start : start + PAGE]))

@@ -1,6 +1,7 @@
-"""When an order becomes visible in Redis, to within the time that a message takes from there: keyspace notifications.
+"""Measures when an order becomes visible in Redis, with keyspace notifications.
 
-Redis tells of a key when the command that set it, or the script around it, has ended: that is when a reader sees it.
+Redis sends the notification when the command, or the script, that set the key has ended. At that time a reader sees the
+key. The error of the measurement is the time that the notification takes.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ _SETTING_TIMEOUT_S = 1.0
 
 
 class Visibility(asyncio.Protocol):
-    """Notes when each key `order:…` was set, by `time.monotonic`. `seen` is by uid."""
+    """Records when each key `order:…` was set, by `time.monotonic`. `seen` is by uid."""
 
     def __init__(self) -> None:
         self.seen: dict[bytes, float] = {}
@@ -28,7 +29,7 @@ class Visibility(asyncio.Protocol):
         self._rest = b""
 
     def data_received(self, data: bytes) -> None:
-        """Take the uids out of the notifications, as little as can be done with each."""
+        """Record the uids in the notifications, with as little work as possible."""
         now = monotonic()  # uvloop's own clock counts whole milliseconds
         whole, _, self._rest = (self._rest + data).rpartition(b"\r\n")
         if not self.subscribed.done() and b"subscribe" in whole:
@@ -39,7 +40,7 @@ class Visibility(asyncio.Protocol):
 
 @asynccontextmanager
 async def visibility(settings: Settings, redis: Redis) -> AsyncIterator[Visibility]:
-    """Watch a Redis database. The server's setting that this needs is put back afterwards."""
+    """Watch a Redis database. The server setting that this needs is restored afterwards."""
     before = (await redis.config_get(_EVENTS))[_EVENTS] or ""
     await redis.config_set(_EVENTS, _SETS_OF_STRINGS)
     try:
@@ -67,7 +68,7 @@ def _command(*words: str) -> bytes:
 
 
 async def error_of_visibility(watch: Visibility, redis: Redis, count: int) -> list[float]:
-    """Return, for `count` keys that are set one by one, how far their time is from the answer to SET, in seconds."""
+    """Set `count` keys one by one. Returns the time between the notification and the answer to SET, in seconds."""
     errors = []
     for number in range(count):
         uid = b"calibration-%d" % number

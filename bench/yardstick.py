@@ -1,9 +1,10 @@
-"""The yardstick: a deliberately plain consumer without any guarantee, for comparisons that anybody can repeat.
+"""The yardstick: a deliberately simple consumer without guarantees, for comparisons that everyone can repeat.
 
     python -m bench.yardstick BROKER TOPIC TOTAL BATCH PROCESSES DSN REDIS_URL
 
-Consumes TOTAL orders from the beginning of TOPIC and writes them into the reference schema, BATCH orders a transaction,
-then into Redis; prints `… = N/s`. aiokafka, json, asyncpg's COPY, redis-py's pipeline: what one would write first.
+Consumes TOTAL orders from the beginning of TOPIC and writes them into the reference schema, BATCH orders per
+transaction, and then into Redis. Prints `… = N/s`. It uses aiokafka, json, asyncpg's COPY and redis-py's pipeline, as
+in a simple first implementation.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ _FETCH_BYTES = 4 << 20
 
 
 def main() -> None:
-    """Share the partitions out among the processes, and print the rate of all together."""
+    """Divide the partitions among the processes, and print their total rate."""
     broker, topic, total, batch, processes, dsn, redis_url = sys.argv[1:]
     count = int(processes)
     arguments = [(broker, topic, int(batch), index, count, dsn, redis_url) for index in range(count)]
@@ -45,7 +46,7 @@ def _consume_share(arguments: tuple[Any, ...]) -> tuple[int, float, float]:
 async def _consume(
     broker: str, topic: str, batch: int, index: int, processes: int, dsn: str, redis_url: str
 ) -> tuple[int, float, float]:
-    """Consume this process's partitions to their end. Returns how many orders, and when it began and ended."""
+    """Consume the partitions of this process to their end. Returns the number of orders, and the start and end time."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=broker, auto_offset_reset="earliest", max_partition_fetch_bytes=_FETCH_BYTES
     )

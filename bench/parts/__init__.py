@@ -1,4 +1,4 @@
-"""What is measured, one group of parts a module. Each records figures; `bench.targets` says what they are to be."""
+"""The parts of the benchmark, one group per module. Each records figures. Their goals are in `bench.targets`."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,4 +14,4 @@ PARTS_IN_ORDER: tuple[tuple[frozenset[str], Callable[[Run], Awaitable[None]]], .
     (recovery.PARTS, recovery.measure),
     (sizes.PARTS, sizes.measure),
 )
-"""The names of the parts and what measures them, in the order in which that is done."""
+"""The names of the parts and the functions that measure them, in the order of measurement."""

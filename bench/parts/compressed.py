@@ -1,4 +1,4 @@
-"""How much memory one worker takes over a backlog that is small as it is stored and large once it is unpacked."""
+"""Measures the memory of one worker with a compressed backlog that is small on disk and large in memory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ _MB = 1_000_000
 
 
 async def measure(run: Run) -> None:
-    """Fill many partitions with batches that zstd makes small, then hold a few rounds."""
+    """Fill many partitions with batches that zstd compresses well, then run a few rounds."""
     count = run.plan.unpacked_mb * _MB // _MESSAGE_BYTES
     run.say(f"filling {PARTITIONS} partitions with {run.plan.unpacked_mb:,} MB that are small as zstd packs them")
     mixture = Mixture(
@@ -44,7 +44,7 @@ async def measure(run: Run) -> None:
 
 
 async def _peak(run: Run, filled: Backlog, build: Build) -> int:
-    """Let one worker work the backlog off, and return the most memory that it has taken, in bytes."""
+    """Let one worker consume the backlog, and return its peak memory in bytes."""
     peaks: list[int] = []
     async with run.testbed.stores(build.database) as stores, connection(stores) as database:
         await settle(database)
@@ -62,7 +62,7 @@ async def _peak(run: Run, filled: Backlog, build: Build) -> int:
 
 
 def _peaks(engine: Program) -> list[int]:
-    """Return each worker's peak so far, by the kernel's own count: what is unpacked may be gone before one looks."""
+    """Return the peak memory of each worker, from the kernel: a sample could miss short peaks during decompression."""
     found = []
     for process in engine.process_tree[1:]:
         try:

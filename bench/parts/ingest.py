@@ -1,4 +1,4 @@
-"""How fast a backlog is worked off: the raw COPY limit, the engine under various conditions, and others beside it."""
+"""Measures how fast a backlog is consumed: by raw COPY, by the engine with several settings, and by other programs."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -27,7 +27,7 @@ Measure = Callable[[Build], Awaitable[Mapping[Figure, float]]]
 
 
 async def measure(run: Run) -> None:
-    """Fill what is needed, then hold the rounds."""
+    """Fill topics and tables, then run the rounds."""
     async with AsyncExitStack() as stack:
         contestants = await _Preparation(run, stack).contestants()
         if run.plan.warm_up:
@@ -41,7 +41,7 @@ async def measure(run: Run) -> None:
 
 @attrs.frozen
 class _Preparation:
-    """Fills topics and tables, and makes the contestants that work on them."""
+    """Fills topics and tables, and creates the contestants that use them."""
 
     run: Run
     stack: AsyncExitStack

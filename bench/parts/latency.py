@@ -1,4 +1,4 @@
-"""How long an order takes from its acknowledgement by Kafka until it is visible in Redis."""
+"""Measures the time from the acknowledgement of an order by Kafka until it is visible in Redis."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ _SEED = 7
 
 
 async def measure(run: Run) -> None:
-    """Hold rounds of the engine and the bare loop."""
+    """Run rounds with the engine and the bare loop."""
     contestants = [
         Contestant("bare loop", lambda _build: _bare_loop(run)),
         Contestant("engine, order by order", partial(_engine, run)),
@@ -69,7 +69,7 @@ async def _bare_loop(run: Run) -> Mapping[Figure, float]:
         while BEGUN not in loop.log.read_text(errors="replace"):
             loop.check()
             if monotonic() > deadline:
-                raise loop.failure("has not begun to consume")
+                raise loop.failure("has not started to consume")
             await asyncio.sleep(0.1)
         await _probe(run, environment, STEADY_PER_S, _WARM_UP_S, 0)
         steady, _ = await _probe(run, environment, STEADY_PER_S, run.plan.latency_s, 1)
@@ -96,7 +96,7 @@ async def _stores(run: Run, template: str) -> AsyncIterator[dict[str, str]]:
 async def _probe(
     run: Run, environment: Mapping[str, str], per_s: float, seconds: float, stage: int
 ) -> tuple[list[float], list[float]]:
-    """Publish for `seconds`. Returns each order's latency, and how far off those times are, in milliseconds."""
+    """Publish for `seconds`. Returns the latencies of the orders and the measurement errors, in milliseconds."""
     command = helper("latency_probe", str(per_s), str(seconds), str(_SEED + stage))
     async with program("latency probe", command, environment, run.testbed.folder) as probe:
         await probe.wait(_PROBE_TIMEOUT_S + seconds)

@@ -1,4 +1,4 @@
-"""How many lookups a second are answered, cached and cold, beside a plain handler."""
+"""Measures lookups per second, cached and cold, compared with a plain handler."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _LISTEN_TIMEOUT_S = 60.0
 
 
 async def measure(run: Run) -> None:
-    """Store the orders, then hold rounds of both servers with each number of processes."""
+    """Store the orders, then run rounds with both servers and each number of processes."""
     async with AsyncExitStack() as stack:
         topics = await stack.enter_async_context(own_topics(run.testbed.environment))
         environments = {}
@@ -48,7 +48,7 @@ async def measure(run: Run) -> None:
 
 
 async def _store(run: Run, environment: Mapping[str, str]) -> list[str]:
-    """Store the orders, and return their uids in an order of no meaning."""
+    """Store the orders, and return their uids in random order."""
     async with connection(environment) as database:
         await store_orders(database, run.plan.lookup_orders)
         uids = [row["order_uid"] for row in await database.fetch("SELECT order_uid FROM orders ORDER BY random()")]
@@ -58,14 +58,14 @@ async def _store(run: Run, environment: Mapping[str, str]) -> list[str]:
 
 @attrs.frozen
 class _Lookups:
-    """Asks servers for `uids`, which are stored in the database that a build's environment names."""
+    """Requests `uids` from servers. They are stored in the database of a build's environment."""
 
     run: Run
     environments: Mapping[Build, dict[str, str]]
     uids: Sequence[str]
 
     async def measure(self, server: str, processes: int, build: Build) -> Mapping[Figure, float]:
-        """Start a server with an empty cache, ask for each order once, fill the cache, and ask for them again."""
+        """Start a server with an empty cache, request each order once, fill the cache, and request them again."""
         (port,) = free_ports(1)
         environment = {**self.environments[build], "HTTP_ADDR": f"127.0.0.1:{port}"}
         command, root = build.orderflow("serve", "--processes", str(processes)), build.root
@@ -78,7 +78,7 @@ class _Lookups:
                 await _listening(listener, processes)
                 cold = await ask_once(testbed, port, self.uids)
                 await _fill_cache(environment, self.uids)
-                await ask_once(testbed, port, self.uids[:_CHECKED])  # every answer is checked; and a warm-up
+                await ask_once(testbed, port, self.uids[:_CHECKED])  # a warm-up in which each answer is checked
                 cached = await ask_for(testbed, port, self.uids, self.run.plan.lookup_s)
                 await listener.stop()
         figures: dict[Figure, float] = {}
@@ -97,7 +97,7 @@ async def _fill_cache(environment: Mapping[str, str], uids: Sequence[str]) -> No
 
 
 async def _listening(server: Program, processes: int) -> None:
-    """Wait until every process listens. Raises `ProgramFailed` when that takes too long."""
+    """Wait until all processes listen. Raises `ProgramFailed` after a timeout."""
     deadline = monotonic() + _LISTEN_TIMEOUT_S
     while server.log.read_text(errors="replace").count(LISTENING) < processes:
         server.check()

@@ -1,4 +1,4 @@
-"""How much memory a worker takes while it works off a long backlog, and whether that grows."""
+"""Measures the memory of a worker while it consumes a long backlog, and whether it grows."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -17,13 +17,13 @@ from bench.testbed import connection, settle
 
 PARTS = frozenset({"memory"})
 _SETTLED = 0.2
-"""The share of the backlog after which a worker's memory must not grow any more: 200,000 of a million."""
+"""After this share of the backlog (200,000 of a million) the memory of a worker must not grow any more."""
 _WINDOW = 0.1
 _MB = 1_000_000
 
 
 async def measure(run: Run) -> None:
-    """Measure in few rounds: memory does not vary as time does."""
+    """Measure in few rounds, because memory varies less than time."""
     count = run.plan.memory_orders
     run.say(f"filling a topic with {count:,} messages")
     async with backlog(run.testbed.environment, Mixture(count=count, seed=run.plan.seed)) as filled:
@@ -44,7 +44,7 @@ async def measure(run: Run) -> None:
 
 @attrs.define
 class Samples:
-    """Each worker's resident memory in bytes, with how many messages had been consumed by then."""
+    """Samples of the resident memory of each worker in bytes, with the number of messages consumed at that time."""
 
     engine: Program
     messages: int
@@ -60,12 +60,12 @@ class Samples:
 
     @property
     def peak(self) -> float:
-        """The most that any worker took."""
+        """The highest memory of any worker."""
         return max(size for samples in self.by_worker.values() for _, size in samples)
 
     @property
     def growth(self) -> float:
-        """How much the worker that grew most took more at the end than after `_SETTLED`; each a median over a while."""
+        """The largest growth of a worker from `_SETTLED` to the end. Both values are medians of several samples."""
         return max(
             self._typical(samples, 1 - _WINDOW, 1.0) - self._typical(samples, _SETTLED, _SETTLED + _WINDOW)
             for samples in self.by_worker.values()

@@ -1,4 +1,4 @@
-"""How long partitions stand still after one of two workers was killed, while orders are published all the time."""
+"""Measures how long partitions are not consumed after one of two workers was killed, under a steady load."""
 
 import asyncio
 import signal
@@ -29,7 +29,7 @@ _OFFSETS = "SELECT partition, next_offset FROM consumed_offsets WHERE consumer_g
 
 
 async def measure(run: Run) -> None:
-    """Hold a few rounds: the session timeout of a group is no matter of noise."""
+    """Run a few rounds: the times depend on fixed timeouts and vary little."""
     await run.hold_rounds([Contestant("kill -9 of one of two workers", partial(_recovery, run))], run.plan.few_rounds)
 
 
@@ -58,9 +58,9 @@ async def _recovery(run: Run, build: Build) -> Mapping[Figure, float]:
 async def _commits_after(
     engine: Program, database: asyncpg.Connection, group: str, stream: SteadyStream, moment_s: float
 ) -> None:
-    """Wait until every partition has committed a message that was published after `moment_s`.
+    """Wait until each partition has committed a message that was published after `moment_s`.
 
-    What the dead worker had fetched, and may have committed with its last breath, is not taken for that.
+    Earlier messages do not count: the killed worker may have committed them just before its end.
     """
     deadline = monotonic() + _TIMEOUT_S
     while True:
@@ -71,7 +71,7 @@ async def _commits_after(
             return
         engine.check()
         if monotonic() > deadline:
-            raise engine.failure(f"commits on partitions {sorted(done)} alone after {_TIMEOUT_S:g} s")
+            raise engine.failure(f"has committed only on partitions {sorted(done)} after {_TIMEOUT_S:g} s")
         await asyncio.sleep(_POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""How ingest depends on the size of a batch and of the tables: what the plots show."""
+"""Measures how ingest depends on the batch size and on the table size, for the plots."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -14,11 +14,11 @@ from bench.stored_orders import Template, templates
 
 PARTS = frozenset({"batch-size", "table-size"})
 _SHARE = 5
-"""The backlog is that part of ingest's: small batches are slow."""
+"""The backlog is one fifth of the backlog of the part `ingest`, because small batches are slow."""
 
 
 async def measure(run: Run) -> None:
-    """Fill a topic and tables of every size, then hold the rounds."""
+    """Fill a topic, and tables of each size, then run the rounds."""
     plan, testbed = run.plan, run.testbed
     mixture = Mixture(count=plan.orders // _SHARE, seed=plan.seed, random_uids=plan.random_uids)
     async with AsyncExitStack() as stack:

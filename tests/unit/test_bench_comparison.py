@@ -204,11 +204,11 @@ def test_a_revision_is_any_name_of_a_commit(tmp_path: Path, monkeypatch: pytest.
     assert {find_revision(name, git.folder).id for name in ("HEAD", commit[:8], "v1")} == {commit}
     assert find_revision("v1", git.folder).subject == "a change"
     for name in ("nonsense", "--all", "HEAD:a.txt"):
-        with pytest.raises(NoRevision, match="is no commit of the git repository"):
+        with pytest.raises(NoRevision, match="is not a commit of the git repository"):
             find_revision(name, git.folder)
 
 
 def test_a_revision_that_is_none_is_said_before_anything_starts() -> None:
     """Wrong usage, with exit code 2; so is a part that measures no build of orderflow."""
     said = CliRunner().invoke(main, ["--base", "no/such/revision"])
-    assert (said.exit_code, "'no/such/revision' is no commit" in said.output) == (2, True)
+    assert (said.exit_code, "'no/such/revision' is not a commit" in said.output) == (2, True)
