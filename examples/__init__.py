@@ -1,1 +1,1 @@
-"""Pipelines of other things than orders, on the package engine alone."""
+"""Example pipelines for other messages than orders. They use only the package engine."""

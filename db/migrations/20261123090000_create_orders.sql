@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Keys are compared byte by byte (COLLATE "C"): nothing here is ever sorted for a reader's language.
+-- Keys are compared byte by byte (COLLATE "C"): they are never sorted by the rules of a language.
 CREATE TABLE orders (
     order_uid             text COLLATE "C" NOT NULL,
     track_number          text COLLATE "C" NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE orders (
     payment_custom_fee    integer NOT NULL CHECK (payment_custom_fee >= 0),
     created_at            timestamptz NOT NULL DEFAULT now(),
     updated_at            timestamptz NOT NULL DEFAULT now(),
-    -- Where the stored version came from, and what decides whether another message replaces it.
+    -- The message of the stored version. These columns decide whether another message replaces it.
     source_partition      integer NOT NULL DEFAULT 0,
     source_offset         bigint NOT NULL DEFAULT 0,
     source_epoch          integer NOT NULL DEFAULT 0,
@@ -47,7 +47,7 @@ CREATE TABLE orders (
 CREATE INDEX orders_date_created_idx ON orders (date_created);
 CREATE INDEX orders_customer_id_idx ON orders (customer_id);
 
--- The primary key leads with order_uid, so the foreign key needs no index of its own.
+-- The primary key starts with order_uid, so the foreign key needs no separate index.
 CREATE TABLE order_items (
     order_uid    text COLLATE "C" NOT NULL REFERENCES orders (order_uid) ON DELETE CASCADE,
     position     integer NOT NULL,

@@ -1,12 +1,12 @@
 -- migrate:up
 
--- The offsets that count. A batch moves them in its own transaction, by compare-and-set.
+-- The stored offsets, from which the engine continues. A batch moves them in its transaction, by compare-and-set.
 CREATE TABLE consumed_offsets (
     consumer_group   text NOT NULL,
     topic            text NOT NULL,
     partition        integer NOT NULL,
     next_offset      bigint NOT NULL CHECK (next_offset >= 0),
-    -- The last record before next_offset that was consumed: how a topic that was created anew is found out.
+    -- The last consumed record before next_offset. It shows whether the topic was deleted and created again.
     last_offset      bigint,
     last_timestamp   bigint,
     last_checksum    bigint,
@@ -15,7 +15,7 @@ CREATE TABLE consumed_offsets (
     PRIMARY KEY (consumer_group, topic, partition)
 );
 
--- One row per committed batch: who wrote it, from where, and whether the cache has followed.
+-- One row per committed batch: the worker that wrote it, its source offsets, and whether the cache is up to date.
 CREATE TABLE batches (
     batch_id      uuid PRIMARY KEY,
     consumer_group text NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE batches (
     changed       integer NOT NULL,
     unchanged     integer NOT NULL,
     rejected      integer NOT NULL,
-    -- Keys whose cached answer is stale until this batch is cached; empty for a batch of new keys.
+    -- The keys whose cached answer is stale until this batch is cached. Empty for a batch with only new keys.
     changed_keys  text[] NOT NULL DEFAULT '{}'
 );
 CREATE INDEX batches_uncached_idx ON batches (committed_at) WHERE cached_at IS NULL;
@@ -61,7 +61,7 @@ CREATE TABLE dead_letters (
 CREATE INDEX dead_letters_outbox_idx ON dead_letters (failed_at) WHERE published_at IS NULL AND publish_error IS NULL;
 CREATE INDEX dead_letters_failed_at_idx ON dead_letters (failed_at);
 
--- Every supervisor writes its workers' state here once a second: how HTTP servers anywhere know who is alive.
+-- Every supervisor writes the state of its workers here once a second. HTTP servers on any machine read it.
 CREATE TABLE workers (
     worker_id     text PRIMARY KEY,
     worker        text NOT NULL,

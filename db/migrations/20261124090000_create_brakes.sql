@@ -1,6 +1,6 @@
 -- migrate:up
 
--- One row per worker that pauses because too much of late was rejected. Deleting it ends the pause.
+-- One row per worker that pauses because too many recent messages were rejected. Deleting the row ends the pause.
 CREATE TABLE brakes (
     brake_id       uuid PRIMARY KEY,
     consumer_group text NOT NULL,

@@ -1,7 +1,7 @@
 -- migrate:up
 
--- The Redis server that the cache was last known to be right in: one row. Another run_id means a restart, perhaps from an
--- old snapshot, or a replica that took over: it may hold answers that were replaced long ago.
+-- One row: the Redis server in which the cache was last known to be correct. A different run_id means a restart,
+-- perhaps from an old snapshot, or a failover to a replica: the server may contain outdated answers.
 CREATE TABLE cache_servers (
     only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     run_id       text NOT NULL DEFAULT '',
@@ -9,7 +9,7 @@ CREATE TABLE cache_servers (
 );
 INSERT INTO cache_servers DEFAULT VALUES;
 
--- Only changed orders can be cached in an old version. New ones cost this index nothing.
+-- Only changed orders can be cached in an old version. New orders add nothing to this index.
 CREATE INDEX orders_changed_idx ON orders (updated_at, order_uid) WHERE updated_at > created_at;
 
 -- migrate:down

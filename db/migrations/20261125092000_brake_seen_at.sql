@@ -1,6 +1,6 @@
 -- migrate:up
 
--- A worker that pauses says again and again that it does: one that died no longer counts.
+-- A worker that pauses updates this column regularly, so that the row of a dead worker does not count.
 ALTER TABLE brakes ADD COLUMN seen_at timestamptz NOT NULL DEFAULT clock_timestamp();
 
 -- migrate:down

@@ -1,7 +1,7 @@
 -- migrate:up
 
--- What was committed lately is read every second while somebody watches. Batches come in this order: the index only grows
--- at its end.
+-- Recent batches are read every second while the operations page is open. Batches are inserted in this order, so the
+-- index grows only at its end.
 CREATE INDEX batches_committed_at_idx ON batches (committed_at);
 
 -- migrate:down

@@ -1,6 +1,6 @@
 -- migrate:up
 
--- An order's story tells of its dead letters, the last ones to fail first. Orders that are accepted cost it nothing.
+-- The story of an order shows its dead letters, the last failure first. Accepted orders add nothing to this index.
 CREATE INDEX dead_letters_subject_idx ON dead_letters (subject, failed_at) WHERE subject IS NOT NULL;
 
 -- migrate:down

@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Several pipelines may share a database: whose worker a row tells of. Empty: a supervisor from before this column.
+-- The pipeline of the worker: several pipelines may share a database. Empty: written by an older supervisor.
 ALTER TABLE workers
     ADD COLUMN consumer_group text NOT NULL DEFAULT '',
     ADD COLUMN topic          text NOT NULL DEFAULT '';

@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Two supervisors on one machine, or on machines of one name, have workers of the same names.
+-- Two supervisors on one machine, or on machines with the same name, have workers with the same names.
 ALTER TABLE brakes ADD COLUMN supervisor text NOT NULL DEFAULT '';
 
 -- migrate:down

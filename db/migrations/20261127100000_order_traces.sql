@@ -1,6 +1,6 @@
 -- migrate:up
 
--- The trace of the message that the stored version came from, if it named one. Without a default: no row is rewritten.
+-- The trace of the stored version's message, if it has one. There is no default, so no row is rewritten.
 ALTER TABLE orders ADD COLUMN traceparent text;
 
 -- migrate:down

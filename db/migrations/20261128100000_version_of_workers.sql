@@ -1,6 +1,6 @@
 -- migrate:up
 
--- Which agreements about these tables the build of a worker keeps to. 0: a supervisor from before this column.
+-- The version of the table layout that the worker's build uses. 0: written by a supervisor from before this column.
 ALTER TABLE workers ADD COLUMN version integer NOT NULL DEFAULT 0;
 
 -- migrate:down

@@ -1,7 +1,7 @@
 -- migrate:up
 
--- Workers from before version 1 name the old key, and would wait without end for it to come back. A row lasts as long as
--- its supervisor: one that was killed is believed to run for a minute.
+-- Workers from before version 1 use the old key and would retry without end. A supervisor deletes its rows when it
+-- stops. A supervisor that was killed counts as running for one minute.
 DO $$
 DECLARE running text;
 BEGIN
@@ -16,13 +16,13 @@ BEGIN
     END IF;
 END $$;
 
--- What takes time comes first: it lets others read. The change of the key takes none.
+-- The slow statements come first: they do not block readers. The change of the key is fast.
 CREATE UNIQUE INDEX dead_letters_group_key ON dead_letters (consumer_group, topic, partition, kafka_offset);
 CREATE INDEX dead_letters_group_outbox_idx ON dead_letters (consumer_group, topic, failed_at, partition, kafka_offset)
     WHERE published_at IS NULL AND publish_error IS NULL;
 CREATE INDEX dead_letters_group_open_idx ON dead_letters (consumer_group, topic, failed_at, partition, kafka_offset)
     WHERE resolved_at IS NULL;
--- A replay, and an order's story, ask for the letters of a place, whosesoever they are.
+-- Replays and order stories look up the dead letters of a partition and offset, of all groups.
 CREATE INDEX dead_letters_place_idx ON dead_letters (topic, partition, kafka_offset);
 DROP INDEX dead_letters_outbox_idx, dead_letters_open_idx;
 ALTER INDEX dead_letters_group_outbox_idx RENAME TO dead_letters_outbox_idx;
@@ -32,8 +32,8 @@ ALTER TABLE dead_letters DROP CONSTRAINT dead_letters_pkey,
 
 -- migrate:down
 
--- Without the group there is room for one letter of a place. Of several groups' letters of the same message the one
--- that is not resolved stays, and of these the last to fail; the others are deleted. Stop all engines before.
+-- Without the group the key allows one dead letter per partition and offset. If several groups have one for the same
+-- message, an unresolved one is kept, and among these the last to fail. The others are deleted. Stop all engines first.
 DELETE FROM dead_letters d USING (
     SELECT consumer_group, topic, partition, kafka_offset, row_number() OVER (
         PARTITION BY topic, partition, kafka_offset ORDER BY resolved_at IS NOT NULL, failed_at DESC, consumer_group

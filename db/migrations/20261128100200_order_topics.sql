@@ -1,16 +1,17 @@
 -- migrate:up
 
--- Both tables are locked for a moment only, and the offsets first, as a batch does. Whoever holds one of them for long (a
--- backup, a report) must not make the engine wait behind this: then it fails, and is run again later.
+-- Both tables are locked only for a moment, in the same order as a batch does: the offsets first. If another session
+-- holds a lock for long (a backup, a report), the engine must not wait behind this migration: it fails and can be run
+-- again.
 SET LOCAL lock_timeout = '10s';
 
--- Orders that were written before the column below name no topic. They may be of a topic that was consumed by then, and
--- are of no other: the rows that are here now hold true, every later one false. No row is rewritten.
+-- Orders that were written before the column below have no topic. They can only come from a topic that was consumed
+-- before now: existing rows get true, later rows false. No row is rewritten.
 ALTER TABLE consumed_offsets ADD COLUMN predates_source_topic boolean NOT NULL DEFAULT true;
 ALTER TABLE consumed_offsets ALTER COLUMN predates_source_topic SET DEFAULT false;
 
--- The topic that source_partition and source_offset count in. Without a default: no row is rewritten, and an engine that
--- does not know the column goes on beside this one.
+-- The topic to which source_partition and source_offset belong. There is no default: no row is rewritten, and an engine
+-- that does not know the column can run at the same time.
 ALTER TABLE orders ADD COLUMN source_topic text;
 
 -- migrate:down

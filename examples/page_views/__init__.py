@@ -1,1 +1,1 @@
-"""Page views: JSON messages of a topic become rows of a table, by the names of names.py. docs/guide.md explains it."""
+"""Page views: writes JSON messages of a topic into a table. The names are in names.py. docs/guide.md explains it."""

@@ -1,4 +1,4 @@
-"""The supervisor with its workers, until Ctrl-C or SIGTERM: `python -m` and the folder's name with dots."""
+"""Runs the supervisor with its workers until Ctrl-C or SIGTERM. Start it with `python -m` and the package's name."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How a page view is read, and how a batch of them is written."""
+"""The handler: reads page views, and writes batches of them."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What the pipeline is called. All of it follows from the folder's name, so that a copy is a pipeline of its own."""
+"""The names of the pipeline. All of them come from the name of the folder, so a copy is a separate pipeline."""
 
 import os
 

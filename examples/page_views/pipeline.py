@@ -1,4 +1,4 @@
-"""What the pipeline is made of, and where its services are: the variables of orderflow, with the same defaults."""
+"""The pipeline, and the addresses of its services: from orderflow's environment variables, with the same defaults."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ def _setting(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
-# Whatever else asyncpg.connect takes goes here (ssl, for one), and whatever aiokafka's clients take goes below.
+# Add other arguments of asyncpg.connect here (for example ssl), and other arguments of aiokafka's clients below.
 POSTGRES: dict[str, Any] = {
     "host": _setting("POSTGRES_HOST", "127.0.0.1"),
     "port": int(_setting("POSTGRES_PORT", "55432")),

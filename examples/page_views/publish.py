@@ -1,4 +1,4 @@
-"""Sends made-up page views (50, or as many as the argument says), every tenth of them broken."""
+"""Sends generated page views. The argument is their number (default 50). Every tenth is invalid."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""How often each page was viewed, and all together."""
+"""Prints how often each page was viewed, and the total."""
 
 import asyncio
 
