@@ -56,7 +56,7 @@ def _revision(_context: click.Context, _parameter: click.Parameter, name: str) -
 @click.option("--unpacked-mb", type=click.IntRange(1), help="Uncompressed size of the compressed backlog in megabytes.")
 @click.option("--lookup-orders", type=click.IntRange(100), help="Orders that are looked up.")
 @click.option("--lookup-s", type=click.FloatRange(1), help="For how many seconds cached orders are looked up.")
-@click.option("--latency-s", type=click.FloatRange(1), help="For how many seconds each steady rate is published.")
+@click.option("--latency-s", type=click.FloatRange(1), help="Seconds of publishing at a steady rate.")
 @click.option(
     "--peer",
     envvar="PEER",

@@ -65,7 +65,7 @@ async def _publish(settings: Settings, rate: float, count: int, seed: int) -> di
             if (wait_s := due - monotonic()) > 0:
                 await asyncio.sleep(wait_s)
             answer = await producer.send(settings.kafka_topic, order.value, order.uid)
-            answer.add_done_callback(_Note(acknowledged, order.uid))
+            answer.add_done_callback(_AcknowledgementTime(acknowledged, order.uid))
             answers.append(answer)
         await asyncio.gather(*answers)
     finally:
@@ -73,7 +73,7 @@ async def _publish(settings: Settings, rate: float, count: int, seed: int) -> di
     return acknowledged
 
 
-class _Note:
+class _AcknowledgementTime:
     """Records when an order was acknowledged."""
 
     def __init__(self, acknowledged: dict[bytes, float], uid: bytes) -> None:

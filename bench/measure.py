@@ -27,7 +27,7 @@ async def measure(plan: Plan, folder: Path, others: Sequence[Build]) -> tuple[Ru
     before = machine()
     async with testbed(folder, others) as bed:
         run = Run(plan, bed)
-        run.say(f"services: {bed.endpoints.origins}; load average before: {before['load_average'][0]}")
+        run.print_progress(f"services: {bed.endpoints.origins}; load average before: {before['load_average'][0]}")
         try:
             for names, part in PARTS_IN_ORDER:
                 if names & plan.parts:
@@ -44,5 +44,5 @@ async def measure(plan: Plan, folder: Path, others: Sequence[Build]) -> tuple[Ru
 async def _end_strays(mark: str) -> None:
     strays = marked(mark)
     if strays and not await wait_until_gone(strays, _STRAYS_WAIT_S):
-        print(f"bench: killed leftover processes: {[process.pid for process in strays]}", file=sys.stderr)
+        print(f"bench: ended leftover processes: {[process.pid for process in strays]}", file=sys.stderr)
         signal_all(strays, 9)

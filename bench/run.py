@@ -57,11 +57,11 @@ class Run:
         """Store the complete result of one program's run (an attrs instance) with its `figure`."""
         self.measurements.details.append({"figure": figure.key, "build": build.name, **attrs.asdict(finished)})
 
-    def say(self, line: str) -> None:
+    def print_progress(self, line: str) -> None:
         """Print a progress line to standard error."""
         print(f"[{monotonic() - self._began_s:5.0f} s] {line}", file=sys.stderr, flush=True)
 
-    async def hold_rounds(self, contestants: Sequence[Contestant], rounds: int) -> None:
+    async def run_rounds(self, contestants: Sequence[Contestant], rounds: int) -> None:
         """Measure all contestants in each round, in alternating order, so that a drift affects all of them equally.
 
         In a comparison each contestant is measured twice with both builds, in the order of `turns`. A contestant that
@@ -86,7 +86,7 @@ class Run:
             for figure, value in found.items():
                 values[build].setdefault(figure, []).append(value)
             line = ", ".join(f"{figure.title}: {written(value)} {figure.unit}" for figure, value in found.items())
-            self.say(f"round {number}/{rounds}  {name}: {line}")
+            self.print_progress(f"round {number}/{rounds}  {name}: {line}")
         for build, by_figure in values.items():
             measurements = self.measurements if build == self.testbed.this else self.base
             measurements.record(number, {figure: typical(several) for figure, several in by_figure.items()})
@@ -104,4 +104,4 @@ class Run:
         """Record that a part, or one of its contestants, has failed."""
         failure = f"{name}: {type(error).__name__}: {error}"
         self.measurements.failures.append(failure)
-        self.say(f"FAILED {failure}")
+        self.print_progress(f"FAILED {failure}")

@@ -1,4 +1,4 @@
-"""A pipeline as a program of its own: one topic, one handler, a supervisor with its workers.
+"""A pipeline as a separate program: one topic, one handler, and a supervisor with its workers.
 
 `python -m some.module` is the supervisor; it starts `python -m some.module worker-0` and so on.
 """

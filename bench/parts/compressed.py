@@ -26,7 +26,9 @@ _MB = 1_000_000
 async def measure(run: Run) -> None:
     """Fill many partitions with batches that zstd compresses well, then run a few rounds."""
     count = run.plan.unpacked_mb * _MB // _MESSAGE_BYTES
-    run.say(f"filling {PARTITIONS} partitions with {run.plan.unpacked_mb:,} MB that are small as zstd packs them")
+    run.print_progress(
+        f"filling {PARTITIONS} partitions with {run.plan.unpacked_mb:,} MB that are small as zstd packs them"
+    )
     mixture = Mixture(
         count=count,
         seed=run.plan.seed,
@@ -40,7 +42,7 @@ async def measure(run: Run) -> None:
         async def measure(build: Build) -> Mapping[Figure, float]:
             return {targets.MEMORY_COMPRESSED: await _peak(run, filled, build) / _MB}
 
-        await run.hold_rounds([Contestant("memory over a compressed backlog", measure)], run.plan.few_rounds)
+        await run.run_rounds([Contestant("memory over a compressed backlog", measure)], run.plan.few_rounds)
 
 
 async def _peak(run: Run, filled: Backlog, build: Build) -> int:

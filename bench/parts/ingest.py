@@ -31,12 +31,12 @@ async def measure(run: Run) -> None:
     async with AsyncExitStack() as stack:
         contestants = await _Preparation(run, stack).contestants()
         if run.plan.warm_up:
-            run.say("warm-up (not counted)")
+            run.print_progress("warm-up (not counted)")
             for contestant in contestants[:2]:
                 for build in run.testbed.builds:
                     await contestant.measure(build)
             run.measurements.details.clear()
-        await run.hold_rounds(contestants, run.plan.rounds)
+        await run.run_rounds(contestants, run.plan.rounds)
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ class _Preparation:
 
     async def backlog(self, name: str, *, invalid_share: float = 0.0, repeat_share: float = 0.0) -> Backlog:
         plan = self.run.plan
-        self.run.say(f"filling a topic with {plan.orders:,} messages: {name}")
+        self.run.print_progress(f"filling a topic with {plan.orders:,} messages: {name}")
         mixture = Mixture(
             count=plan.orders,
             seed=plan.seed,
@@ -84,7 +84,7 @@ class _Preparation:
 
     async def copy_limit(self) -> Contestant:
         plan, testbed = self.run.plan, self.run.testbed
-        self.run.say(f"packing {plan.orders:,} orders into binary rows")
+        self.run.print_progress(f"packing {plan.orders:,} orders into binary rows")
         orders = islice(encoded_orders(plan.seed, random_uids=plan.random_uids), plan.orders)
         packed: PackedOrders = pack_orders(
             (order.value for order in orders), testbed.folder / "packed", ORDERS_A_TRANSACTION
@@ -98,7 +98,7 @@ class _Preparation:
 
     async def large_tables(self, clean: Backlog) -> Contestant:
         plan, testbed = self.run.plan, self.run.testbed
-        self.run.say(f"storing {plan.stored:,} orders")
+        self.run.print_progress(f"storing {plan.stored:,} orders")
         filled = await self.stack.enter_async_context(templates(testbed, plan.stored, random_uids=plan.random_uids))
 
         def figures(run: EngineRun) -> Mapping[Figure, float]:

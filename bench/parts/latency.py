@@ -34,7 +34,7 @@ async def measure(run: Run) -> None:
         Contestant("bare loop", lambda _build: _bare_loop(run)),
         Contestant("engine, order by order", partial(_engine, run)),
     ]
-    await run.hold_rounds(contestants, run.plan.rounds)
+    await run.run_rounds(contestants, run.plan.rounds)
 
 
 async def _engine(run: Run, build: Build) -> Mapping[Figure, float]:

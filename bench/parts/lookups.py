@@ -44,7 +44,7 @@ async def measure(run: Run) -> None:
             for server in (SERVERS[:1] if run.compares else SERVERS)
         ]
         run.note(f"cached lookups were asked for by {generator()}, cold ones by the own client")
-        await run.hold_rounds(contestants, run.plan.rounds)
+        await run.run_rounds(contestants, run.plan.rounds)
 
 
 async def _store(run: Run, environment: Mapping[str, str]) -> list[str]:

@@ -25,7 +25,7 @@ _MB = 1_000_000
 async def measure(run: Run) -> None:
     """Measure in few rounds, because memory varies less than time."""
     count = run.plan.memory_orders
-    run.say(f"filling a topic with {count:,} messages")
+    run.print_progress(f"filling a topic with {count:,} messages")
     async with backlog(run.testbed.environment, Mixture(count=count, seed=run.plan.seed)) as filled:
 
         async def measure(build: Build) -> Mapping[Figure, float]:
@@ -39,7 +39,7 @@ async def measure(run: Run) -> None:
                     await engine.stop()
             return {targets.MEMORY_PEAK: samples.peak / _MB, targets.MEMORY_GROWTH: samples.growth / _MB}
 
-        await run.hold_rounds([Contestant(f"memory over {count:,} orders", measure)], run.plan.few_rounds)
+        await run.run_rounds([Contestant(f"memory over {count:,} orders", measure)], run.plan.few_rounds)
 
 
 @attrs.define

@@ -30,7 +30,7 @@ _OFFSETS = "SELECT partition, next_offset FROM consumed_offsets WHERE consumer_g
 
 async def measure(run: Run) -> None:
     """Run a few rounds: the times depend on fixed timeouts and vary little."""
-    await run.hold_rounds([Contestant("kill -9 of one of two workers", partial(_recovery, run))], run.plan.few_rounds)
+    await run.run_rounds([Contestant("kill -9 of one of two workers", partial(_recovery, run))], run.plan.few_rounds)
 
 
 async def _recovery(run: Run, build: Build) -> Mapping[Figure, float]:

@@ -31,10 +31,10 @@ async def measure(run: Run) -> None:
             ]
         if "table-size" in plan.parts:
             for size in plan.table_sizes:
-                run.say(f"storing {size:,} orders")
+                run.print_progress(f"storing {size:,} orders")
                 filled = await stack.enter_async_context(templates(testbed, size, random_uids=plan.random_uids))
                 contestants.append(Contestant(f"{size:,} stored", partial(_by_table_size, run, messages, size, filled)))
-        await run.hold_rounds(contestants, plan.rounds)
+        await run.run_rounds(contestants, plan.rounds)
 
 
 async def _by_batch_size(run: Run, messages: Backlog, size: int, build: Build) -> Mapping[Figure, float]:

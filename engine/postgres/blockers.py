@@ -44,7 +44,7 @@ class BlockerWatch:
 
     @asynccontextmanager
     async def guard(self, connection: Connection) -> AsyncIterator[None]:
-        """Terminate sessions that block `connection` for longer than the patience, while the context is open."""
+        """If the context lasts longer than the patience, terminate the idle sessions that block `connection`."""
         pid = connection.get_server_pid()
         timer = asyncio.get_running_loop().call_later(self._patience_s, self._start, pid)
         try:

@@ -137,7 +137,7 @@ class Supervisor:
         stop.cancel()
 
     async def _keep(self, child: Child) -> None:
-        """Keep one child running."""
+        """Start one child, and restart it as the policy decides, until the stop request."""
         while not self._stopping.is_set():
             try:
                 exit_code = await self._run_once(child)

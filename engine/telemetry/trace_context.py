@@ -19,7 +19,7 @@ TRACESTATE_BYTES = 512
 _LENGTH = 55
 _TRACE_ID, _PARENT_ID, _FLAGS = slice(3, 35), slice(36, 52), slice(53, 55)
 _SAMPLED = 0x01
-# No trace id and no parent id is all zeros.
+# A trace id or a parent id of only zeros is not valid.
 _VALID = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # A key, "=", and printable ASCII without "," and "=".
 _STATE_MEMBER = re.compile(r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]")

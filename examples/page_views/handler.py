@@ -17,7 +17,7 @@ _KNOWN = f"SELECT view_id FROM {TABLE} WHERE view_id = ANY($1::uuid[])"
 
 
 class PageView(Struct, frozen=True):
-    """One look at a page: the message, and a row of the table."""
+    """One page view: the content of a message, and a row of the table."""
 
     view_id: UUID
     page: Name
@@ -27,12 +27,12 @@ class PageView(Struct, frozen=True):
 
 
 class PageViewHandler(Handler[PageView]):
-    """Stores each view once, also when a producer sends it twice."""
+    """Stores each page view once, even if a producer sends it twice."""
 
     subject_name = "view_id"
 
     def handle_message(self, record: Record) -> PageView | Rejected:
-        """Return the view, or every reason against it."""
+        """Return the page view, or a rejection with all errors."""
         try:
             document = json.decode(record.value or b"")
         except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ class PageViewHandler(Handler[PageView]):
         rows = [structs.astuple(views[view_id]) for view_id in sorted(views)]
         try:
             await copy_records(connection, TABLE, PageView.__struct_fields__, rows)
-        except UniqueViolationError:  # another worker has stored the same view meanwhile: now it can be seen
+        except UniqueViolationError:  # another worker has just stored the same view: the next try sees it
             raise RewriteBatch from None
         return Written(inserted=len(rows), unchanged=len(batch.accepted()) - len(rows))
 

@@ -13,7 +13,7 @@ SCHEMA = Path(__file__).with_name("schema.sql")
 
 
 async def _migrate() -> str | None:
-    """Return what is wrong in one line, or None."""
+    """Create the table. Returns an error message of one line, or None."""
     try:
         schema = SCHEMA.read_text(encoding="utf-8")
     except OSError as error:

@@ -4,7 +4,7 @@ import os
 
 NAME = __package__.rpartition(".")[2]
 
-# Not KAFKA_TOPIC: where that is set, it names the topic of orders.
+# Not KAFKA_TOPIC: if that is set, it is the topic of orders.
 TOPIC = os.environ.get(f"{NAME.upper()}_TOPIC") or NAME.replace("_", "-")
 GROUP = f"{TOPIC}-writer"
 DLQ_TOPIC = f"{TOPIC}-dlq"

@@ -37,7 +37,7 @@ async def hold_a_fill_back(
     first = asyncio.create_task(look_up("nobody's"))
     await held(network.postgres)
     # While that one waits, the others gather behind it: one query will answer them all, and one fill hold them all.
-    asked = network.redis.heard = bytearray()
+    asked = network.redis.captured = bytearray()
     lookups = [asyncio.create_task(look_up(uid)) for uid in uids]
 
     async def missing() -> list[str]:

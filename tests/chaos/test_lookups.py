@@ -73,11 +73,11 @@ async def test_a_crowd_that_wants_one_cold_order_costs_one_query(
         for _ in range(ROUNDS):
             order = make_order(generator)
             uid, body = order.order_uid, await store_order(database, order)
-            queries = server.postgres.heard = bytearray()
+            queries = server.postgres.captured = bytearray()
             server.postgres.hold(Way.TO_CLIENT)
             first = asyncio.create_task(look_up(client, uid))
             await asyncio.wait_for(server.postgres.holding.wait(), HELD_TIMEOUT_S)
-            reads = server.redis.heard = bytearray()
+            reads = server.redis.captured = bytearray()
             others = [asyncio.create_task(look_up(client, uid)) for _ in range(CROWD - 1)]
             await eventually(lambda reads=reads, uid=uid: said(reads, uid), bool)  # type: ignore[misc]
             await server.postgres.open()

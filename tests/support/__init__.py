@@ -1,1 +1,1 @@
-"""What tests share: the services they run against, data of their own in these, and running programs."""
+"""Helpers for tests: services, separate databases and topics in them, and running programs."""

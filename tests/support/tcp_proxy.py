@@ -64,9 +64,9 @@ class TcpProxy:
         self._swallowing = False
         self.port = listen_on
         self.holding = asyncio.Event()
-        """Set as soon as something waits at a proxy that holds."""
-        self.heard: bytearray | None = None
-        """All that clients have sent, for a test that sets this to an empty array."""
+        """An event that is set as soon as held data waits in the proxy."""
+        self.captured: bytearray | None = None
+        """If a test sets this to an empty array, all data that clients send is appended to it."""
 
     async def open(self) -> None:
         """Accept connections and forward all data without delay. Data that was discarded before stays lost."""
@@ -170,8 +170,8 @@ class TcpProxy:
     ) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK_BYTES):
-                if way is Way.TO_SERVICE and self.heard is not None:
-                    self.heard += chunk
+                if way is Way.TO_SERVICE and self.captured is not None:
+                    self.captured += chunk
                 await self._pass_on(connection, chunk, writer, way)
 
     async def _pass_on(self, connection: _Connection, chunk: bytes, writer: asyncio.StreamWriter, way: Way) -> None:

@@ -128,7 +128,7 @@ async def test_both_builds_are_measured_in_every_round() -> None:
         asked.append(build.name)
         return {RATE: float(len(asked))}
 
-    await run.hold_rounds([Contestant("steady", measure), Contestant("broken", _broken)], 2)
+    await run.run_rounds([Contestant("steady", measure), Contestant("broken", _broken)], 2)
     assert asked == ["base", "this", "this", "base", "this", "base", "base", "this"]
     assert run.runs[1] == {"round": 1, "build": "this", "figures": {"rate": [2.0, 3.0]}}
     assert run.measurements.of(RATE) == [pytest.approx(6**0.5), pytest.approx(40**0.5)]
