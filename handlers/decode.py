@@ -1,18 +1,20 @@
 """From a message's bytes to an order: the fast path in C, and validation with all reasons when that declines."""
 
+from collections.abc import Sequence
 from json import JSONDecoder
 from typing import Any
 
 from msgspec import MsgspecError, json
 
 from engine.verdict import FieldError, Rejected
-from handlers.model import MAX_KEY_BYTES, Order, UtcTime
+from handlers.fields import ITEM_ROW, ORDER_ROW, Column, compiled
+from handlers.model import Order, UtcTime
 from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON
 from handlers.times import parse_time
 from handlers.validation import validate
 
-_SURELY_SHORT = MAX_KEY_BYTES // 4
-"""Text of up to this many characters is within `MAX_KEY_BYTES`, however many bytes each character takes."""
+_MOST_BYTES_A_CHARACTER = 4
+"""What a character takes at most in UTF-8: text of so many fewer characters is surely short enough."""
 
 
 def _decode_custom(kind: type, value: Any) -> UtcTime:
@@ -60,37 +62,27 @@ def decode_order(value: bytes | None) -> Order | Rejected:
     return validate(document)
 
 
+def _rules(columns: Sequence[Column]) -> str:
+    """Return the condition that no key may be too long, and no required text is blank."""
+    short = [
+        f"len({column.value}) <= {column.extra['max_bytes'] // _MOST_BYTES_A_CHARACTER}"
+        for column in columns
+        if "max_bytes" in column.extra
+    ]
+    filled = [f"{column.value}.strip()" for column in columns if column.extra.get("required")]
+    return " and ".join(short + filled)
+
+
+_texts_pass = compiled("order, delivery, payment", _rules(ORDER_ROW))
+_item_passes = compiled("item", _rules(ITEM_ROW))
+
+
 def _passes(order: Order) -> bool:
-    """Whether the rules hold that the annotations cannot tell the C decoder."""
-    delivery, payment, items = order.delivery, order.payment, order.items
-    if not (
-        _short(order.order_uid)
-        and _short(order.track_number)
-        and order.entry.strip()
-        and order.locale.strip()
-        and _short(order.customer_id)
-        and delivery.name.strip()
-        and delivery.phone.strip()
-        and delivery.city.strip()
-        and delivery.address.strip()
-        and payment.transaction.strip()
-        and payment.currency.strip()
-        and payment.provider.strip()
+    """Whether those rules hold that annotations cannot tell the C decoder; a rare long key is left to the slow path."""
+    payment, items = order.payment, order.items
+    return (
+        bool(_texts_pass(order, order.delivery, payment))
         and payment.adds_up
-    ):
-        return False
-    for item in items:
-        if not (
-            _short(item.track_number)
-            and _short(item.rid)
-            and item.name.strip()
-            and item.size.strip()
-            and item.brand.strip()
-        ):
-            return False
-    return len(items) == 1 or len({item.rid for item in items}) == len(items)
-
-
-def _short(text: str) -> bool:
-    """Whether a key is surely not blank and not too long; a rare long one is left to the slow path."""
-    return len(text) <= _SURELY_SHORT and bool(text.strip())
+        and all(map(_item_passes, items))
+        and (len(items) == 1 or len({item.rid for item in items}) == len(items))
+    )

@@ -15,7 +15,8 @@ from engine.handler import RewriteBatch
 from engine.records import Batch, Origin, ms_of, time_of
 from engine.telemetry.trace_context import traceparent_of
 from handlers.copy_format import copy_data, microseconds, microseconds_of_ms, text_field
-from handlers.prepared import ITEM_COLUMNS, ORDER_COLUMNS, PreparedOrder
+from handlers.fields import TABLES
+from handlers.prepared import PreparedOrder
 from handlers.versions import UNKNOWN_TOPIC, Candidate, Stored, Write, WritePlan, latest_of_each, plan_writes
 
 # Locked in uid order: two writers that meet on the same orders wait for each other instead of deadlocking.
@@ -38,6 +39,7 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::int[], $6::time
      AS new (order_uid, topic, partition, kafka_offset, epoch, produced_at)
 WHERE orders.order_uid = new.order_uid
 """
+_COLUMNS = {table: [column.name for column in columns] for table, columns in TABLES.items()}
 # A field's length stands before its value.
 _INT4, _INT8, _UUID, _NULL = 4, 8, 16, -1
 _pack_stored_with = Struct(">iiiqiiiqi16siqiqi").pack
@@ -116,14 +118,14 @@ class OrderWriter:
     ) -> None:
         try:
             rows = copy_data(_order_rows(writes, batch.batch_id))
-            await connection.copy_to_table("orders", source=rows, columns=ORDER_COLUMNS, format="binary")
+            await connection.copy_to_table("orders", source=rows, columns=_COLUMNS["orders"], format="binary")
         except UniqueViolationError as error:
             if error.constraint_name != "orders_pkey":
                 raise
             self._expect_repeats = True
             raise RewriteBatch from None
         items = copy_data([write.candidate.order.item_rows for write in writes])
-        await connection.copy_to_table("order_items", source=items, columns=ITEM_COLUMNS, format="binary")
+        await connection.copy_to_table("order_items", source=items, columns=_COLUMNS["order_items"], format="binary")
 
 
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:

@@ -5,42 +5,39 @@ by character, and what would cost the reader some forty values an order is one.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Protocol
 
 from engine.telemetry.trace_context import parse_traceparent
 from handlers.body import Bodies, finish_body, render_time
-from handlers.model import Delivery, Item, Order, Payment, UtcTime
+from handlers.fields import FIELDS, TEXT, TIME, Column, Part
 
-_PARTS = {Delivery: "delivery_", Payment: "payment_"}
-_UTC = "to_char(o.{} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+_UTC = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
 _ITEMS = """(SELECT string_agg({}, ',' ORDER BY i.position) FROM order_items i WHERE i.order_uid = o.order_uid)"""
 
 
-def _object(struct: type, table: str, prefix: str = "") -> str:
-    """Return the SQL expression that writes a struct as a JSON object, from columns named as its fields are."""
-    fields, values = [], []
-    for name, kind in get_type_hints(struct).items():
-        column = f"{table}.{name if name.startswith(prefix) else prefix + name}"
-        if kind is str:
-            place, value = "%s", f"to_json({column})"
-        elif kind is int:
-            place, value = "%s", column
-        elif kind is UtcTime:
-            # Without a fraction where there is none, as `handlers.body` has it.
-            place, value = '"%sZ"', f"replace({_UTC.format(name)}, '.000000', '')"
-        elif kind in _PARTS:
-            place, value = "%s", _object(kind, table, _PARTS[kind])
-        else:
-            place, value = "[%s]", _ITEMS.format(_object(Item, "i"))
-        fields.append(f'"{name}":{place}')
-        values.append(value)
-    return f"format('{{{','.join(fields)}}}', {', '.join(values)})"
+def _object(fields: Sequence[Column | Part], table: str) -> str:
+    """Return the SQL expression that writes fields as a JSON object."""
+    members, values = zip(*(_member(field, table) for field in fields), strict=True)
+    return f"format('{{{','.join(members)}}}', {', '.join(values)})"
+
+
+def _member(field: Column | Part, table: str) -> tuple[str, str]:
+    """Return a field's place in the JSON, and the SQL expression of what is put there."""
+    if isinstance(field, Part):
+        if field.several:
+            return f'"{field.field}":[%s]', _ITEMS.format(_object(field.columns, "i"))
+        return f'"{field.field}":%s', _object(field.columns, table)
+    column = f"{table}.{field.name}"
+    if field.kind is TIME:
+        # Without a fraction where there is none, as `handlers.body` has it.
+        return f'"{field.field}":"%sZ"', f"replace({_UTC.format(column)}, '.000000', '')"
+    return f'"{field.field}":%s', f"to_json({column})" if field.kind is TEXT else column
 
 
 # One statement is one snapshot: an order and its items are always of the same version.
 _SELECT = (
-    f"SELECT o.order_uid, {_object(Order, 'o')} AS content, o.created_at, o.updated_at, o.date_created, o.traceparent\n"
-    "FROM orders o\n"
+    f"SELECT o.order_uid, {_object(FIELDS, 'o')} AS content,"
+    " o.created_at, o.updated_at, o.date_created, o.traceparent\nFROM orders o\n"
 )
 _BY_UID = _SELECT + "WHERE o.order_uid = ANY($1::text[])"
 _NEWEST_BEFORE = (
