@@ -67,8 +67,13 @@ class Part:
     several: bool
 
 
+def unwrapped(annotation: Any) -> tuple[Any, Meta]:
+    """Return a field's type and its rules: the two parts of an `Annotated`."""
+    return get_args(annotation)[:2] if get_origin(annotation) is Annotated else (annotation, Meta())
+
+
 def _field(name: str, annotation: Any) -> Column | Part:
-    kind, _ = _unwrapped(annotation)
+    kind, _ = unwrapped(annotation)
     if get_origin(kind) is list:
         return Part(name, _columns(get_args(kind)[0], "item"), several=True)
     if issubclass(kind, Struct):
@@ -82,15 +87,11 @@ def _columns(struct: type[Struct], holder: str, prefix: str = "") -> list[Column
 
 def _column(name: str, annotation: Any, holder: str, prefix: str = "") -> Column:
     """Return a field's column. Its name is the prefix and the field's, unless that begins with the prefix by itself."""
-    kind, meta = _unwrapped(annotation)
+    kind, meta = unwrapped(annotation)
     if (kind, meta.le) not in _KIND_OF:
         raise TypeError(f"no kind of column is known for the type and the bounds of {holder}.{name}")
     column = name if name.startswith(prefix) else f"{prefix}{name}"
     return Column(column, _KIND_OF[kind, meta.le], f"{holder}.{name}", meta.extra or {})
-
-
-def _unwrapped(annotation: Any) -> tuple[Any, Meta]:
-    return get_args(annotation)[:2] if get_origin(annotation) is Annotated else (annotation, Meta())
 
 
 def _row(columns: list[Column]) -> list[Column]:
