@@ -4,22 +4,13 @@ from collections.abc import Mapping
 
 from asyncpg import Connection
 
+from handlers import fields
 from orderflow.doctor.finding import Finding, failed, ok
 
-TABLES: Mapping[str, frozenset[str]] = {
+_OF_ORDERS = {name: frozenset(column.name for column in columns) for name, columns in fields.TABLES.items()}
+TABLES: Mapping[str, frozenset[str]] = _OF_ORDERS | {
     name: frozenset(columns.split())
     for name, columns in {
-        "orders": """
-            order_uid track_number entry locale internal_signature customer_id delivery_service shardkey sm_id
-            date_created oof_shard delivery_name delivery_phone delivery_zip delivery_city delivery_address
-            delivery_region delivery_email payment_transaction payment_request_id payment_currency payment_provider
-            payment_amount payment_dt payment_bank payment_delivery_cost payment_goods_total payment_custom_fee
-            created_at updated_at source_partition source_offset source_epoch produced_at content_digest batch_id
-            traceparent source_topic
-        """,
-        "order_items": """
-            order_uid position rid chrt_id track_number price name sale size total_price nm_id brand status
-        """,
         "consumed_offsets": """
             consumer_group topic partition next_offset last_offset last_timestamp last_checksum epoch updated_at
             predates_source_topic batch_id
