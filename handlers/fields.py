@@ -1,7 +1,6 @@
 """The fields of an order and the columns that keep them, read off `handlers.model`.
 
-Rows, queries and checks are made from these tables: a new field is added to the model and, by a migration, to the
-database.
+Rows, queries and checks are made from these tables. `handlers.model` lists what a new field needs.
 """
 
 from typing import Annotated, Any, get_args, get_origin

@@ -1,5 +1,8 @@
 """The order, as it arrives and as it is answered.
 
+To add a field: here, in a migration, in `http/lookup/openapi.json`, in the generator (`orderflow/publishing/orders.py`)
+if it is required, and in `ui/orders/order.js` if the page shows it.
+
 The constraints stand once, in the annotations. `msgspec` checks them in C on the fast path; `handlers.validation` reads
 the same annotations to name every error when that path refuses a message. The fields stand in the contract's order, in
 which they are answered, too. An order holds no cycles: the garbage collector need not look at it.

@@ -67,7 +67,10 @@ def checksum(record: Record) -> int:
 
 
 async def open_offset(connection: Connection, group: str, topic: str, partition: int, earliest: int) -> StoredOffset:
-    """Return the stored offset of a partition; store `earliest` first where the group has none."""
+    """Lock and return the stored offset of a partition; store `earliest` first if the group has none.
+
+    Waits for the last transaction of a previous owner.
+    """
     async with connection.transaction():
         await connection.execute("SET LOCAL lock_timeout = '10s'")
         await connection.execute(_OPEN_INSERT, group, topic, partition, earliest)

@@ -16,8 +16,8 @@ from engine.dead_letters.store import Owner
 from engine.handler import Handler
 from engine.kafka.fetcher import FetchState
 from engine.kafka.partitions import PartitionTable
+from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.history import BatchHistory
 from engine.postgres.link import Link, finding_by_key, with_server_settings
 from engine.records import Chunk, HandledChunk
 from engine.stages.brake import Brake

@@ -1,4 +1,7 @@
-"""The brake: detects that too many recent messages were rejected, so the producer is probably broken. Pure."""
+"""The brake: detects that too many recent messages were rejected, so the producer is probably broken. Pure.
+
+`engine/stages/processor.py` asks it; `engine/stages/brake_pause.py` is the pause.
+"""
 
 from collections import deque
 

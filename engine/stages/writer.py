@@ -3,10 +3,11 @@
 Data goes in one direction: chunks that this worker still owns → a batch → a transaction (offsets, the handler's rows,
 dead letters, the batch's own row) → the handler's follow-up. What can go wrong on the way has one answer each:
 
-* somebody else moved an offset (`Fenced`): drop that partition, write the rest;
-* PostgreSQL refuses the data: bisect, so that the culprits alone become dead letters;
-* an outage: wait and try the same batch again, for as long as it takes;
-* a connection lost during COMMIT: wait until the server is done with it, and look at the offsets.
+* another worker moved an offset (`Fenced`): drop that partition, write the rest (`_write`);
+* PostgreSQL refuses the data: bisect, so that only the bad records become dead letters (`_bisect`);
+* an outage: wait and try the same batch again, for as long as it takes (`_wait_out`);
+* a connection lost during COMMIT: wait until the server is done with it, and look at the offsets
+  (`_settle_lost_commit`).
 """
 
 import asyncio
@@ -27,8 +28,8 @@ from engine.actors.status import Status
 from engine.dead_letters.replays import recognise_replays, replay_counts, store_verdicts
 from engine.handler import Handler, RewriteBatch
 from engine.kafka.partitions import PartitionTable
+from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.history import BatchHistory
 from engine.postgres.link import Link, describe, describe_refusal, is_momentary, is_outage, refuses_data
 from engine.postgres.offsets import Advance, Fenced, advance_offsets, has_landed
 from engine.records import Batch, Entry, HandledChunk, Record, Written
@@ -90,9 +91,9 @@ class BatchWriter(Generic[T]):
         for chunk in current:
             ends[chunk.partition] = max(chunk.next_offset, ends.get(chunk.partition, 0))
         consumed_at = min((chunk.consumed_at for chunk in chunks), default=datetime.now(UTC))
-        await self._settle(_Work(entries, ends, openings, epochs, consumed_at, datetime.now(UTC)))
+        await self._write(_Work(entries, ends, openings, epochs, consumed_at, datetime.now(UTC)))
 
-    async def _settle(self, work: "_Work[T]") -> None:
+    async def _write(self, work: "_Work[T]") -> None:
         while (work := self._owned(work)).ends:
             entries = work.entries
             batch_id = self._history.id_for(len(entries))
@@ -136,8 +137,8 @@ class BatchWriter(Generic[T]):
         middle = len(work.entries) // 2
         first, second = work.entries[:middle], work.entries[middle:]
         ends = {partition: record.offset + 1 for partition, record in _last_records(first).items()}
-        await self._settle(attrs.evolve(work, entries=first, ends=ends))
-        await self._settle(attrs.evolve(work, entries=second))
+        await self._write(attrs.evolve(work, entries=first, ends=ends))
+        await self._write(attrs.evolve(work, entries=second))
 
     def _culprit(self, entry: Entry[T], refusal: str, batch: Batch[T]) -> Entry[T]:
         if isinstance(entry.value, Rejected):
@@ -163,7 +164,7 @@ class BatchWriter(Generic[T]):
                 continue
             except Exception as error:
                 await self._wait_or_raise(error, tries)
-                done = await self._landed(batch, work)
+                done = await self._settle_lost_commit(batch, work)
         if self._status.recovered("postgres"):
             self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
         return done
@@ -221,7 +222,7 @@ class BatchWriter(Generic[T]):
             advances.append(Advance(partition, opened.next_offset, end, last.get(partition)))
         return advances
 
-    async def _landed(self, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written] | None:
+    async def _settle_lost_commit(self, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
         attempted, attempt, found = self._attempted, 0, None
         if attempted is None or not batch.entries:

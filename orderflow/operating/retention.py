@@ -1,4 +1,7 @@
-"""Deletes what has had its time: resolved dead letters and the rows of old batches, a bounded number at a time."""
+"""Deletes resolved dead letters and rows of old batches on request, a bounded number at a time.
+
+A running engine deletes batches older than BATCH_HISTORY_S by itself (`engine/postgres/batches.py`).
+"""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime

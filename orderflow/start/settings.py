@@ -109,7 +109,10 @@ def _setting(name: str, default: str, parse: Callable[[str], Any], *, secret: bo
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """All settings, parsed and checked. `repr` does not show secrets."""
+    """All settings, parsed and checked. `repr` does not show secrets.
+
+    To add one: here, in `.env.example`, in `tests/unit/test_settings.py`, and in the command that uses it.
+    """
 
     log_level: str = _setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"))
     log_format: str = _setting("LOG_FORMAT", "json", _choice("json", "console"))

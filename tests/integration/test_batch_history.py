@@ -4,7 +4,7 @@ import asyncpg
 from msgspec import json
 
 from engine.actors.identity import Identity
-from engine.postgres.history import BatchHistory
+from engine.postgres.batches import BatchHistory
 from engine.postgres.link import Link
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 from msgspec import json
 
 from engine.actors.identity import Identity
-from engine.postgres.history import SHARED_S, SMALL, BatchHistory
+from engine.postgres.batches import SHARED_S, SMALL, BatchHistory
 from engine.postgres.link import Link
 from engine.records import Batch, Entry, Written
 from engine.verdict import Rejected

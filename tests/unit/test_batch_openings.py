@@ -10,8 +10,8 @@ from engine.actors.backoff import Backoff
 from engine.actors.identity import Identity
 from engine.actors.status import Status
 from engine.kafka.partitions import PartitionTable
+from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.history import BatchHistory
 from engine.postgres.link import Link
 from engine.postgres.offsets import Fenced
 from engine.records import Entry

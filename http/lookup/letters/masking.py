@@ -1,4 +1,7 @@
-"""Shows the structure of a message with its values masked."""
+"""Masks personal data of a dead letter's message: keeps its structure, hides its values.
+
+Key and headers are not shown at all.
+"""
 
 from json import JSONDecoder
 from typing import Any
