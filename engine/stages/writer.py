@@ -14,8 +14,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 import structlog
@@ -31,8 +30,9 @@ from engine.kafka.partitions import PartitionTable
 from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
 from engine.postgres.link import Link, describe, describe_refusal, is_momentary, is_outage, refuses_data
-from engine.postgres.offsets import Advance, Fenced, advance_offsets, has_landed
-from engine.records import Batch, Entry, HandledChunk, Record, Written
+from engine.postgres.offsets import Fenced, advance_offsets, has_landed
+from engine.records import Batch, Entry, HandledChunk, Written
+from engine.stages.work import Work
 from engine.telemetry import events
 from engine.verdict import REFUSED_BY_DATABASE, FieldError, Rejected
 
@@ -83,18 +83,10 @@ class BatchWriter(Generic[T]):
     async def handle_batch(self, chunks: list[HandledChunk[T]]) -> None:
         """Write what the chunks hold, as far as this worker still owns it. Returns when all of it is settled."""
         self._status.started = True
-        openings = {chunk.partition: chunk.opening for chunk in chunks}
-        epochs = {chunk.partition: chunk.epoch for chunk in chunks}
-        current = [chunk for chunk in chunks if self._table.opened(chunk.partition, chunk.opening)]
-        entries = [entry for chunk in sorted(current, key=lambda c: c.partition) for entry in chunk.entries]
-        ends: dict[int, int] = {}
-        for chunk in current:
-            ends[chunk.partition] = max(chunk.next_offset, ends.get(chunk.partition, 0))
-        consumed_at = min((chunk.consumed_at for chunk in chunks), default=datetime.now(UTC))
-        await self._write(_Work(entries, ends, openings, epochs, consumed_at, datetime.now(UTC)))
+        await self._write(Work.of(chunks, self._table))
 
-    async def _write(self, work: "_Work[T]") -> None:
-        while (work := self._owned(work)).ends:
+    async def _write(self, work: Work[T]) -> None:
+        while (work := work.owned(self._table)).ends:
             entries = work.entries
             batch_id = self._history.id_for(len(entries))
             batch = Batch(batch_id, self._identity.topic, work.consumed_at, work.validated_at, entries, work.epochs)
@@ -116,29 +108,9 @@ class BatchWriter(Generic[T]):
             await self._finish(batch, work, written)
             return
 
-    def _owned(self, work: "_Work[T]") -> "_Work[T]":
-        """Return what of `work` this worker may still write, and has not written yet."""
-        floors = {
-            partition: opened.next_offset
-            for partition, opening in work.openings.items()
-            if (opened := self._table.opened(partition, opening))
-        }
-        entries = [
-            entry
-            for entry in work.entries
-            if (floor := floors.get(entry.record.partition)) is not None and entry.record.offset >= floor
-        ]
-        ends = {
-            partition: end for partition, end in work.ends.items() if partition in floors and end > floors[partition]
-        }
-        return attrs.evolve(work, entries=entries, ends=ends)
-
-    async def _bisect(self, work: "_Work[T]") -> None:
-        middle = len(work.entries) // 2
-        first, second = work.entries[:middle], work.entries[middle:]
-        ends = {partition: record.offset + 1 for partition, record in _last_records(first).items()}
-        await self._write(attrs.evolve(work, entries=first, ends=ends))
-        await self._write(attrs.evolve(work, entries=second))
+    async def _bisect(self, work: Work[T]) -> None:
+        for half in work.halves():
+            await self._write(half)
 
     def _culprit(self, entry: Entry[T], refusal: str, batch: Batch[T]) -> Entry[T]:
         if isinstance(entry.value, Rejected):
@@ -150,7 +122,7 @@ class BatchWriter(Generic[T]):
         subject = self._handler.subject(entry.value)
         return Entry(record, Rejected(REFUSED_BY_DATABASE, (FieldError("", refusal),), subject))
 
-    async def _commit(self, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written]:
+    async def _commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written]:
         """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
         tries = _Tries()
         done: tuple[Batch[T], Written] | None = None
@@ -189,13 +161,13 @@ class BatchWriter(Generic[T]):
         self._log.warning(event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
-    async def _transaction(self, connection: Connection, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written]:
+    async def _transaction(self, connection: Connection, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written]:
         written = Written()
         transaction = connection.transaction()
         await transaction.start()
         try:
             async with self._watch.guard(connection):
-                advances = self._advances(work)
+                advances = work.advances(self._table)
                 await advance_offsets(connection, self._identity.group, batch.topic, advances, batch.batch_id)
             if batch.entries:
                 async with self._watch.guard(connection):
@@ -212,17 +184,7 @@ class BatchWriter(Generic[T]):
         await transaction.commit()
         return batch, written
 
-    def _advances(self, work: "_Work[T]") -> list[Advance]:
-        advances, last = [], _last_records(work.entries)
-        for partition, end in work.ends.items():
-            # A batch may have waited out an outage: the partition may have gone, and even have come back, meanwhile.
-            opened = self._table.opened(partition, work.openings[partition])
-            if opened is None:
-                raise Fenced(partition)
-            advances.append(Advance(partition, opened.next_offset, end, last.get(partition)))
-        return advances
-
-    async def _settle_lost_commit(self, batch: Batch[T], work: "_Work[T]") -> tuple[Batch[T], Written] | None:
+    async def _settle_lost_commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
         attempted, attempt, found = self._attempted, 0, None
         if attempted is None or not batch.entries:
@@ -253,7 +215,7 @@ class BatchWriter(Generic[T]):
                 own_row=self._history.writes_row(batch.batch_id),
             )
 
-    async def _finish(self, batch: Batch[T], work: "_Work[T]", written: Written) -> None:
+    async def _finish(self, batch: Batch[T], work: Work[T], written: Written) -> None:
         failpoints.reach(failpoints.AFTER_COMMIT)
         committed_ns = time.time_ns()
         counters = self._status.counters
@@ -283,19 +245,3 @@ class BatchWriter(Generic[T]):
 class _Tries:
     momentary: int = 0
     outages: int = 0
-
-
-@attrs.frozen
-class _Work(Generic[T]):
-    """Entries to write, and by partition the offset behind all of them; a partition may have an end and no entry."""
-
-    entries: list[Entry[T]]
-    ends: dict[int, int]
-    openings: dict[int, int]
-    epochs: dict[int, int]
-    consumed_at: datetime
-    validated_at: datetime
-
-
-def _last_records(entries: list[Entry[Any]]) -> dict[int, Record]:
-    return {entry.record.partition: entry.record for entry in entries}
