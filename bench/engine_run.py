@@ -29,9 +29,11 @@ _CONSUMED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets 
 # In the tables of another build the column of batches tells when the cache had followed.
 _HAS_TABLE = "SELECT to_regclass('cached_batches') IS NOT NULL"
 _UNCACHED = {
-    True: "SELECT count(*) FROM batches WHERE batch_id NOT IN (SELECT batch_id FROM cached_batches)",
+    True: "SELECT count(*) FROM cache_pending",
     False: "SELECT count(*) FROM batches WHERE cached_at IS NULL",
 }
+_SETTLED_S = 2.0
+"""New orders are not noted: all are cached when nothing has been cached for so long."""
 _LAST_CACHED = {
     True: "SELECT max(cached_at) FROM cached_batches",
     False: "SELECT max(cached_at) FROM batches",
@@ -136,9 +138,14 @@ async def consumed(
 async def cached(engine: Program, database: asyncpg.Connection) -> None:
     """Wait until every batch is in the cache. Raises `ProgramFailed` after `CACHE_SETTLES_S`."""
     deadline = monotonic() + CACHE_SETTLES_S
-    uncached = _UNCACHED[await database.fetchval(_HAS_TABLE)]
-    while missing := await database.fetchval(uncached):
+    has_table = await database.fetchval(_HAS_TABLE)
+    last, since = await database.fetchval(_LAST_CACHED[has_table]), monotonic()
+    while (missing := await database.fetchval(_UNCACHED[has_table])) or (
+        has_table and monotonic() - since < _SETTLED_S
+    ):
         engine.check()
+        if last != (last := await database.fetchval(_LAST_CACHED[has_table])):
+            since = monotonic()
         if monotonic() > deadline:
             raise engine.failure(f"has left {missing:,} batches out of the cache")
         await asyncio.sleep(_POLL_S)

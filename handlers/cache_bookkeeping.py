@@ -10,22 +10,27 @@ import attrs
 from asyncpg import Connection
 
 _NOTE = "INSERT INTO cache_pending (id, batch_id, order_uids) VALUES ($1, $2, $3)"
+# What is locked is left: another worker is at the same notes, and deletes them; or the batch itself is being deleted.
 _FOLLOWED = """
-WITH followed AS (DELETE FROM cache_pending WHERE id = ANY($1::uuid[]))
+WITH followed AS (
+    DELETE FROM cache_pending WHERE id IN (
+        SELECT id FROM cache_pending WHERE id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED)
+)
 INSERT INTO cached_batches (batch_id)
-SELECT batch_id FROM batches WHERE batch_id = ANY($2::uuid[]) ON CONFLICT DO NOTHING
+SELECT batch_id FROM batches WHERE batch_id = ANY($2::uuid[]) ORDER BY batch_id FOR KEY SHARE SKIP LOCKED
+ON CONFLICT DO NOTHING
 """
 # SKIP LOCKED: several workers look for the same work, and each piece needs it once.
 _PENDING = """
 SELECT id, batch_id, order_uids FROM cache_pending
-WHERE committed_at < clock_timestamp() - make_interval(secs => $1)
+WHERE committed_at < now() - make_interval(secs => $1)
 ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 # A worker of the build before notes the same in `batches`. Other pipelines' rows there are none of ours.
 _ADOPT = """
 WITH undone AS (
     SELECT batch_id, changed_keys, committed_at FROM batches
-    WHERE cached_at IS NULL AND committed_at < clock_timestamp() - make_interval(secs => $1)
+    WHERE cached_at IS NULL AND committed_at < now() - make_interval(secs => $1)
           AND consumer_group = $3 AND topic = $4
     ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), adopted AS (
@@ -35,7 +40,12 @@ WITH undone AS (
 INSERT INTO cache_pending (id, batch_id, order_uids, committed_at)
 SELECT batch_id, batch_id, changed_keys, committed_at FROM undone WHERE changed_keys <> '{}'
 """
-_ADOPTED_AT_ONCE = 1000
+_AT_ONCE = 1000
+_EXPIRE = """
+DELETE FROM cache_pending WHERE id IN (
+    SELECT id FROM cache_pending WHERE committed_at < now() - make_interval(secs => $1)
+    ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+"""
 
 
 @attrs.frozen
@@ -66,4 +76,13 @@ async def lock_pending(connection: Connection, older_than_s: float, limit: int) 
 
 async def adopt_older_notes(connection: Connection, group: str, topic: str, older_than_s: float) -> None:
     """Take over what workers of the build before have noted of this topic, and not followed up on."""
-    await connection.execute(_ADOPT, older_than_s, _ADOPTED_AT_ONCE, group, topic)
+    await connection.execute(_ADOPT, older_than_s, _AT_ONCE, group, topic)
+
+
+async def expire_notes(connection: Connection, ttl_s: float) -> bool:
+    """Delete notes that are older than any answer in the cache can be. Returns whether there may be more.
+
+    So a long outage of Redis keeps no more than that.
+    """
+    tag = await connection.execute(_EXPIRE, ttl_s, _AT_ONCE)
+    return int(tag.split()[-1]) == _AT_ONCE

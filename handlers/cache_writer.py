@@ -7,7 +7,6 @@ A new order that is not cached is read from PostgreSQL. Only changed orders must
 import time
 from uuid import UUID
 
-import asyncpg
 import attrs
 import structlog
 from redis.exceptions import RedisError
@@ -16,7 +15,7 @@ from engine.actors import failpoints
 from engine.actors.actor import BatchActor
 from engine.actors.mailbox import MailboxClosed
 from engine.actors.status import Status
-from engine.postgres.link import Link, describe
+from engine.postgres.link import ERRORS, Link, describe
 from engine.telemetry import events
 from handlers.cache import OrderCache
 from handlers.cache_bookkeeping import PendingChange, mark_followed
@@ -109,5 +108,5 @@ class CacheWriter:
         try:
             async with self._link.use() as connection:
                 await mark_followed(connection, notes, [batch.batch_id for batch in batches], MARK_DEADLINE_S)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except ERRORS as error:
             self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error))

@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from itertools import accumulate
 
 import asyncpg
 import structlog
@@ -12,16 +13,17 @@ from asyncpg import Connection
 from redis.exceptions import RedisError
 
 from engine.actors.identity import Identity
-from engine.postgres.link import Link, describe, is_outage
+from engine.postgres.link import ERRORS, Link, describe, is_outage
 from handlers.cache import OrderCache, versioned_traces
-from handlers.cache_bookkeeping import adopt_older_notes, lock_pending, mark_followed
-from handlers.cache_recovery import CacheRecovery
+from handlers.cache_bookkeeping import PendingChange, adopt_older_notes, expire_notes, lock_pending, mark_followed
+from handlers.cache_recovery import MARGIN_S, CacheRecovery
 from handlers.events import CACHE_CATCH_UP_FAILED, CACHE_CAUGHT_UP
 from handlers.reader import fetch_bodies
 
 CHECK_S = 5.0
 OLDER_THAN_S = 5
-PAGE_BATCHES = 20
+PAGE_NOTES = 200
+PAGE_UIDS = 2000
 MAX_UIDS = 1000
 
 
@@ -31,6 +33,7 @@ class CatchUp:
     def __init__(self, cache: OrderCache, link: Link, ttl_s: int, identity: Identity) -> None:
         self._cache = cache
         self._link = link
+        self._ttl_s = ttl_s
         self._identity = identity
         self._recovery = CacheRecovery(cache, link, ttl_s)
         self._log = structlog.get_logger()
@@ -39,22 +42,26 @@ class CatchUp:
         """Check for ever. Trouble with Redis or PostgreSQL ends what it befalls for this round, not the task."""
         while True:
             await self._try(self._recovery.recover())
-            await self._try(self._adopt())
+            await self._try(self._keep_notes())
             await self._try(self._catch_up_all())
             await asyncio.sleep(CHECK_S)
 
     async def _try(self, work: Awaitable[None]) -> None:
         try:
             await work
-        except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (RedisError, *ERRORS) as error:
             if isinstance(error, asyncpg.PostgresError) and not is_outage(error):
                 raise
             self._log.debug(CACHE_CATCH_UP_FAILED, error=describe(error))
 
-    async def _adopt(self) -> None:
+    async def _keep_notes(self) -> None:
+        """Take over notes of an older build, and delete those that say nothing any more. Redis is not needed for it."""
         group, topic = self._identity.group, self._identity.topic
-        async with self._link.use() as connection:
-            await self._link.within_deadline(adopt_older_notes(connection, group, topic, OLDER_THAN_S))
+        more = True
+        while more:
+            async with self._link.use() as connection:
+                await self._link.within_deadline(adopt_older_notes(connection, group, topic, OLDER_THAN_S))
+                more = await self._link.within_deadline(expire_notes(connection, self._ttl_s + MARGIN_S))
 
     async def _catch_up_all(self) -> None:
         while await self.catch_up_page():
@@ -67,7 +74,7 @@ class CatchUp:
 
     async def _catch_up(self, connection: Connection) -> bool:
         async with connection.transaction():
-            changes = await lock_pending(connection, OLDER_THAN_S, PAGE_BATCHES)
+            changes = _page(await lock_pending(connection, OLDER_THAN_S, PAGE_NOTES))
             if not changes:
                 return False
             uids = sorted({uid for change in changes for uid in change.order_uids})
@@ -78,3 +85,9 @@ class CatchUp:
             await mark_followed(connection, [change.id for change in changes], list(batches))
         self._log.info(CACHE_CAUGHT_UP, batches=len(batches), orders=len(uids))
         return True
+
+
+def _page(changes: list[PendingChange]) -> list[PendingChange]:
+    """Return the first notes, of about `PAGE_UIDS` orders, one note at least."""
+    before = accumulate((len(change.order_uids) for change in changes), initial=0)
+    return [change for change, orders in zip(changes, before, strict=False) if orders < PAGE_UIDS]

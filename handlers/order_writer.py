@@ -20,14 +20,18 @@ from handlers.prepared import PreparedOrder
 from handlers.versions import UNKNOWN_TOPIC, Candidate, Stored, Write, WritePlan, latest_of_each, plan_writes
 
 # Locked in uid order: two writers that meet on the same orders wait for each other instead of deadlocking.
-# An order from before the column source_topic counts as one of the topic that is consumed where that was consumed by
-# then, and the order's batch, as far as it is kept, does not name another. Else its topic is not known.
+# An order from before the column source_topic counts as one of the topic that is consumed if that was consumed by then,
+# and the order's batch names that topic, or is not kept and no other topic was consumed by then. Else its topic is not
+# known.
 _KNOWN = f"""
 SELECT order_uid, source_partition, source_offset, source_epoch, produced_at, content_digest, created_at, updated_at,
        CASE WHEN source_topic IS NOT NULL THEN source_topic
             WHEN source_partition = ANY(ARRAY(
                      SELECT o.partition FROM consumed_offsets o WHERE o.topic = $2 AND o.predates_source_topic))
-                 AND NOT EXISTS (SELECT FROM batches b WHERE b.batch_id = orders.batch_id AND b.topic <> $2) THEN $2
+                 AND coalesce(
+                     (SELECT b.topic = $2 FROM batches b WHERE b.batch_id = orders.batch_id),
+                     NOT EXISTS (SELECT FROM consumed_offsets o WHERE o.topic <> $2 AND o.predates_source_topic
+                                 AND o.partition = source_partition)) THEN $2
             ELSE '{UNKNOWN_TOPIC}' END AS source_topic
 FROM orders WHERE order_uid = ANY($1::text[]) ORDER BY order_uid FOR UPDATE
 """

@@ -40,7 +40,8 @@ SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id
            SELECT FROM jsonb_to_recordset(b.sources) AS s (partition int, first_offset bigint, last_offset bigint)
            WHERE s.partition = o.source_partition AND o.source_offset BETWEEN s.first_offset AND s.last_offset
        -- A shared row that is not complete yet does not tell.
-       ) OR CASE WHEN sharing.ended_at = 'infinity' THEN NULL ELSE false END) AS offset_in_batch,
+       ) OR CASE WHEN sharing.ended_at = 'infinity' OR o.updated_at - b.worker_clock > b.ended_at - b.committed_at
+                  THEN NULL ELSE false END) AS offset_in_batch,
        EXISTS (
            SELECT FROM dead_letters r
            WHERE r.topic = coalesce(o.source_topic, b.topic) AND r.partition = o.source_partition
@@ -56,7 +57,8 @@ LEFT JOIN cached_batches c ON c.batch_id = b.batch_id
 CROSS JOIN LATERAL (
     SELECT coalesce(b.ended_at, b.committed_at) AS ended_at,
            -- The times of a row that batches share are those of the first; the order was written so much later.
-           coalesce(greatest(o.updated_at - b.worker_clock, interval '0'), interval '0') AS later
+           CASE WHEN b.worker_clock IS NULL THEN interval '0'
+                ELSE least(greatest(o.updated_at - b.worker_clock, interval '0'), interval '250 ms') END AS later
 ) AS sharing
 LEFT JOIN LATERAL (
     SELECT * FROM dead_letters WHERE subject = asked.uid
@@ -104,9 +106,9 @@ class StoryStep(Struct, kw_only=True):
 
     Published is the message, by the producer's clock (or the broker's); consumed and validated is the batch, by the
     worker's clock; committed and cached, by PostgreSQL's. Small batches that follow each other within a quarter of a
-    second share a row: all but the first's times are worked out from that one's, and are right to within that time.
-    Where clocks disagree a difference may be below 0. Cached says that the cache answers with nothing older than the
-    batch since then.
+    second share a row: all but the first's times are worked out from that one's, and are right to within that time;
+    cached is when the first of them was. Where clocks disagree a difference may be below 0. Cached says that the cache
+    answers with nothing older than the batch since then.
     """
 
     step: str

@@ -4,11 +4,10 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
-from engine.postgres.link import Link, describe
+from engine.postgres.link import ERRORS, Link, describe
 from handlers.cache import OrderCache, versioned_traces
 from handlers.events import CACHE_WARMED, CACHE_WARMING_STOPPED
 from handlers.reader import fetch_newest
@@ -37,7 +36,7 @@ class WarmUp:
                 await self._cache.put_many(list(bodies.items()), versioned_traces(bodies))
                 warmed += len(bodies)
                 await asyncio.sleep(0)
-        except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (RedisError, *ERRORS) as error:
             self._log.warning(CACHE_WARMING_STOPPED, orders=warmed, error=describe(error))
             return
         self._log.info(CACHE_WARMED, orders=warmed)

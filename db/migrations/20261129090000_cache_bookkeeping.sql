@@ -22,6 +22,7 @@ CREATE TABLE cached_batches (
 -- migrate:down
 
 SET LOCAL lock_timeout = '10s';
+UPDATE batches SET cached_at = cached_batches.cached_at FROM cached_batches WHERE cached_batches.batch_id = batches.batch_id;
 UPDATE batches SET cached_at = NULL, changed_keys = p.uids
 FROM (SELECT batch_id, array_agg(uid) AS uids FROM cache_pending, unnest(order_uids) AS uid GROUP BY batch_id) p
 WHERE batches.batch_id = p.batch_id;

@@ -5,19 +5,18 @@ is written with the first of them, says when that was stored, and gets the count
 """
 
 import asyncio
+import random
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import attrs
 from asyncpg import Connection
 from msgspec import json
 
 from engine.actors.identity import Identity
-from engine.postgres.link import Link
+from engine.postgres.link import Link, is_outage
 from engine.records import Batch, Written
 
 SHARED_S = 0.25
@@ -43,17 +42,17 @@ UPDATE batches SET messages = $2, inserted = $3, changed = $4, unchanged = $5, r
                    sources = $7::text::jsonb, ended_at = clock_timestamp() - $8::interval
 WHERE batch_id = $1
 """
-# What is locked is in use, and stays until the next time.
+# What is locked is in use, and stays until the next time. now(), not clock_timestamp(): only that can use the index.
 _FORGET = """
-DELETE FROM batches WHERE batch_id IN (
+WITH old AS (
     SELECT batch_id FROM batches
-    WHERE committed_at < clock_timestamp() - make_interval(secs => $3) AND consumer_group = $1 AND topic = $2
+    WHERE consumer_group = $1 AND topic = $2 AND committed_at < now() - make_interval(secs => $3)
     ORDER BY committed_at LIMIT $4 FOR UPDATE SKIP LOCKED
 )
+DELETE FROM batches USING old WHERE batches.batch_id = old.batch_id
 """
 
 
-TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _COUNTS = ("messages", "inserted", "changed", "unchanged", "rejected")
 
 
@@ -122,7 +121,7 @@ class BatchHistory:
         if self._row is not None and not self._row.complete:
             await _write_counts(connection, self._row)
         now, now_s = datetime.now(UTC), _now_s()
-        quick = self._row is not None and now_s - self._row.began_s < SHARED_S
+        quick = self._row is not None and now_s - self._row.ended_s < SHARED_S
         row = _Row(batch.batch_id, now_s, quick and len(batch.entries) <= SMALL, now_s)
         row.add(batch, written, openings)
         await connection.execute(
@@ -164,16 +163,23 @@ class BatchHistory:
             self._incomplete.clear()
             try:
                 await self.complete()
-            except TROUBLE:
+            except Exception as error:
+                if not is_outage(error):
+                    raise
                 self._incomplete.set()
+                await asyncio.sleep(DEADLINE_S * random.uniform(0.5, 1))
 
     async def forget_old(self) -> None:
         """Delete old rows, for ever."""
         deleted = 0
         while True:
             await asyncio.sleep(FORGET_EVERY_S if deleted < FORGOTTEN_AT_ONCE else 1)
-            with suppress(*TROUBLE):
+            deleted = 0
+            try:
                 deleted = await self.forget()
+            except Exception as error:
+                if not is_outage(error):
+                    raise
 
     async def complete(self) -> None:
         """Write what the last row lacks. Raises the link's errors."""

@@ -7,11 +7,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import asyncpg
 import structlog
 from asyncpg import Connection
 
-from engine.postgres.link import OURS, Link, describe
+from engine.postgres.link import ERRORS, OURS, Link, describe
 from engine.telemetry import events
 
 PATIENCE_S = 3.0
@@ -61,7 +60,7 @@ class BlockerWatch:
         try:
             async with self._link.use() as connection:
                 rows = await connection.fetch(_TERMINATE, pid, timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except ERRORS as error:
             self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error))
             return
         for row in rows:

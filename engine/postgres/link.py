@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -28,7 +27,7 @@ KEEPALIVES: Mapping[str, str] = {
 """Server settings with which PostgreSQL detects within seconds that a client's machine is gone, and frees its locks."""
 OURS = "orderflow"
 """The prefix of `application_name` in every session of orderflow. It tells them apart from those of other programs."""
-IDLE_S = 5.0
+TEST_AFTER_S = 5.0
 ANSWERS_WITHIN_S = 5.0
 
 
@@ -37,6 +36,8 @@ class Outage(Exception):
 
 
 _TROUBLE = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, ssl.SSLError, Outage)
+ERRORS = (*_TROUBLE, asyncpg.PostgresError)
+"""What work on a connection may raise."""
 
 
 def refuses_data(error: BaseException) -> bool:
@@ -145,7 +146,7 @@ class Link:
                     self.drop()
                 raise
             finally:
-                self._idle_since_s = time.monotonic()
+                self._idle_since_s = _now_s()
                 if self._idle_s is not None and self._idle is None:
                     self._idle = asyncio.create_task(self._close_when_idle(self._idle_s), name="idle-connection")
 
@@ -154,14 +155,14 @@ class Link:
         while left_s > 0:
             await asyncio.sleep(left_s)
             async with self._lock:
-                left_s = self._idle_since_s + idle_s - time.monotonic()
+                left_s = self._idle_since_s + idle_s - _now_s()
                 if left_s <= 0:
                     self._idle = None
                     await self._close()
 
     async def _is_alive(self, connection: Connection) -> bool:
         """Return whether a connection can be used. An idle one is tested: the network may have dropped it silently."""
-        if connection.is_closed() or time.monotonic() - self._idle_since_s < IDLE_S:
+        if connection.is_closed() or _now_s() - self._idle_since_s < TEST_AFTER_S:
             return not connection.is_closed()
         try:
             await connection.execute("SELECT 1", timeout=ANSWERS_WITHIN_S)
@@ -222,3 +223,7 @@ class Link:
                 await connection.close(timeout=2)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection.terminate()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,6 +1,6 @@
 """The offsets that count: rows in PostgreSQL, moved by compare-and-set inside the batch's own transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from uuid import UUID
 from zlib import crc32
 
@@ -23,17 +23,17 @@ WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
 """
 _ADVANCE = """
 UPDATE consumed_offsets
-SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, batch_id = $9, updated_at = now()
+SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, write_id = $9, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
 # What follows without a record, a transaction's marker, say, leaves the last record what it was.
 _PASS = """
-UPDATE consumed_offsets SET next_offset = $5, updated_at = now()
+UPDATE consumed_offsets SET next_offset = $5, write_id = $6, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
 # FOR UPDATE waits for a COMMIT that is still on its way: its transaction holds the locks of all its offsets.
 _LANDED = """
-SELECT batch_id, next_offset FROM consumed_offsets
+SELECT write_id FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
 """
 _HAS_ROW = "SELECT 1 FROM batches WHERE batch_id = $1"
@@ -80,31 +80,34 @@ async def open_offset(connection: Connection, group: str, topic: str, partition:
 
 
 async def has_landed(
-    connection: Connection, group: str, topic: str, batch_id: UUID, ends: Mapping[int, int], *, own_row: bool
+    connection: Connection, group: str, topic: str, write_id: UUID, partitions: Iterable[int], batch_id: UUID | None
 ) -> bool:
-    """Return whether a batch that moves offsets to `ends`, by partition, was committed. Waits until that is decided.
+    """Return whether the transaction that moved these partitions' offsets was committed. Waits until that is decided.
 
-    Any partition tells, as long as nobody else has moved its offset since: batches may share an id, but no end. After
-    that the batch's row does, if it has one of its own (`own_row`).
+    Any partition tells, as long as no other transaction has moved its offset since. After that the row of `batch_id`
+    does: a batch that no other transaction shares its row with, or None.
     """
-    for partition, end in sorted(ends.items()):
+    for partition in sorted(partitions):
         row = await connection.fetchrow(_LANDED, group, topic, partition)
-        if row is not None and (row["batch_id"], row["next_offset"]) == (batch_id, end):
+        if row is not None and row["write_id"] == write_id:
             return True
-    return own_row and await connection.fetchrow(_HAS_ROW, batch_id) is not None
+    return batch_id is not None and await connection.fetchrow(_HAS_ROW, batch_id) is not None
 
 
 async def advance_offsets(
-    connection: Connection, group: str, topic: str, advances: list[Advance], batch_id: UUID
+    connection: Connection, group: str, topic: str, advances: list[Advance], write_id: UUID
 ) -> None:
-    """Move each partition's offset within the open transaction, in the partitions' order. Raises `Fenced`."""
+    """Move each partition's offset within the open transaction, in the partitions' order. Raises `Fenced`.
+
+    `write_id` is an id of the transaction's own, by which `has_landed` knows it.
+    """
     for step in sorted(advances, key=lambda advance: advance.partition):
         key = (group, topic, step.partition, step.expected, step.next_offset)
         if step.last is None:
-            tag = await connection.execute(_PASS, *key)
+            tag = await connection.execute(_PASS, *key, write_id)
         else:
             last = (step.last.offset, step.last.timestamp, checksum(step.last))
-            tag = await connection.execute(_ADVANCE, *key, *last, batch_id)
+            tag = await connection.execute(_ADVANCE, *key, *last, write_id)
         if tag != "UPDATE 1":
             raise Fenced(step.partition)
 

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from engine.actors import failpoints
 from engine.actors.status import Status
 from engine.handler import Handler
-from engine.postgres.batches import TROUBLE
+from engine.postgres.link import is_outage
 from engine.processes.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
     LIFELINE_FD_VARIABLE,
@@ -160,7 +160,9 @@ class Worker(Generic[T]):
         try:
             async with asyncio.timeout(timeout_s):
                 await self._stages.history.complete()
-        except TROUBLE as error:
+        except Exception as error:
+            if not is_outage(error):
+                raise
             self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=type(error).__name__)
 
     async def _leave(self, timeout_s: float) -> None:

@@ -30,7 +30,7 @@ from engine.stages.writer import BatchWriter
 
 T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
-IDLE_S = 10.0
+CLOSE_AFTER_S = 10.0
 """How long a connection stays open that is used when partitions come or something is wrong."""
 
 
@@ -46,7 +46,7 @@ class Stages(Generic[T]):
         self._status = status
         self._links: list[Link] = []
         # For what happens rarely and takes little time. Nothing on it waits for another session's lock, nor for Kafka.
-        self._spare = self._link(idle_s=IDLE_S)
+        self._spare = self._link(idle_s=CLOSE_AFTER_S)
         self._watch = BlockerWatch(self._spare)
         self.table = PartitionTable()
         # One batch waits while the one before it is at work: a second would gain no speed and cost memory.
@@ -114,7 +114,7 @@ class Stages(Generic[T]):
 
     def _make_source(self) -> KafkaSource:
         options, identity = self._options, self._options.identity
-        link = self._link(idle_s=IDLE_S)
+        link = self._link(idle_s=CLOSE_AFTER_S)
 
         def make_opener(follow: Callable[[int, FetchState], None]) -> PartitionOpener:
             return PartitionOpener(identity.topic, identity.group, link, self._watch, self.table, follow)

@@ -7,7 +7,6 @@ accepted. A refused partition is checked again periodically, and is opened when 
 import asyncio
 from collections.abc import Callable, Iterable
 
-import asyncpg
 import attrs
 import structlog
 from aiokafka.errors import LeaderNotAvailableError
@@ -18,7 +17,7 @@ from engine.kafka.log_bounds import LogBounds, fetch_log_bounds
 from engine.kafka.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, TOPIC_RECREATED, PartitionTable, Refusal
 from engine.kafka.stored_offset import StoredOffset
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.link import Link, describe, is_outage
+from engine.postgres.link import ERRORS, Link, describe, is_outage
 from engine.postgres.offsets import open_offset
 from engine.telemetry import events
 
@@ -98,7 +97,7 @@ class PartitionOpener:
             self._failing_since.pop(partition, None)
             try:
                 await self._open(brokers, partition, partition_bounds)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except ERRORS as error:
                 if not is_outage(error):
                     raise
                 self._check_at[partition] = now + RETRY_S

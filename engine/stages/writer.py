@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
+from uuid import UUID, uuid4
 
 import attrs
 import structlog
@@ -126,17 +127,17 @@ class BatchWriter(Generic[T]):
         """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
         tries = _Tries()
         done: tuple[Batch[T], Written] | None = None
-        self._attempted = None
+        self._attempted, write_id = None, uuid4()
         while done is None:
             try:
                 with self._status.step("write", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
-                        done = await self._link.within_deadline(self._transaction(connection, batch, work))
+                        done = await self._link.within_deadline(self._transaction(connection, batch, work, write_id))
             except RewriteBatch:
                 continue
             except Exception as error:
                 await self._wait_or_raise(error, tries)
-                done = await self._settle_lost_commit(batch, work)
+                done = await self._settle_lost_commit(batch, work, write_id)
         if self._status.recovered("postgres"):
             self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries.outages)
         return done
@@ -161,14 +162,16 @@ class BatchWriter(Generic[T]):
         self._log.warning(event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
-    async def _transaction(self, connection: Connection, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written]:
+    async def _transaction(
+        self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID
+    ) -> tuple[Batch[T], Written]:
         written = Written()
         transaction = connection.transaction()
         await transaction.start()
         try:
             async with self._watch.guard(connection):
                 advances = work.advances(self._table)
-                await advance_offsets(connection, self._identity.group, batch.topic, advances, batch.batch_id)
+                await advance_offsets(connection, self._identity.group, batch.topic, advances, write_id)
             if batch.entries:
                 async with self._watch.guard(connection):
                     batch = await recognise_replays(connection, self._identity.group, batch)
@@ -184,7 +187,9 @@ class BatchWriter(Generic[T]):
         await transaction.commit()
         return batch, written
 
-    async def _settle_lost_commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written] | None:
+    async def _settle_lost_commit(
+        self, batch: Batch[T], work: Work[T], write_id: UUID
+    ) -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
         attempted, attempt, found = self._attempted, 0, None
         if attempted is None or not batch.entries:
@@ -193,7 +198,7 @@ class BatchWriter(Generic[T]):
             try:
                 with self._status.step("settle", WRITE_DEADLINE_S + STEP_GRACE_S):
                     async with self._link.use() as connection:
-                        found = await self._link.within_deadline(self._find(connection, batch, work.ends))
+                        found = await self._link.within_deadline(self._find(connection, batch, work, write_id))
             except Exception as error:
                 if not is_outage(error):
                     raise
@@ -204,16 +209,10 @@ class BatchWriter(Generic[T]):
         self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
         return attempted
 
-    async def _find(self, connection: Connection, batch: Batch[T], ends: dict[int, int]) -> bool:
+    async def _find(self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID) -> bool:
+        own = batch.batch_id if self._history.writes_row(batch.batch_id) else None
         async with self._watch.guard(connection):
-            return await has_landed(
-                connection,
-                self._identity.group,
-                batch.topic,
-                batch.batch_id,
-                ends,
-                own_row=self._history.writes_row(batch.batch_id),
-            )
+            return await has_landed(connection, self._identity.group, batch.topic, write_id, work.ends, own)
 
     async def _finish(self, batch: Batch[T], work: Work[T], written: Written) -> None:
         failpoints.reach(failpoints.AFTER_COMMIT)

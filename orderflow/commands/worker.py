@@ -7,7 +7,7 @@ import click
 from engine.actors.backoff import Backoff
 from engine.actors.identity import Identity
 from engine.actors.status import Status
-from engine.postgres.link import Link
+from engine.postgres.link import Link, finding_by_key
 from engine.processes.run import run_worker
 from engine.processes.worker import Worker
 from engine.stages.brake import BrakeLimits
@@ -51,9 +51,10 @@ async def _run(settings: Settings, index: int, name: str) -> int:
     )
     redis = redis_client(settings)
     status = Status(settings.kafka_max_retries)
+    session = finding_by_key(options.session_options)
     cache = OrderCache(redis, settings.redis_ttl_s)
-    cache_writer = CacheWriter(cache, Link(options.session_options), status)
-    background_link = Link(options.session_options)
+    cache_writer = CacheWriter(cache, Link(session), status)
+    background_link = Link(session)
     background = [CatchUp(cache, background_link, settings.redis_ttl_s, options.identity).run, cache_writer.wait]
     if index == 0 and settings.cache_warm_orders:
         background.append(WarmUp(cache, background_link, settings.cache_warm_orders).run)

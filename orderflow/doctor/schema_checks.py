@@ -13,7 +13,7 @@ TABLES: Mapping[str, frozenset[str]] = _OF_ORDERS | {
     for name, columns in {
         "consumed_offsets": """
             consumer_group topic partition next_offset last_offset last_timestamp last_checksum epoch updated_at
-            predates_source_topic batch_id
+            predates_source_topic write_id
         """,
         "batches": """
             batch_id consumer_group topic worker host sources consumed_at validated_at committed_at cached_at messages

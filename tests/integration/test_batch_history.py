@@ -68,7 +68,7 @@ async def test_old_batches_go_by_themselves(settings: Settings, database: asyncp
     identity = Identity(settings.kafka_group_id, settings.kafka_topic, "worker-0", "host")
     link = Link(postgres_options(settings))
     history = BatchHistory(identity, link, link, kept_s=60)
-    for group, age_s in ((identity.group, 59), (identity.group, 61), ("another", 61)):
+    for group, age_s in ((identity.group, 30), (identity.group, 90), ("another", 90)):
         await database.execute(_BATCH, group, settings.kafka_topic, float(age_s))
     await database.execute("INSERT INTO cached_batches SELECT batch_id, now() FROM batches")
     try:

@@ -164,7 +164,7 @@ async def test_letters_of_a_group_that_is_gone_are_told_published_and_replayed(
 
     ran = await replayed(orderflow, "--everything", "--group", "gone")
     assert ran.lines == ["Replayed 2 letters: invalid_order 2"]
-    assert f"those of {settings.kafka_group_id!r} settle its letters" in ran.stderr
+    assert f"workers of {settings.kafka_group_id!r} settle its letters" in ran.stderr
     await eventually(lambda: states(database, "gone"), lambda found: found == [(7, 1, True), (8, 1, False)])
     assert await states(database, settings.kafka_group_id) == [(9, 0, False)]
     assert await stored_version(database, order) is not None

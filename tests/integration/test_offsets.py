@@ -114,7 +114,7 @@ async def test_what_is_not_consumed_is_left_out_only_with_yes(orderflow: Program
 
     refused = await orderflow.run("offsets", "reset", "--to", "latest")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "not consumed yet: 3 of partition 0, 1 of partition 2. Nothing was changed: --yes" in refused.stderr
+    assert "not consumed yet: 3 of partition 0, 1 of partition 2. Nothing was changed: use --yes" in refused.stderr
     assert json.decode((await orderflow.run("offsets", "show", "--json")).stdout) == []
 
     done = await orderflow.run("offsets", "reset", "--to", "latest", "--yes")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import attrs
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from engine.kafka.stored_offset import StoredOffset
-from engine.postgres.offsets import Advance, Fenced, advance_offsets, open_offset
+from engine.postgres.offsets import Advance, Fenced, advance_offsets, has_landed, open_offset
 from orderflow.operating.offset_reset import _RESET
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
@@ -34,7 +35,7 @@ STEPS = st.dictionaries(PARTITION, st.tuples(st.sampled_from([0, 0, 0, 1, -1]), 
 MACHINE = hypothesis.settings(max_examples=30, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
 WAITS = "waits for a lock"
 SETTLE_S = 8
-_COLUMNS = ("partition", "next_offset", "last_offset", "last_timestamp", "last_checksum", "epoch")
+_COLUMNS = ("partition", "next_offset", "last_offset", "last_timestamp", "last_checksum", "epoch", "write_id")
 _STORED = f"SELECT {', '.join(_COLUMNS)} FROM consumed_offsets ORDER BY partition"
 _WAITING = "SELECT pid FROM pg_locks WHERE NOT granted"
 _GONE = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1"
@@ -55,7 +56,7 @@ class Side:
         """Connect, with nothing begun."""
         self.connection, self.transaction = await self.connector(), None
 
-    async def advance(self, steps: dict[int, tuple[int, int]]) -> str:
+    async def advance(self, steps: dict[int, tuple[int, int]], write_id: UUID) -> str:
         """Begin a transaction and move offsets in it. It stays open, unless it is fenced."""
         self.transaction = self.connection.transaction()
         await self.transaction.start()
@@ -70,7 +71,7 @@ class Side:
             for partition, (expected, by) in steps.items()
         ]
         try:
-            await advance_offsets(self.connection, GROUP, TOPIC, advances)
+            await advance_offsets(self.connection, GROUP, TOPIC, advances, write_id)
         except Fenced as fence:
             await self.end(commit=False)
             return f"fenced in {fence.partition}"
@@ -84,6 +85,10 @@ class Side:
     async def open(self, partition: int, earliest: int) -> StoredOffset:
         """Open a partition."""
         return await open_offset(self.connection, GROUP, TOPIC, partition, earliest)
+
+    async def landed(self, write_id: UUID, partition: int) -> bool:
+        """Ask whether a transaction that moved this offset was committed."""
+        return await has_landed(self.connection, GROUP, TOPIC, write_id, [partition], None)
 
     async def reset(self, partition: int, offset: int) -> str:
         """Reset an offset, as an operator does."""
@@ -102,6 +107,7 @@ class OffsetsOnPostgres(RuleBasedStateMachine):
         for side in self.model:
             self.loop.run_until_complete(side.connect())
         self.steps: dict[int, dict[int, tuple[int, int]]] = {}
+        self.writes: list[UUID] = []
 
     def stored(self, partition: int) -> int:
         row = self.memory.offsets.get((GROUP, TOPIC, partition))
@@ -175,7 +181,14 @@ class OffsetsOnPostgres(RuleBasedStateMachine):
         self.steps[number] = {
             partition: (self.stored(partition) + error, by) for partition, (error, by) in steps.items()
         }
-        self.start(number, "advance", set(steps), self.steps[number])
+        self.writes.append(uuid4())
+        self.start(number, "advance", set(steps), self.steps[number], self.writes[-1])
+
+    @precondition(lambda self: self.free and self.writes)
+    @rule(data=st.data(), partition=PARTITION)
+    def ask_for_a_commit(self, data: st.DataObject, partition: int) -> None:
+        number, write_id = data.draw(st.sampled_from(self.free)), data.draw(st.sampled_from(self.writes))
+        self.start(number, "landed", {partition}, write_id, partition)
 
     @precondition(lambda self: self.free)
     @rule(data=st.data(), partition=PARTITION, earliest=st.integers(0, 1))

@@ -156,7 +156,7 @@ EARLIER_BUT_SENT_AFTER = {"offset": 4998, "timestamp": PRODUCED_MS + 1}
         ([("orders", 0)], "orders", False),
         ([("others", 1)], "others", False),
         ([("others", 1), ("orders", 1)], "others", False),
-        ([("others", 1), ("orders", 1)], None, True),
+        ([("others", 1), ("orders", 1)], None, False),
         ([], "orders", False),
     ],
     ids=[

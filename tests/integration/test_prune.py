@@ -171,8 +171,8 @@ async def send_version(settings: Settings, order: dict[str, Any], version: int) 
     ("statement", "arguments", "index"),
     [
         ("_DELETE_LETTERS", ["topic", datetime.fromtimestamp(0, UTC), STEP_ROWS], "dead_letters_resolved_at_idx"),
-        ("_DELETE_BATCHES", ["topic", "group", datetime.fromtimestamp(0, UTC), STEP_ROWS], "batches_committed_at_idx"),
-        ("_OLDEST_KEPT", None, "batches_committed_at_idx"),
+        ("_DELETE_BATCHES", ["topic", "group", datetime.fromtimestamp(0, UTC), STEP_ROWS], "batches_of_a_group_idx"),
+        ("_OLDEST_KEPT", None, "batches_of_a_group_idx"),
     ],
 )
 async def test_a_step_reads_no_more_than_it_deletes(

@@ -17,7 +17,7 @@ from yarl import URL
 from handlers.story import MAX_LETTERS, fetch_story
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, settled
 from tests.support.letters import FAILED_AT, message, replayed, store_letter
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.many_orders import store_many
@@ -59,10 +59,6 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-async def cached(database: asyncpg.Connection, batches: int) -> None:
-    await eventually(lambda: database.fetchval("SELECT count(*) FROM cached_batches"), batches.__eq__)
-
-
 async def test_a_published_order_tells_its_whole_way(
     engine: Running,
     orderflow: Programs,
@@ -75,7 +71,7 @@ async def test_a_published_order_tells_its_whole_way(
     order = orders.order()
     began = datetime.now(UTC)
     [(partition, offset)] = await send(settings, message(order))
-    await cached(database, 1)
+    await settled(engine, database, 1)
     story = await story_of(server, order["order_uid"])
 
     assert [step["step"] for step in story["steps"]] == STEPS
@@ -117,10 +113,10 @@ async def test_a_repeat_does_not_pass_for_the_message_that_was_stored(
     """It moves the place alone: when the stored version was published is no longer known. A change tells it anew."""
     order = orders.order()
     await send(settings, message(order), partition=1)
-    await cached(database, 1)
+    await settled(engine, database, 1)
     first = await story_of(server, order["order_uid"])
     [(_, offset)] = await send(settings, message(order), partition=1)
-    await cached(database, 2)
+    await settled(engine, database, 2)
     repeated = await story_of(server, order["order_uid"])
     source = repeated["source"]
     assert (source["topic"], source["partition"], source["offset"]) == (settings.kafka_topic, 1, offset)
@@ -131,7 +127,7 @@ async def test_a_repeat_does_not_pass_for_the_message_that_was_stored(
     assert [step["at"] for step in repeated["steps"][1:]] == [step["at"] for step in first["steps"][1:]]
 
     await send(settings, message(order, sm_id=7), partition=1)
-    await cached(database, 3)
+    await settled(engine, database, 3)
     changed = await story_of(server, order["order_uid"])
     assert (changed["source"]["offset"], changed["source"]["came_as"]) == (offset + 1, "message")
     assert changed["batch_id"] != first["batch_id"]
@@ -275,7 +271,7 @@ async def test_dead_letters_are_told_in_the_order_in_which_they_failed(
     assert "payload" not in json.dumps(story)
     traced = await orderflow.run("trace", "uid")
     assert len([line for line in traced.lines if "invalid_order" in line]) == MAX_LETTERS
-    assert "  the last 100 of more" in traced.lines
+    assert "  only the last 100 are shown" in traced.lines
 
 
 async def test_an_unknown_uid_is_said_to_be_unknown(server: LookupServer, orderflow: Programs) -> None:

@@ -15,7 +15,7 @@ from handlers.body import render_body
 from handlers.cache import OrderCache, versioned_trace
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, settled
 from tests.support.letters import message, replayed
 from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs, Running
@@ -27,10 +27,6 @@ from tests.support.topic import receive, send
 async def server(settings: Settings) -> AsyncIterator[LookupServer]:
     async with lookup_server(settings) as running:
         yield running
-
-
-async def cached(database: asyncpg.Connection, batches: int) -> None:
-    await eventually(lambda: database.fetchval("SELECT count(*) FROM cached_batches"), batches.__eq__)
 
 
 async def looked_up(server: LookupServer, order_uid: str, **headers: str) -> dict[str, Any]:
@@ -102,9 +98,9 @@ async def test_a_changed_order_does_not_show_the_trace_of_the_version_before(
     order, first, repeat = orders.order(), new_traceparent(), new_traceparent()
     uid = order["order_uid"]
     await send(settings, message(order), partition=1, headers=[("traceparent", first.encode())])
-    await cached(database, 1)
+    await settled(engine, database, 1)
     await send(settings, message(order), partition=1, headers=[("traceparent", repeat.encode())])
-    await cached(database, 2)
+    await settled(engine, database, 2)
     assert [line["trace_ids"] for line in engine.seen("orders_committed")] == [
         [trace_id_of(first)],
         [trace_id_of(repeat)],
@@ -113,7 +109,7 @@ async def test_a_changed_order_does_not_show_the_trace_of_the_version_before(
     assert (line["x_cache"], line["order_trace_id"]) == ("hit", trace_id_of(first))
 
     await send(settings, message(order, sm_id=7), partition=1)
-    await cached(database, 3)
+    await settled(engine, database, 3)
     line = await looked_up(server, uid)
     assert (line["x_cache"], line.get("order_trace_id")) == ("hit", None)
     assert await database.fetchval("SELECT traceparent FROM orders") is None

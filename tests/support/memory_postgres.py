@@ -26,12 +26,12 @@ _ASSIGNMENT = re.compile(r"(\w+) = (?:\$(\d+)|(NULL)|stored\.(\w+) \+ \$(\d+))")
 class Transaction:
     """What a transaction of `client` has written and not yet committed.
 
-    `batches` are the ids that it moved offsets with, `rows` those of batches that it wrote rows of.
+    `writes` are the ids that it moved offsets with, `rows` those of batches that it wrote rows of.
     """
 
     client: object
     offsets: dict[Key, Row] = attrs.field(factory=dict)
-    batches: list[Any] = attrs.field(factory=list)
+    writes: list[Any] = attrs.field(factory=list)
     rows: list[Any] = attrs.field(factory=list)
     orders: list[tuple[Any, ...]] = attrs.field(factory=list)
     letters: list[tuple[int, int]] = attrs.field(factory=list)
@@ -145,8 +145,8 @@ class MemoryPostgres:
             return [] if row is None else [{column: row[column] for column in columns}]
         if row is not None:
             own.offsets[args[:3]] = moved = _assigned(row, sql, args)
-            if "batch_id" in sql and moved["batch_id"] not in own.batches:
-                own.batches.append(moved["batch_id"])
+            if moved["write_id"] not in own.writes:
+                own.writes.append(moved["write_id"])
         return f"UPDATE {int(row is not None)}"
 
     def _on_batches(self, own: Transaction, verb: str, args: tuple[Any, ...]) -> Any:
@@ -161,6 +161,8 @@ class MemoryPostgres:
 
     def _on_other_tables(self, own: Transaction, words: list[str], args: tuple[Any, ...]) -> Any:
         match words:
+            case ["SELECT", "1"]:
+                return "SELECT 1"
             case ["INSERT", "INTO", "dead_letters", *_]:
                 own.letters += zip(args[1], args[2], strict=True)
                 return f"INSERT 0 {len(args[1])}"
@@ -187,7 +189,7 @@ class MemoryPostgres:
         if key not in self.offsets:
             await self._acquire(backend, own, key)  # another transaction may be inserting it
         if key not in self.offsets:
-            others = dict.fromkeys(("last_offset", "last_timestamp", "last_checksum", "batch_id"))
+            others = dict.fromkeys(("last_offset", "last_timestamp", "last_checksum", "write_id"))
             own.offsets[key] = dict(zip(_KEY_COLUMNS, key, strict=True)) | {"next_offset": args[3], "epoch": 0} | others
             return "INSERT 0 1"
         if "DO NOTHING" in sql:
@@ -275,7 +277,7 @@ class MemoryPostgres:
         """Commit the backend's transaction. Raises `ConnectionResetError` if the connection is lost in this COMMIT."""
         transaction = backend.transaction
         assert transaction is not None
-        if not transaction.batches or backend.client not in self.lost_commits:
+        if not (transaction.orders or transaction.letters) or backend.client not in self.lost_commits:
             self._finish(backend, transaction)
             return
         after_s = self.lost_commits.pop(backend.client)

@@ -68,7 +68,7 @@ class PlainHandler:
 class Process:
     """A worker process. `asked_to_stop` says that it may end.
 
-    `batches` are the ids of those that PostgreSQL has committed for it, `rows` of those that wrote a row of their own.
+    `batches` is how many PostgreSQL has committed for it, `rows` are the ids of those that wrote a row of their own.
     """
 
     client: Client
@@ -77,7 +77,7 @@ class Process:
     worker: Worker[bytes]
     task: "asyncio.Task[int]"
     asked_to_stop: bool = False
-    batches: list[Any] = attrs.field(factory=list)
+    batches: int = 0
     rows: list[Any] = attrs.field(factory=list)
 
     @property

@@ -15,7 +15,8 @@ from lookup.serving.store_reader import StoreReader
 if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
 
-# The latencies are those of the average message: a batch counts as often as it has messages.
+# The latencies are those of the average message: a batch counts as often as it has messages, a shared row with those of
+# its first batch. A subquery, not a join: only rows of this time are looked up.
 # Only a worker of the build before says in `batches.cached_at` when the cache had followed.
 _RATES = """
 SELECT floor(extract(epoch FROM committed_at) / $4::integer)::bigint AS bucket,
@@ -23,9 +24,9 @@ SELECT floor(extract(epoch FROM committed_at) / $4::integer)::bigint AS bucket,
        (sum(messages * extract(epoch FROM committed_at - consumed_at)) / nullif(sum(messages), 0))::float8 AS commit_s,
        (sum(messages * extract(epoch FROM cached - committed_at))
            / nullif(sum(messages) FILTER (WHERE cached IS NOT NULL), 0))::float8 AS cache_s
-FROM batches LEFT JOIN cached_batches USING (batch_id), coalesce(
-    cached_batches.cached_at, CASE WHEN batches.cached_at > committed_at THEN batches.cached_at END) AS cached
-WHERE committed_at >= to_timestamp($3) AND consumer_group = $1 AND topic = $2
+FROM (SELECT *, coalesce((SELECT c.cached_at FROM cached_batches c WHERE c.batch_id = b.batch_id),
+                         CASE WHEN cached_at > committed_at THEN cached_at END) AS cached
+      FROM batches b WHERE committed_at >= to_timestamp($3) AND consumer_group = $1 AND topic = $2) AS recent
 GROUP BY bucket
 """
 
