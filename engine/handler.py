@@ -1,4 +1,4 @@
-"""What an application gives the engine: how to read a message, and how to write a batch."""
+"""The interface between the engine and an application: how to read a message, and how to write a batch."""
 
 from typing import Protocol, TypeVar
 
@@ -11,29 +11,29 @@ T = TypeVar("T")
 
 
 class RewriteBatch(Exception):
-    """Raised by `handle_batch`: roll this attempt back and call it again at once; it knows more now."""
+    """Raised by `handle_batch`. The engine rolls back and calls it again at once: it can write the batch this time."""
 
 
 class Handler(Protocol[T]):
-    """The application's side of a worker. A handler that inherits from it has to write two methods only."""
+    """An application's handler. A class that inherits from it only needs `handle_message` and `handle_batch`."""
 
     subject_name: str = "subject"
-    """What the log calls the subject of a message: `order_uid`, say."""
+    """The name of a message's subject in the log, for example `order_uid`."""
 
     def handle_message(self, record: Record) -> T | Rejected:
-        """Decode and validate one record. Bad data is a value: this never raises for what a record contains."""
+        """Decode and validate one record. Never raises for bad data: it returns `Rejected`."""
 
     def subject(self, value: T) -> str | None:  # noqa: ARG002
-        """Return what an accepted value is about (a key, say), for the dead letter that PostgreSQL may make of it."""
+        """Return the subject of a value, for example its key. It is stored if the value becomes a dead letter."""
         return None
 
     async def handle_batch(self, connection: Connection, batch: Batch[T]) -> Written:
         """Write the accepted records of a batch inside the open transaction.
 
-        May be called again with the same batch after a rollback. Raises `RewriteBatch`, or lets asyncpg's errors pass:
-        the engine tells an outage from refused data.
+        May be called again with the same batch after a rollback. Raises `RewriteBatch` or errors of asyncpg. The engine
+        decides whether such an error is an outage or refused data.
         """
 
     async def batch_committed(self, batch: Batch[T], written: Written) -> None:  # noqa: ARG002
-        """Follow up on a committed batch (cache, logs). It must neither raise nor wait for long."""
+        """Update caches and logs after a batch was committed. It must not raise and must not wait for long."""
         return

@@ -1,4 +1,4 @@
-"""What travels through a worker: chunks of records from one partition, then batches of what a handler made of them."""
+"""The data that stages pass on: records, chunks of one partition, and batches of records with the handler's results."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,11 @@ RECORD_OVERHEAD_BYTES = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 UNKNOWN_MS = -1
-"""The timestamp of a record that has none, as Kafka writes it. It counts as the oldest."""
+"""Kafka's timestamp for a record without a timestamp. It counts as the oldest."""
 
 
 class Record(Protocol):
-    """A Kafka record, as aiokafka gives it. `timestamp` is in milliseconds since 1970, or `UNKNOWN_MS`."""
+    """A Kafka record, with the attributes of aiokafka. `timestamp` is in milliseconds since 1970, or `UNKNOWN_MS`."""
 
     topic: str
     partition: int
@@ -31,7 +31,7 @@ class Record(Protocol):
 
 @attrs.frozen
 class Entry(Generic[T]):
-    """One record and what the handler made of it."""
+    """One record and the result of `Handler.handle_message`."""
 
     record: Record
     value: T | Rejected
@@ -41,8 +41,8 @@ class Entry(Generic[T]):
 class Chunk:
     """Records of one partition in the order of their offsets, fetched under one opening of that partition.
 
-    `next_offset` is behind them, and behind what follows them without a record to consume (a transaction's marker). A
-    chunk may hold no record.
+    `next_offset` is the offset after them. It is also after following offsets that have no record to consume, for
+    example of a transaction marker. A chunk may have no records.
     """
 
     partition: int
@@ -56,7 +56,7 @@ class Chunk:
 
 @attrs.frozen
 class HandledChunk(Generic[T]):
-    """A chunk after the handler has looked at each of its records."""
+    """A chunk after `Handler.handle_message` was called for each record."""
 
     partition: int
     opening: int
@@ -70,15 +70,15 @@ class HandledChunk(Generic[T]):
 Place = tuple[int, int]
 """A record's partition and offset."""
 HIGHEST_PARTITION, HIGHEST_OFFSET = 2**31 - 1, 2**63 - 1
-"""The bounds of Kafka's protocol, and of PostgreSQL's columns."""
+"""The limits of Kafka's protocol and of the columns in PostgreSQL."""
 
 
 @attrs.frozen
 class Origin:
-    """Where a message counts as coming from when the later of two is told.
+    """The origin of a message: topic, partition, offset and timestamp. It decides which of two messages is later.
 
-    `epoch` is the generation of the topic that `offset` counts in: it grows when the topic was created anew, and
-    offsets began again. `timestamp` is Kafka's, in milliseconds since 1970, or `UNKNOWN_MS`.
+    A topic that is deleted and created again starts at offset 0 again. Then its `epoch` is increased, and `offset`
+    belongs to this epoch. `timestamp` is from Kafka, in milliseconds since 1970, or `UNKNOWN_MS`.
     """
 
     topic: str
@@ -90,12 +90,14 @@ class Origin:
 
 @attrs.frozen
 class Replay:
-    """What a record is that repeats a dead letter: which letter, for the `count`-th time, and what it competes as.
+    """A record that is the `count`-th replay of a dead letter.
 
-    `origin` is None when it competes as the new message that it also is: forced, or `edited` (another payload than the
-    letter's). `subject` is what the letter is about. `settles` is the group whose letter this consumer's verdict
-    settles; None when that is another group's affair. `judged` says that this consumer has a letter of its own of the
-    same message.
+    - `letter`: the partition and offset of the dead letter
+    - `origin`: the origin to compare versions by. None if the replay counts as a new message, because it was forced or
+      its payload was `edited`
+    - `subject`: the subject of the dead letter
+    - `settles`: the group whose dead letter is settled by the verdict of this consumer. None if it settles no letter
+    - `judged`: this consumer's group has its own dead letter of the same message
     """
 
     letter: Place
@@ -109,9 +111,9 @@ class Replay:
 
 @attrs.frozen
 class Batch(Generic[T]):
-    """What goes into one transaction. `epochs` gives, by partition, the generation of the topic it was read from.
+    """The records of one transaction. `epochs` has the epoch of the topic by partition.
 
-    `replays` tells of those records, by their place, that repeat a dead letter.
+    `replays` has the replays of dead letters among the records, by place.
     """
 
     batch_id: UUID
@@ -123,7 +125,7 @@ class Batch(Generic[T]):
     replays: Mapping[Place, Replay] = attrs.field(factory=dict)
 
     def origin_of(self, record: Record) -> Origin:
-        """Return where a record counts as coming from: its own place, but for a replay that competes as its letter."""
+        """Return the origin of a record. For a replay this is `Replay.origin`, unless that is None."""
         place = (record.partition, record.offset)
         replay = self.replays.get(place) if self.replays else None
         if replay is not None and replay.origin is not None:
@@ -131,7 +133,7 @@ class Batch(Generic[T]):
         return Origin(self.topic, *place, bounded_ms(record.timestamp), self.epochs[record.partition])
 
     def accepted(self) -> list[tuple[Record, T]]:
-        """Return the records that the handler took, with what it made of them."""
+        """Return the records that the handler accepted, with the values that it returned."""
         return [(entry.record, entry.value) for entry in self.entries if not isinstance(entry.value, Rejected)]
 
     def rejected(self) -> list[tuple[Record, Rejected]]:
@@ -141,9 +143,9 @@ class Batch(Generic[T]):
 
 @attrs.frozen
 class Written:
-    """What a handler did with a batch: how many keys were new, changed, or the same as what was stored.
+    """The result of writing a batch: how many keys were inserted, changed, or already stored with the same content.
 
-    `follow_up` is the handler's own: it comes back in `batch_committed`.
+    `follow_up` is a value for the handler itself. The engine passes it to `batch_committed`.
     """
 
     inserted: int = 0
@@ -153,34 +155,34 @@ class Written:
 
 
 def record_time(record: Record) -> datetime:
-    """Return when the record was produced, in UTC, as it is stored: `time_of` its timestamp."""
+    """Return when the record was produced, in UTC, as it is stored. See `time_of`."""
     return time_of(record.timestamp)
 
 
 def bounded_ms(timestamp_ms: int) -> int:
-    """Return Kafka's milliseconds within the years 1970 to 9999, or `UNKNOWN_MS`: a producer may send any number."""
+    """Return milliseconds within the years 1970 to 9999, or `UNKNOWN_MS`. A producer may send any number."""
     return min(max(timestamp_ms, UNKNOWN_MS), _LAST_MS)
 
 
 def time_of(timestamp_ms: int) -> datetime:
-    """Return Kafka's milliseconds as an instant, bounded as `bounded_ms` does; `UNKNOWN_MS` is just before 1970.
+    """Return milliseconds as a time, with the limits of `bounded_ms`. `UNKNOWN_MS` becomes a time just before 1970.
 
-    So it can be stored where a time must be, sorts before all others, and is told from them by `known_time`.
+    So an unknown time can be stored in a NOT NULL column, sorts before all others, and `known_time` recognises it.
     """
     return _EPOCH + timedelta(milliseconds=bounded_ms(timestamp_ms))
 
 
 def ms_of(stored: datetime) -> int:
-    """Return the milliseconds that `time_of` made an instant of."""
+    """Return the milliseconds from which `time_of` made a time."""
     return round((stored - _EPOCH) / timedelta(milliseconds=1))
 
 
 def known_time(stored: datetime) -> datetime | None:
-    """Return what `time_of` made, for people: None where the record had no timestamp."""
+    """Return a time from `time_of`, or None if the record had no timestamp."""
     return stored if stored >= _EPOCH else None
 
 
 def weigh(record: Record) -> int:
-    """Return how many bytes of memory a record counts as."""
+    """Return the estimated memory of a record in bytes."""
     headers = sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else 0
     return len(record.value or b"") + len(record.key or b"") + headers + RECORD_OVERHEAD_BYTES

@@ -1,1 +1,1 @@
-"""What happens to an order: decode, validate, write, cache, dead letter. It knows nothing of processes."""
+"""The handling of orders: decode, validate, write and cache. Nothing here depends on processes or Kafka."""

@@ -1,7 +1,7 @@
-"""The JSON body of an order: the bytes that Redis holds and HTTP answers with.
+"""The JSON body of an order: the bytes that Redis stores and HTTP returns.
 
-It ends with `updated_at` in a fixed width, so that the bytes carry their own version and a script in Redis can compare
-two bodies without parsing either.
+A body ends with `updated_at`, which has a fixed width. This is the version of the body: a script in Redis can compare
+the versions of two bodies without parsing them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,13 @@ from engine.telemetry.trace_context import Traceparent
 from handlers.model import Order, UtcTime
 
 VERSION_WIDTH = len('2026-01-01T00:00:00.000000Z"}')
-"""How many bytes at a body's end are its version: `updated_at`, the closing quote and the closing brace."""
+"""The size in bytes of the version at the end of a body: `updated_at`, the closing quote and the closing brace."""
 DIGEST_BYTES = 16
 BEFORE_VERSION = b'","updated_at":"'
 
 
 class Bodies(dict[str, bytes]):
-    """Bodies by uid. `traces` tells the traceparent of those whose message named one."""
+    """Bodies by uid. `traces` has the traceparent by uid, for the orders whose message had one."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Bodies(dict[str, bytes]):
 
 
 def render_short_time(moment: Any) -> str:
-    """Return a `UtcTime` as RFC 3339, with a fraction only if it has one: how an order's own times are written."""
+    """Return a `UtcTime` as RFC 3339. The fraction is left out if it is zero. Used for the times inside an order."""
     assert isinstance(moment, UtcTime)
     return moment.isoformat().removesuffix("+00:00") + "Z"
 
@@ -42,37 +42,37 @@ _encode = json.Encoder(enc_hook=render_short_time).encode
 
 
 def render_time(moment: datetime) -> str:
-    """Return an instant in UTC as RFC 3339 with exactly six fractional digits, so that text sorts as time does."""
+    """Return a time in UTC as RFC 3339 with exactly six fractional digits, so that text order equals time order."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def version_of(updated_at: datetime) -> bytes:
-    """Return the last `VERSION_WIDTH` bytes of a body that was updated at this instant."""
+    """Return the last `VERSION_WIDTH` bytes of a body that was updated at this time."""
     return render_time(updated_at).encode() + b'"}'
 
 
 def render_content(order: Order) -> bytes:
-    """Return the order as a JSON object in the contract's order of fields: `{...}`."""
+    """Return the order as a JSON object: `{...}`. The fields have the order that `handlers.model` defines."""
     return _encode(order)
 
 
 def digest(content: bytes) -> bytes:
-    """Return a fingerprint of an order's content, `DIGEST_BYTES` long: equal content, equal digest."""
+    """Return the hash of an order's content, `DIGEST_BYTES` long. It shows whether two contents are equal."""
     return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 def finish_body(content: bytes, created_at: str, updated_at: str) -> bytes:
-    """Close `content` with its two timestamps, each as `render_time` returns it."""
+    """Return `content` with the two timestamps added at its end. Both are texts from `render_time`."""
     return b'%b,"created_at":"%b","updated_at":"%b"}' % (content[:-1], created_at.encode(), updated_at.encode())
 
 
 def render_body(order: Order, created_at: datetime, updated_at: datetime) -> bytes:
-    """Return the whole body of a stored order."""
+    """Return the complete body of a stored order."""
     return finish_body(render_content(order), render_time(created_at), render_time(updated_at))
 
 
 def body_belongs_to(body: bytes, order_uid: str) -> bool:
-    """Whether cached bytes are whole and of this very order. Anything else counts as a miss."""
+    """Return whether cached bytes are a complete body of this order. If not, the lookup counts as a cache miss."""
     return (
         body.startswith(b'{"order_uid":%b,' % _encode(order_uid))
         and body.endswith(b'Z"}')

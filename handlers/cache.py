@@ -1,8 +1,10 @@
-"""The cache of finished answers in Redis: `order:` and the uid → the exact bytes that HTTP answers with.
+"""The cache of order bodies in Redis. The key is `order:` and the uid, the value is the exact body that HTTP returns.
 
-Writes are versioned: a body replaces another only if it is not older, whoever writes and in whatever order.
+Writes compare versions: a body replaces another one only if it is not older. So several processes may write in any
+order.
 
-Beside it, only where the order's message named a trace: `order-trace:` and the uid → the version and the traceparent.
+If the order's message had a traceparent, there is a second key, `order-trace:` and the uid. Its value is the version of
+the body and the traceparent.
 """
 
 from collections.abc import Sequence
@@ -18,13 +20,13 @@ from handlers.body import BEFORE_VERSION, VERSION_WIDTH, Bodies, body_belongs_to
 KEY_PREFIX = b"order:"
 TRACE_PREFIX = b"order-trace:"
 SOME_TRACES = b"order-traces"
-"""A key that is there as long as any trace may be: where no producer traces, lookups ask for this one only."""
+"""This key exists as long as any trace key may exist. Without it lookups do not read the trace keys."""
 ACCESS = "~order:* ~order-trace* +ping +info +select +mget +evalsha +script|load +getrange +set +unlink"
-"""All that a Redis user needs for the cache, as ACL rules."""
+"""The ACL rules that a Redis user needs for the cache."""
 _AFTER_TIME = len(b'"}')
 _TIME_WIDTH = VERSION_WIDTH - _AFTER_TIME
 ORDERS_A_SCRIPT = 250
-"""How many orders one script call writes. Redis answers nobody else meanwhile, and more do not fit its core's cache."""
+"""How many orders one script call writes. Redis serves no other client during a call, and larger calls are slower."""
 
 
 def _script(name: str) -> str:
@@ -32,7 +34,7 @@ def _script(name: str) -> str:
 
 
 class OrderCache:
-    """Reads and writes bodies in Redis, each call few round trips. Raises `redis.RedisError` when Redis has trouble."""
+    """Reads and writes bodies in Redis, with few round trips per call. Raises `redis.RedisError` if Redis fails."""
 
     def __init__(self, redis: Redis, ttl_s: int) -> None:
         self._redis = redis
@@ -43,7 +45,7 @@ class OrderCache:
         self._drop_older = redis.register_script(_script("drop_older.lua"))
 
     async def get_many(self, uids: Sequence[str]) -> Bodies:
-        """Return the cached bodies by uid. A value that is not whole, or of another uid, is left out."""
+        """Return the cached bodies by uid. Values that are incomplete, or belong to another uid, are left out."""
         if not uids:
             return Bodies()
         encoded = [uid.encode() for uid in uids]
@@ -70,12 +72,12 @@ class OrderCache:
         return values
 
     async def put_many(self, bodies: Sequence[tuple[str, bytes]], traces: Sequence[tuple[str, bytes]] = ()) -> int:
-        """Store `(uid, body)` pairs for the time to live; a newer body that is already there stays.
+        """Store `(uid, body)` pairs with the time to live. A newer body in the cache is not replaced.
 
-        `traces` are `(uid, versioned_trace)` pairs of those that have one. Returns how many bodies found no room: of
-        those nothing older is left in the cache either.
+        `traces` are `(uid, versioned_trace)` pairs of the orders that have a trace. Returns how many bodies were not
+        stored because the memory of Redis is full. For these uids the older cached body is deleted.
         """
-        # The traces first: one that belongs to no body yet is not told, and no body is without its own.
+        # Traces are written first, so that each new body has its trace. A trace without its body is ignored.
         for start in range(0, len(traces), ORDERS_A_SCRIPT):
             part = traces[start : start + ORDERS_A_SCRIPT]
             keys = [SOME_TRACES, *(TRACE_PREFIX + uid.encode() for uid, _ in part)]
@@ -89,7 +91,7 @@ class OrderCache:
         return refused
 
     async def drop_older(self, versions: Sequence[tuple[str, bytes]]) -> int:
-        """Delete what is cached in an older version than `(uid, version)` says; return how many that were."""
+        """Delete cached bodies that are older than their `(uid, version)`, or damaged. Return how many were deleted."""
         keys = [KEY_PREFIX + uid.encode() for uid, _ in versions]
         return int(
             await self._drop_older(
@@ -98,33 +100,33 @@ class OrderCache:
         )
 
     async def check_access(self) -> None:
-        """Ask as readers and writers do, for a key of each kind, and change nothing.
+        """Check the permissions of readers and writers with one key of each kind. Changes nothing.
 
-        Raises `redis.NoPermissionError` when an ACL keeps this user away from any of them.
+        Raises `redis.NoPermissionError` if an ACL does not allow this user to use them.
         """
         keys = [KEY_PREFIX, TRACE_PREFIX, SOME_TRACES]
         await self._get(keys)
-        with suppress(NoScriptError):  # an ACL is heeded before the script, which there is not, is looked for
+        with suppress(NoScriptError):  # Redis checks the ACL first; the script does not exist
             await self._redis.evalsha("0" * 40, len(keys), *keys)
 
     async def run_id(self) -> str | None:
-        """Return what tells this Redis server from any other, and from itself restarted; None if it hides that."""
+        """Return the run id of this Redis server, which changes at a restart. None if the server does not return it."""
         run_id = (await self._redis.info("server")).get("run_id")
         return None if run_id is None else str(run_id)
 
 
 def versioned_trace(body: bytes, traceparent: Traceparent) -> bytes:
-    """Return what is cached of an order's trace: the version of the body that it belongs to, and the traceparent."""
+    """Return the cached value of an order's trace: the version of its body and the traceparent."""
     return _version(body) + traceparent.encode()
 
 
 def versioned_traces(bodies: Bodies) -> list[tuple[str, bytes]]:
-    """Return the uid and the `versioned_trace` of all that have a trace."""
+    """Return `(uid, versioned_trace)` pairs of the orders that have a trace."""
     return [(uid, versioned_trace(bodies[uid], traceparent)) for uid, traceparent in bodies.traces.items()]
 
 
 def _read_trace(value: bytes, body: bytes) -> Traceparent | None:
-    """Return the traceparent in a cached value; None if it is that of another version."""
+    """Return the traceparent in a cached value, or None if it belongs to another version of the body."""
     return parse_traceparent(value[_TIME_WIDTH:]) if value.startswith(_version(body)) else None
 
 

@@ -1,6 +1,7 @@
-"""What PostgreSQL knows of the cache: of which changed orders it may hold an old answer, and which batches it has.
+"""Stores in PostgreSQL which changed orders may be outdated in the cache, and which batches were cached.
 
-A new order is not noted: where the cache lacks it, a lookup asks PostgreSQL.
+A change is noted in `cache_pending` until the cache has the new body. New orders are not noted: if an order is not in
+the cache, a lookup reads it from PostgreSQL.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import attrs
 from asyncpg import Connection
 
 _NOTE = "INSERT INTO cache_pending (id, batch_id, order_uids) VALUES ($1, $2, $3)"
-# What is locked is left: another worker is at the same notes, and deletes them; or the batch itself is being deleted.
+# SKIP LOCKED: another worker processes the same notes and will delete them, or the batch itself is being deleted.
 _FOLLOWED = """
 WITH followed AS (
     DELETE FROM cache_pending WHERE id IN (
@@ -20,13 +21,13 @@ INSERT INTO cached_batches (batch_id)
 SELECT batch_id FROM batches WHERE batch_id = ANY($2::uuid[]) ORDER BY batch_id FOR KEY SHARE SKIP LOCKED
 ON CONFLICT DO NOTHING
 """
-# SKIP LOCKED: several workers look for the same work, and each piece needs it once.
+# SKIP LOCKED: several workers look for notes, and each note needs only one of them.
 _PENDING = """
 SELECT id, batch_id, order_uids FROM cache_pending
 WHERE committed_at < now() - make_interval(secs => $1)
 ORDER BY committed_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-# A worker of the build before notes the same in `batches`. Other pipelines' rows there are none of ours.
+# Workers of an older build store these notes in `batches`. That table also has rows of other groups and topics.
 _ADOPT = """
 WITH undone AS (
     SELECT batch_id, changed_keys, committed_at FROM batches
@@ -50,7 +51,7 @@ DELETE FROM cache_pending WHERE id IN (
 
 @attrs.frozen
 class PendingChange:
-    """Orders that one transaction changed, by uid. `id` names the note; `batch_id` is the batch that changed them."""
+    """The uids of the orders that one transaction changed. `id` is the id of the note, `batch_id` that of the batch."""
 
     id: UUID
     batch_id: UUID
@@ -58,31 +59,31 @@ class PendingChange:
 
 
 async def note_change(connection: Connection, change: PendingChange) -> None:
-    """Note, in the transaction that changes the orders, that the cache has not followed yet."""
+    """Store the note in the transaction that changes the orders: their cache entries are not updated yet."""
     await connection.execute(_NOTE, change.id, change.batch_id, change.order_uids)
 
 
 async def mark_followed(
     connection: Connection, notes: Sequence[UUID], batches: Sequence[UUID], timeout_s: float | None = None
 ) -> None:
-    """Delete these notes: the cache has followed. `batches` are those that it holds now."""
+    """Delete these notes, because the cache is updated. Store that `batches` are cached."""
     await connection.execute(_FOLLOWED, notes, batches, timeout=timeout_s)
 
 
 async def lock_pending(connection: Connection, older_than_s: float, limit: int) -> list[PendingChange]:
-    """Return the oldest notes that nobody else works on, locked until the end of the transaction."""
+    """Return the oldest notes that no other worker has locked. Locks them until the end of the transaction."""
     return [PendingChange(*row) for row in await connection.fetch(_PENDING, older_than_s, limit)]
 
 
 async def adopt_older_notes(connection: Connection, group: str, topic: str, older_than_s: float) -> None:
-    """Take over what workers of the build before have noted of this topic, and not followed up on."""
+    """Move notes of this group and topic that workers of an older build left in `batches` to `cache_pending`."""
     await connection.execute(_ADOPT, older_than_s, _AT_ONCE, group, topic)
 
 
 async def expire_notes(connection: Connection, ttl_s: float) -> bool:
-    """Delete notes that are older than any answer in the cache can be. Returns whether there may be more.
+    """Delete notes that are older than any body in the cache can be. Returns whether there may be more.
 
-    So a long outage of Redis keeps no more than that.
+    This limits the notes that a long outage of Redis leaves.
     """
     tag = await connection.execute(_EXPIRE, ttl_s, _AT_ONCE)
     return int(tag.split()[-1]) == _AT_ONCE

@@ -1,8 +1,8 @@
-"""Finds out when Redis is not the server it was, and takes old answers out of it.
+"""Detects that Redis was restarted or replaced, and deletes outdated bodies from it.
 
-A Redis that restarts from a snapshot, or a replica that takes over, has lost its last writes: it may hold an order as
-it was before its last change, although that change was cached. What it holds was written within the time to live, so
-only orders that were changed since then can be old.
+If Redis restarts from a snapshot, or a replica takes over, the last writes are lost. Then the cache may have an old
+version of an order, although the last change had been cached. Every cache entry was written within the time to live,
+so only orders that were changed since then can be outdated.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ from handlers.events import CACHE_RECOVERED, CACHE_SERVER_HIDDEN
 
 PAGE_ORDERS = 1000
 MARGIN_S = 60
-# SKIP LOCKED: another worker is at it.
+# SKIP LOCKED: if the row is locked, another worker already does the recovery.
 _OTHER_SERVER = "SELECT true FROM cache_servers WHERE run_id <> $1 FOR UPDATE SKIP LOCKED"
 _CHANGED = """
 SELECT order_uid, updated_at FROM orders
@@ -30,7 +30,7 @@ _RECOVERED = "UPDATE cache_servers SET run_id = $1, recovered_at = clock_timesta
 
 
 class CacheRecovery:
-    """Compares the server's run id with the last one that was made right. `ttl_s`: how long an answer lives there."""
+    """Compares the run id of Redis with the stored one of the last recovery. `ttl_s` is the time to live of bodies."""
 
     def __init__(self, cache: OrderCache, link: Link, ttl_s: int) -> None:
         self._cache = cache
@@ -40,9 +40,9 @@ class CacheRecovery:
         self._log = structlog.get_logger()
 
     async def recover(self) -> None:
-        """Drop old answers if Redis is another server. Raises errors of Redis and PostgreSQL; call it again then.
+        """Delete outdated bodies if the run id has changed. Raises errors of Redis and PostgreSQL; then call it again.
 
-        A server that does not say which it is, by its own rules or for the moment, is told of once and left alone.
+        If the server does not return a run id, this is logged once and nothing is deleted.
         """
         try:
             run_id = await self._cache.run_id()
@@ -55,7 +55,7 @@ class CacheRecovery:
             return
         self._hidden = False
         within_deadline = self._link.within_deadline
-        # An exception leaves the transaction open, and the link drops a connection that is in one.
+        # An exception leaves the transaction open. The link closes a connection that is still in a transaction.
         async with self._link.use() as connection:
             await within_deadline(connection.execute("BEGIN"))
             if await within_deadline(connection.fetchval(_OTHER_SERVER, run_id)):

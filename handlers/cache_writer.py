@@ -1,7 +1,7 @@
-"""Brings committed batches into the cache: one round trip for all that wait, never in the way of ingest.
+"""Writes committed batches to the cache. All waiting batches are written together, and ingest never waits for this.
 
-A new order that is not cached is read from PostgreSQL. Only changed orders must not be forgotten: they are noted
-(`handlers.cache_bookkeeping`), and `handlers.catch_up` finds the notes that stay.
+If a new order is not cached, lookups read it from PostgreSQL. Changed orders must be written to the cache, because it
+may have an old version: they are noted (`handlers.cache_bookkeeping`), and `handlers.catch_up` processes old notes.
 """
 
 import time
@@ -30,9 +30,9 @@ MARK_DEADLINE_S = 10.0
 
 @attrs.frozen
 class CacheBatch:
-    """The bodies of one committed batch, and the `versioned_trace` of those that have one; both by uid.
+    """The `(uid, body)` pairs of one committed batch, and the `(uid, versioned_trace)` pairs of those with a trace.
 
-    `change` is the note of those that were changed, None when there are none.
+    `change` is the note about the changed orders of the batch. None if no order was changed.
     """
 
     batch_id: UUID
@@ -42,7 +42,7 @@ class CacheBatch:
 
 
 class CacheWriter:
-    """Writes bodies to Redis, and then deletes the notes of what was changed."""
+    """Writes bodies to Redis, and then deletes the notes about the changed orders."""
 
     def __init__(self, cache: OrderCache, link: Link, status: Status) -> None:
         self._cache = cache
@@ -64,7 +64,7 @@ class CacheWriter:
         self._actor.start()
 
     def offer(self, batch: CacheBatch) -> bool:
-        """Hand over a batch if there is room; return whether it was taken. Never waits, never raises."""
+        """Accept a batch if there is room. Returns whether it was accepted. Never waits, never raises."""
         weight = sum(len(body) for _, body in batch.bodies)
         try:
             return self._actor.put_nowait(batch, weight, max(1, len(batch.bodies)))
@@ -72,11 +72,11 @@ class CacheWriter:
             return False
 
     async def wait(self) -> None:
-        """Wait until the actor has ended. Raises what ended it."""
+        """Wait until the actor has ended. Raises the error that ended it."""
         await self._actor.wait()
 
     async def stop(self, deadline_s: float) -> bool:
-        """Finish what waits within `deadline_s` seconds, then close."""
+        """Write the waiting batches within `deadline_s` seconds, then close. Returns whether all were written."""
         finished = await self._actor.stop(deadline_s)
         await self._link.close()
         return finished

@@ -1,6 +1,6 @@
-"""Finishes what a crash, or an absent Redis, left undone: changed orders whose cached answer may be the old one.
+"""Updates the cache entries of changed orders that were not written, because of a crash or an outage of Redis.
 
-`handlers.cache_recovery` does the same for a Redis that has lost what was done.
+`handlers.cache_recovery` handles the case that Redis has lost cache entries that were written.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ MAX_UIDS = 1000
 
 
 class CatchUp:
-    """Looks every few seconds for another Redis server, and for changed orders that the cache has not followed."""
+    """Checks every few seconds whether Redis was restarted or replaced, and whether notes about changes are left."""
 
     def __init__(self, cache: OrderCache, link: Link, ttl_s: int, identity: Identity) -> None:
         self._cache = cache
@@ -39,7 +39,7 @@ class CatchUp:
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
-        """Check for ever. Trouble with Redis or PostgreSQL ends what it befalls for this round, not the task."""
+        """Check until cancelled. If Redis or PostgreSQL fails, the check that failed is repeated in the next round."""
         while True:
             await self._try(self._recovery.recover())
             await self._try(self._keep_notes())
@@ -68,7 +68,7 @@ class CatchUp:
             pass
 
     async def catch_up_page(self) -> bool:
-        """Bring the orders of one page of notes into the cache. Returns whether there may be more."""
+        """Write the orders of one page of notes to the cache. Returns whether there may be more notes."""
         async with self._link.use() as connection:
             return await self._link.within_deadline(self._catch_up(connection))
 

@@ -1,4 +1,7 @@
-"""From a message's bytes to an order: the fast path in C, and validation with all reasons when that declines."""
+"""Decodes the bytes of a message to an order.
+
+The fast path is a decoder in C. If it refuses a message, `handlers.validation` decides and returns all errors.
+"""
 
 from collections.abc import Sequence
 from json import JSONDecoder
@@ -13,8 +16,8 @@ from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON
 from handlers.times import parse_time
 from handlers.validation import validate
 
-_MOST_BYTES_A_CHARACTER = 4
-"""What a character takes at most in UTF-8: text of so many fewer characters is surely short enough."""
+_MAX_BYTES_PER_CHARACTER = 4
+"""The most bytes of a character in UTF-8. It gives a number of characters that always fits a limit in bytes."""
 
 
 def _decode_custom(kind: type, value: Any) -> UtcTime:
@@ -23,13 +26,13 @@ def _decode_custom(kind: type, value: Any) -> UtcTime:
 
 
 _decode_order = json.Decoder(Order, dec_hook=_decode_custom).decode
-_LONGEST_NUMBER = 4000
-_BEYOND_ALL_BOUNDS = 10**30
+_MAX_DIGITS = 4000
+_TOO_LARGE_INTEGER = 10**30
 
 
 def _parse_integer(digits: str) -> int:
-    # Python refuses to read integers of more than 4,300 digits; any stand-in that no field allows will do.
-    return int(digits) if len(digits) <= _LONGEST_NUMBER else _BEYOND_ALL_BOUNDS
+    # Python cannot parse integers of more than 4,300 digits. Instead, return a number that no field allows.
+    return int(digits) if len(digits) <= _MAX_DIGITS else _TOO_LARGE_INTEGER
 
 
 def _refuse_constant(name: str) -> None:
@@ -40,7 +43,7 @@ _decode_any = JSONDecoder(parse_int=_parse_integer, parse_constant=_refuse_const
 
 
 def decode_order(value: bytes | None) -> Order | Rejected:
-    """Return the order that the bytes hold, or why they hold none. Never raises for what a message contains."""
+    """Return the order in these bytes, or the reasons why they are not a valid order. Never raises for bad data."""
     if not value:
         return Rejected(EMPTY_MESSAGE, (FieldError("", "must hold a JSON object"),))
     try:
@@ -49,7 +52,7 @@ def decode_order(value: bytes | None) -> Order | Rejected:
         return Rejected(INVALID_JSON, (FieldError("", "must be JSON in UTF-8"),))
     try:
         order = _decode_order(value)
-        if _passes(order) and (b"\\" not in value or b"\\u0000" not in value):  # the first is far cheaper
+        if _passes(order) and (b"\\" not in value or b"\\u0000" not in value):  # the first check is much faster
             return order
     except (MsgspecError, ValueError, RecursionError):
         pass
@@ -63,9 +66,9 @@ def decode_order(value: bytes | None) -> Order | Rejected:
 
 
 def _rules(columns: Sequence[Column]) -> str:
-    """Return the condition that no key may be too long, and no required text is blank."""
+    """Return a Python condition: no key may be too long, and no required text is blank."""
     short = [
-        f"len({column.value}) <= {column.extra['max_bytes'] // _MOST_BYTES_A_CHARACTER}"
+        f"len({column.value}) <= {column.extra['max_bytes'] // _MAX_BYTES_PER_CHARACTER}"
         for column in columns
         if "max_bytes" in column.extra
     ]
@@ -78,7 +81,7 @@ _item_passes = compiled("item", _rules(ITEM_ROW))
 
 
 def _passes(order: Order) -> bool:
-    """Whether those rules hold that annotations cannot tell the C decoder; a rare long key is left to the slow path."""
+    """Return whether the rules hold that the C decoder cannot check. Long keys (they are rare) take the slow path."""
     payment, items = order.payment, order.items
     return (
         bool(_texts_pass(order, order.delivery, payment))

@@ -1,5 +1,5 @@
--- KEYS: the cache keys. ARGV: width of the version at a body's end, what stands before it, and then one version a key.
--- Deletes each value that is older than its version, or has none. Returns how many it deleted.
+-- KEYS: the cache keys. ARGV: the width of the version at the end of a body, the bytes before the version, and then one
+-- version per key. Deletes each value that is older than this version, or has no version. Returns the number of deletions.
 local width, mark = tonumber(ARGV[1]), ARGV[2]
 local dropped = 0
 for i, key in ipairs(KEYS) do

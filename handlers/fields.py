@@ -1,6 +1,6 @@
-"""The fields of an order and the columns that keep them, read off `handlers.model`.
+"""The fields of an order and their columns, derived from `handlers.model`.
 
-Rows, queries and checks are made from these tables. `handlers.model` lists what a new field needs.
+Rows, queries and checks are generated from these tables. `handlers.model` lists what a new field needs.
 """
 
 from typing import Annotated, Any, get_args, get_origin
@@ -15,9 +15,9 @@ from handlers.model import INT4_MAX, INT8_MAX, Order, UtcTime
 
 @attrs.frozen
 class Kind:
-    """A type of PostgreSQL, by its name in `information_schema`.
+    """A type of PostgreSQL. `postgres` is its name in `information_schema`.
 
-    `code` is how `struct` packs a value for COPY's binary format: empty for text, which has any length.
+    `code` is the format code of `struct` for the binary format of COPY. It is empty for text, which has no fixed size.
     """
 
     postgres: str
@@ -36,14 +36,14 @@ _KIND_OF: dict[tuple[type, float | None], Kind] = {
     (int, INT8_MAX): INT8,
     (UtcTime, None): TIME,
 }
-"""By a field's type and upper bound, in the order in which a row holds the kinds."""
+"""The kind by a field's type and upper bound. A row has the kinds in this order."""
 
 
 @attrs.frozen
 class Column:
-    """A column. `value` is what it keeps, as Python reads it: `order.entry`, `delivery.city`, `item.rid`.
+    """A column. `value` is the Python expression of its value: `order.entry`, `delivery.city`, `item.rid`.
 
-    `extra` is what the model's annotation says of the field beside its bounds.
+    `extra` is the `extra` of the field's annotation in the model.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Column:
 
     @property
     def field(self) -> str:
-        """What the value is called in JSON."""
+        """The name of the field in JSON."""
         return self.value.rpartition(".")[2]
 
 
 @attrs.frozen
 class Part:
-    """A field that holds an object, kept in the order's row; or `several`, each in a row of its own."""
+    """A field that is an object, stored in the row of the order. If `several`, a list of objects with one row each."""
 
     field: str
     columns: list[Column]
@@ -67,7 +67,7 @@ class Part:
 
 
 def unwrapped(annotation: Any) -> tuple[Any, Meta]:
-    """Return a field's type and its rules: the two parts of an `Annotated`."""
+    """Return a field's type and its rules, the two parts of an `Annotated`."""
     return get_args(annotation)[:2] if get_origin(annotation) is Annotated else (annotation, Meta())
 
 
@@ -85,10 +85,10 @@ def _columns(struct: type[Struct], holder: str, prefix: str = "") -> list[Column
 
 
 def _column(name: str, annotation: Any, holder: str, prefix: str = "") -> Column:
-    """Return a field's column. Its name is the prefix and the field's, unless that begins with the prefix by itself."""
+    """Return a field's column. The prefix is added to its name, unless the name already begins with it."""
     kind, meta = unwrapped(annotation)
     if (kind, meta.le) not in _KIND_OF:
-        raise TypeError(f"no kind of column is known for the type and the bounds of {holder}.{name}")
+        raise TypeError(f"no column kind is defined for the type and the bounds of {holder}.{name}")
     column = name if name.startswith(prefix) else f"{prefix}{name}"
     return Column(column, _KIND_OF[kind, meta.le], f"{holder}.{name}", meta.extra or {})
 
@@ -99,14 +99,14 @@ def _row(columns: list[Column]) -> list[Column]:
 
 
 FIELDS = [_field(field.name, field.type) for field in fields(Order)]
-"""All that an order holds, in the order and the nesting of its JSON."""
+"""All fields of an order, in the order and the nesting of its JSON."""
 _OWN = [field for field in FIELDS if isinstance(field, Column)]
 _PARTS = [field for field in FIELDS if isinstance(field, Part)]
 _OF_PARTS = [column for part in _PARTS if not part.several for column in part.columns]
 _OF_ITEMS = [column for part in _PARTS if part.several for column in part.columns]
 
 ORDER_ROW = [*_row(_OWN + _OF_PARTS), Column("content_digest", DIGEST, "content_digest")]
-"""What an order fills of its row, texts first."""
+"""The columns of `orders` that come from the order itself, texts first."""
 STORED_WITH = [
     Column("source_topic", TEXT),
     Column("source_partition", INT4),
@@ -118,16 +118,16 @@ STORED_WITH = [
     Column("updated_at", TIME),
     Column("traceparent", TEXT),
 ]
-"""What the writer adds to that row."""
+"""The columns of `orders` that the writer adds."""
 ITEM_ROW = _row([Column("position", INT4, "position"), *_OF_ITEMS])
-"""What an item fills of its row behind `order_uid`, texts first."""
+"""The columns of `order_items` after `order_uid`, texts first."""
 TABLES = {"orders": [*ORDER_ROW, *STORED_WITH], "order_items": [Column("order_uid", TEXT), *ITEM_ROW]}
-"""All columns of the tables that hold orders, as rows are copied into them."""
+"""All columns of the tables of orders, in the order in which COPY writes them."""
 
 
 def compiled(parameters: str, expression: str, **names: Any) -> Any:
-    """Return a function of an expression that was made from these tables.
+    """Return a function that evaluates an expression. The expression was generated from these tables.
 
-    An attribute that stands in code is read twice as fast as one that is looked up by its name.
+    Generated code reads an attribute twice as fast as `getattr` with its name.
     """
     return eval(f"lambda {parameters}: {expression}", names)

@@ -1,11 +1,11 @@
-"""The order, as it arrives and as it is answered.
+"""The model of an order, for messages from Kafka and for answers of HTTP.
 
-To add a field: here, in a migration, in `http/lookup/openapi.json`, in the generator (`orderflow/publishing/orders.py`)
-if it is required, and in `ui/orders/order.js` if the page shows it.
+To add a field, change this file, add a migration, and change `http/lookup/openapi.json`. If the field is required, also
+change the generator (`orderflow/publishing/orders.py`). If the page shows it, also change `ui/orders/order.js`.
 
-The constraints stand once, in the annotations. `msgspec` checks them in C on the fast path; `handlers.validation` reads
-the same annotations to name every error when that path refuses a message. The fields stand in the contract's order, in
-which they are answered, too. An order holds no cycles: the garbage collector need not look at it.
+The constraints are defined only here, in the annotations. `msgspec` checks them in C on the fast path. If that path
+refuses a message, `handlers.validation` reads the same annotations and returns every error. HTTP returns the fields in
+the order that they have here. Orders contain no reference cycles, so `gc=False` is safe.
 """
 
 from datetime import UTC, datetime
@@ -14,31 +14,31 @@ from typing import Annotated, Self
 from msgspec import Meta, Struct
 
 SUBJECT_NAME = "order_uid"
-"""What logs and answers call the subject of a message."""
+"""The name of a message's subject in logs and answers."""
 MAX_KEY_BYTES = 512
-"""Longest indexed text in bytes of UTF-8: PostgreSQL refuses B-tree keys over about 2,700 bytes."""
+"""The longest indexed text, in bytes of UTF-8. PostgreSQL refuses B-tree keys of more than about 2,700 bytes."""
 INT4_MAX = 2**31 - 1
 INT8_MAX = 2**63 - 1
 
 Text = Annotated[str, Meta()]
 """Any text without NUL."""
 RequiredText = Annotated[str, Meta(min_length=1, extra={"required": True})]
-"""Text that holds more than white space."""
+"""Text that is not empty and not only white space."""
 Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_BYTES, extra={"required": True, "max_bytes": MAX_KEY_BYTES})]
 """Required text that is indexed."""
 Int4 = Annotated[int, Meta(ge=-INT4_MAX - 1, le=INT4_MAX)]
 Count4 = Annotated[int, Meta(ge=0, le=INT4_MAX)]
-"""A whole number of at least 0 that fits PostgreSQL's integer."""
+"""A whole number from 0 that fits the type integer of PostgreSQL."""
 Positive8 = Annotated[int, Meta(gt=0, le=INT8_MAX)]
-"""A whole number above 0 that fits PostgreSQL's bigint."""
+"""A whole number from 1 that fits the type bigint of PostgreSQL."""
 
 
 class UtcTime(datetime):
-    """An instant in UTC, to the microsecond; a type of its own so that RFC 3339 is parsed by `parse_time` alone."""
+    """A time in UTC with microseconds. It has its own type, so that msgspec parses it with `parse_time`."""
 
     @classmethod
     def of(cls, moment: datetime) -> Self:
-        """Return `moment` (which must know its zone) in UTC. Raises `OverflowError` outside the years 1 to 9999."""
+        """Return `moment`, which must have a time zone, in UTC. Raises `OverflowError` outside the years 1 to 9999."""
         if moment.tzinfo is UTC and isinstance(moment, cls):
             return moment
         utc = moment.astimezone(UTC)
@@ -46,7 +46,7 @@ class UtcTime(datetime):
 
 
 class Delivery(Struct, kw_only=True, gc=False):
-    """Who receives the order, and where. All of it is personal data."""
+    """The recipient of the order and the address. All fields are personal data."""
 
     name: RequiredText
     phone: RequiredText
@@ -58,7 +58,7 @@ class Delivery(Struct, kw_only=True, gc=False):
 
 
 class Payment(Struct, kw_only=True, gc=False):
-    """How the order is paid. Amounts are in the currency's own unit, whole numbers."""
+    """The payment of the order. Amounts are whole numbers in the unit of the currency."""
 
     transaction: RequiredText
     request_id: Text = ""
@@ -73,12 +73,12 @@ class Payment(Struct, kw_only=True, gc=False):
 
     @property
     def adds_up(self) -> bool:
-        """Whether the amount is the sum of its parts."""
+        """Whether `amount` is the sum of `goods_total`, `delivery_cost` and `custom_fee`."""
         return self.amount == self.goods_total + self.delivery_cost + self.custom_fee
 
 
 class Item(Struct, kw_only=True, gc=False):
-    """One line of the order. `rid` is unique within the order."""
+    """One item of the order. `rid` is unique within the order."""
 
     chrt_id: Positive8
     track_number: Key

@@ -1,4 +1,4 @@
-"""Moments as people type them: an RFC 3339 time, or how long ago."""
+"""Parses times that people type: an RFC 3339 time, or an age such as `15m`."""
 
 import re
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ MOMENT_RULE = "an RFC 3339 time such as 2026-01-31T12:00:00Z, or how long ago: 9
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """Return the moment that `text` names, in UTC. Raises `ValueError` with what is allowed."""
+    """Return the time that `text` describes, in UTC. Raises `ValueError` with a text that says what is allowed."""
     try:
         if ago := _AGO.fullmatch(text):
             return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})

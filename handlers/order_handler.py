@@ -1,4 +1,4 @@
-"""The handler of orders: what the engine calls for each record and for each batch."""
+"""The handler of orders. The engine calls it for each record and for each batch."""
 
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from handlers.versions import WritePlan
 
 
 class OrderHandler:
-    """Decodes and validates orders, writes them, and then follows up with the cache and the log."""
+    """Decodes, validates and writes orders. After the commit it caches and logs them."""
 
     subject_name = SUBJECT_NAME
 
@@ -29,7 +29,7 @@ class OrderHandler:
         self._cache_writer = cache_writer
 
     def handle_message(self, record: Record) -> PreparedOrder | Rejected:
-        """Return the order, ready to be written, or all the reasons against it."""
+        """Return the order, prepared for writing, or all reasons why it is not valid."""
         order = decode_order(record.value)
         return order if isinstance(order, Rejected) else prepare(order)
 
@@ -38,7 +38,7 @@ class OrderHandler:
         return value.order_uid
 
     async def handle_batch(self, connection: Connection, batch: Batch[PreparedOrder]) -> Written:
-        """Write the batch's orders within the open transaction. See `handlers.order_writer`."""
+        """Write the orders of the batch inside the open transaction. See `handlers.order_writer`."""
         plan = await self._writer.write(connection, batch)
         change = None
         if plan.changes:

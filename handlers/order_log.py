@@ -1,4 +1,4 @@
-"""The log of orders: every order's uid at level info, with its batch, partition and offset, up to 100 orders a line."""
+"""Logs the orders of a batch at level info: uids, batch, partition and offsets, with up to 100 orders per line."""
 
 from itertools import groupby
 from typing import Any
@@ -15,10 +15,10 @@ ORDERS_A_LINE = 100
 
 
 def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:
-    """Log a committed batch. No name, phone, address or e-mail is ever among the fields.
+    """Log a committed batch. The fields never contain a name, phone number, address or e-mail address.
 
-    `trace_ids` has, at the place of each uid, the trace of its message, or null; it is left out where no message of the
-    line named any.
+    `trace_ids` has the trace id of each message or null, in the same order as `order_uids`. It is left out if no
+    message of the line has a trace.
     """
     log = structlog.get_logger().bind(batch_id=str(batch.batch_id), topic=batch.topic)
     for partition, group in groupby(batch.entries, key=lambda entry: entry.record.partition):

@@ -1,8 +1,9 @@
-"""Writes a batch of orders into PostgreSQL, inside the engine's transaction.
+"""Writes a batch of orders to PostgreSQL, inside the engine's transaction.
 
-New orders go straight in with COPY. When that meets an order that is already stored, the batch is written again: what
-is known is looked up and locked first, changed orders are deleted (their items with them) and copied anew with the
-rest. While repeats last, the look-up stays, so that no batch is written twice.
+By default all orders are inserted with COPY. If an order is already stored, COPY fails and the batch is written again:
+stored orders are read and locked first, changed orders are deleted with their items, and then COPY inserts the changed
+and the new orders. The next batches also read stored orders first, until a batch has none. So when many messages are
+repeated, batches are not written twice.
 """
 
 from datetime import UTC, datetime
@@ -19,10 +20,10 @@ from handlers.fields import TABLES
 from handlers.prepared import PreparedOrder
 from handlers.versions import UNKNOWN_TOPIC, Candidate, Stored, Write, WritePlan, latest_of_each, plan_writes
 
-# Locked in uid order: two writers that meet on the same orders wait for each other instead of deadlocking.
-# An order from before the column source_topic counts as one of the topic that is consumed if that was consumed by then,
-# and the order's batch names that topic, or is not kept and no other topic was consumed by then. Else its topic is not
-# known.
+# Rows are locked in uid order, so that two writers with the same orders wait for each other and do not deadlock.
+# Orders that were written before the column source_topic existed have no topic. Such an order counts as one of the
+# consumed topic if that topic's partition was already consumed at that time, and if the order's batch has that topic,
+# or is deleted and no other topic was consumed then. Otherwise its topic is unknown.
 _KNOWN = f"""
 SELECT order_uid, source_partition, source_offset, source_epoch, produced_at, content_digest, created_at, updated_at,
        CASE WHEN source_topic IS NOT NULL THEN source_topic
@@ -44,21 +45,21 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::int[], $6::time
 WHERE orders.order_uid = new.order_uid
 """
 _COLUMNS = {table: [column.name for column in columns] for table, columns in TABLES.items()}
-# A field's length stands before its value.
+# In COPY's format, the length of a field comes before its value.
 _INT4, _INT8, _UUID, _NULL = 4, 8, 16, -1
 _pack_stored_with = Struct(">iiiqiiiqi16siqiqi").pack
 
 
 class OrderWriter:
-    """Writes batches one at a time, and remembers whether repeats are to be expected."""
+    """Writes batches one at a time. It remembers whether the last batch had orders that were already stored."""
 
     def __init__(self) -> None:
         self._expect_repeats = False
 
     async def write(self, connection: Connection, batch: Batch[PreparedOrder]) -> WritePlan[PreparedOrder]:
-        """Write the accepted orders of `batch` and return what that took.
+        """Write the accepted orders of `batch`. Returns the inserts and changes that were written.
 
-        Raises `RewriteBatch` when it met an order that is already stored.
+        Raises `RewriteBatch` if COPY fails because an order is already stored.
         """
         candidates = [
             Candidate(
@@ -133,7 +134,7 @@ class OrderWriter:
 
 
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:
-    """Return the rows in pieces, each with what is known only now: where it comes from, its batch, times and trace."""
+    """Return the pieces of the rows: the prepared columns, then the source, the batch, the times and the trace."""
     rows: list[bytes] = []
     for write in writes:
         source, traceparent = write.candidate.source, write.candidate.traceparent

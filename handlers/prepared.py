@@ -1,4 +1,7 @@
-"""An order made ready to be written: everything that needs no transaction is done while the writer is at work."""
+"""Prepares an order for writing: everything that needs no transaction.
+
+This runs before the writer gets the order, while the writer writes an earlier batch.
+"""
 
 from struct import Struct, calcsize
 from typing import Any
@@ -16,7 +19,7 @@ def _texts(row: list[Column]) -> list[str]:
 
 
 def _pack_numbers(parameters: str, row: list[Column]) -> Any:
-    """Return a function that packs all of a row but its texts: of each its length, then its value."""
+    """Return a function that packs all columns of a row except texts: each length, then the value."""
     numbers = [column for column in row if column.kind is not TEXT]
     values = [f"microseconds({column.value})" if column.kind is TIME else column.value for column in numbers]
     lengths = [calcsize(f">{column.kind.code}") for column in numbers]
@@ -31,7 +34,7 @@ _item_texts = compiled("item", f"({', '.join(_texts(ITEM_ROW))})")
 _item_numbers = _pack_numbers("position, item", ITEM_ROW)
 _ORDER_BEGIN = row_begin(len(TABLES["orders"]))
 _ITEM_BEGIN = row_begin(len(TABLES["order_items"]))
-# Each text is two pieces, its length and its value.
+# Each text has two pieces: its length and its value.
 _ORDER_PIECES, _ITEM_PIECES, _UID_PIECES = 2 * len(_texts(ORDER_ROW)), 2 * len(_texts(ITEM_ROW)), 2
 
 
@@ -39,7 +42,7 @@ _ORDER_PIECES, _ITEM_PIECES, _UID_PIECES = 2 * len(_texts(ORDER_ROW)), 2 * len(_
 class PreparedOrder:
     """An order as JSON and as rows in COPY's binary format.
 
-    `order_row` is the row of `orders` up to `content_digest`: the writer appends where it comes from and its times.
+    `order_row` is the row of `orders` up to `content_digest`. The writer appends the columns `fields.STORED_WITH`.
     `item_rows` are all rows of `order_items`.
     """
 
@@ -51,7 +54,7 @@ class PreparedOrder:
 
 
 def prepare(order: Order) -> PreparedOrder:
-    """Render an order's content and its rows. The order must be valid: every number fits its column."""
+    """Return the content and the rows of an order. The order must be valid, so that every number fits its column."""
     content = render_content(order)
     fingerprint = digest(content)
     delivery, payment = order.delivery, order.payment

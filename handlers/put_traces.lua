@@ -1,6 +1,6 @@
--- KEYS: the key that says that there are traces, and then the keys of traces. ARGV: time to live in seconds, width of the
--- version at a value's beginning, and then one value a trace. A value replaces what is there unless that is newer. When
--- the memory is full, it is left out.
+-- KEYS: the key that shows that trace keys may exist, and then the trace keys. ARGV: the time to live in seconds, the width
+-- of the version at the start of a value, and then one value per trace key. A value replaces the stored value unless that
+-- is newer. If the memory is full, the value is not stored.
 local ttl, width = ARGV[1], tonumber(ARGV[2])
 redis.pcall('SET', KEYS[1], '1', 'EX', ttl)
 for i = 2, #KEYS do

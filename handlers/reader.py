@@ -1,7 +1,7 @@
-"""Reads stored orders back from PostgreSQL, as the bodies that HTTP answers with.
+"""Reads stored orders from PostgreSQL, as the bodies that HTTP returns.
 
-PostgreSQL writes the JSON itself, in the fields and the order of `handlers.model`: its escapes are msgspec's, character
-by character, and what would cost the reader some forty values an order is one.
+PostgreSQL generates the JSON, with the fields and the order of `handlers.model`. It escapes texts exactly as msgspec
+does. This is faster: the reader gets one value per order instead of about forty.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,25 +16,25 @@ _ITEMS = """(SELECT string_agg({}, ',' ORDER BY i.position) FROM order_items i W
 
 
 def _object(fields: Sequence[Column | Part], table: str) -> str:
-    """Return the SQL expression that writes fields as a JSON object."""
+    """Return the SQL expression that renders fields as a JSON object."""
     members, values = zip(*(_member(field, table) for field in fields), strict=True)
     return f"format('{{{','.join(members)}}}', {', '.join(values)})"
 
 
 def _member(field: Column | Part, table: str) -> tuple[str, str]:
-    """Return a field's place in the JSON, and the SQL expression of what is put there."""
+    """Return a field's part of the JSON template, and the SQL expression of its value."""
     if isinstance(field, Part):
         if field.several:
             return f'"{field.field}":[%s]', _ITEMS.format(_object(field.columns, "i"))
         return f'"{field.field}":%s', _object(field.columns, table)
     column = f"{table}.{field.name}"
     if field.kind is TIME:
-        # Without a fraction where there is none, as `handlers.body` has it.
+        # The fraction is left out if it is zero, as `handlers.body` does.
         return f'"{field.field}":"%sZ"', f"replace({_UTC.format(column)}, '.000000', '')"
     return f'"{field.field}":%s', f"to_json({column})" if field.kind is TEXT else column
 
 
-# One statement is one snapshot: an order and its items are always of the same version.
+# One statement uses one snapshot, so an order and its items are always from the same version.
 _SELECT = (
     f"SELECT o.order_uid, {_object(FIELDS, 'o')} AS content,"
     " o.created_at, o.updated_at, o.date_created, o.traceparent\nFROM orders o\n"
@@ -55,7 +55,7 @@ class Queryable(Protocol):
 
 
 async def fetch_bodies(connection: Queryable, uids: Sequence[str], timeout_s: float | None = None) -> Bodies:
-    """Return the bodies of those of `uids` that are stored, by uid."""
+    """Return the bodies by uid. Uids that are not stored are left out."""
     rows = await connection.fetch(_BY_UID, list(uids), timeout=timeout_s)
     return _bodies(rows)
 
@@ -63,9 +63,9 @@ async def fetch_bodies(connection: Queryable, uids: Sequence[str], timeout_s: fl
 async def fetch_newest(
     connection: Queryable, before: tuple[Any, str], limit: int
 ) -> tuple[Bodies, tuple[Any, str] | None]:
-    """Return a page of the newest orders by `date_created`, in that order, and where the next page begins.
+    """Return a page of orders, newest `date_created` first, and the `before` of the next page.
 
-    `before` is an exclusive (date_created, order_uid); the second value is None after the last page.
+    `before` is a (date_created, order_uid) and is exclusive. The second value is None after the last page.
     """
     rows = await connection.fetch(_NEWEST_BEFORE, *before, limit)
     return _bodies(rows), (rows[-1]["date_created"], rows[-1]["order_uid"]) if len(rows) == limit else None

@@ -1,4 +1,4 @@
-"""The reasons for which a message becomes a dead letter, as they stand in headers, filters and metrics."""
+"""The reasons why a message becomes a dead letter. Headers, filters and metrics use these values."""
 
 from engine.verdict import REFUSED_BY_DATABASE
 
@@ -6,4 +6,4 @@ EMPTY_MESSAGE = "empty_message"
 INVALID_JSON = "invalid_json"
 INVALID_ORDER = "invalid_order"
 REASONS = (EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER, REFUSED_BY_DATABASE)
-"""All of them."""
+"""All reasons."""

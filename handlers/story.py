@@ -1,8 +1,8 @@
-"""Tells an order's way from what PostgreSQL keeps of it. Nothing that the order holds is read.
+"""Reads the story of an order from PostgreSQL: its message, its batch, the times of its steps and its dead letters.
 
-An order keeps the place of its latest message, and the batch that wrote its present version. The two need not belong
-together: a later message with equal content moves the place alone, and a batch's row may have been deleted. What is not
-known is None.
+The content of the order is not read. An order's row has the partition and offset of its latest message, and the id of
+the batch that wrote its current version. The latest message may be from a later batch: if its content equals the stored
+content, only the partition and offset are updated. The row of the batch may have been deleted. Unknown values are None.
 """
 
 from datetime import datetime, timedelta
@@ -17,29 +17,31 @@ from engine.telemetry.trace_context import parse_traceparent, trace_id_of
 from handlers.reader import Queryable
 
 MAX_LETTERS = 100
-"""How many dead letters a story tells of: the last ones to fail."""
+"""How many dead letters a story contains: the ones that failed last."""
 MESSAGE, REPEAT, REPLAY = "message", "repeat", "replay"
 STEPS = ("published", "consumed", "validated", "committed", "cached")
 
-# One statement is one snapshot; each dead letter's row repeats the order's columns. A batch's offsets in a partition
-# follow each other. A letter that the batch itself resolved was resolved just before its commit.
+# One statement uses one snapshot. The result has one row per dead letter, and each repeats the order's columns. The
+# offsets of a batch in one partition are contiguous. If the batch resolved a dead letter, `resolved_at` is just before
+# the commit of the batch.
 _SELECT = f"""
 SELECT o.order_uid IS NOT NULL AS stored, o.created_at, o.updated_at, o.batch_id, o.traceparent,
        o.source_topic, o.source_partition, o.source_offset, o.source_epoch, o.produced_at,
        b.batch_id IS NOT NULL AS batch_kept, b.topic, b.consumer_group, b.worker, b.host,
-       -- In a shared row that is worked out: it was after the message was published, and before it was validated.
+       -- In a shared row this time is estimated: after the message was produced, and before it was validated.
        CASE WHEN b.worker_clock IS NULL THEN b.consumed_at
             ELSE least(greatest(b.consumed_at + later, o.produced_at), b.validated_at + later) END AS consumed_at,
        b.validated_at + later AS validated_at,
        b.committed_at + later AS committed_at,
-       -- The column is that of rows from before the table; in later ones it repeats committed_at.
+       -- Rows that are older than the table cached_batches have this time in b.cached_at. In later rows it equals
+       -- committed_at.
        coalesce(c.cached_at, CASE WHEN b.cached_at > b.committed_at THEN b.cached_at END) + later AS cached_at,
        b.messages, b.inserted, b.changed, b.unchanged, b.rejected,
        o.produced_at <= sharing.ended_at AS produced_before_its_end,
        (o.source_topic IS NULL OR o.source_topic = b.topic) AND (EXISTS (
            SELECT FROM jsonb_to_recordset(b.sources) AS s (partition int, first_offset bigint, last_offset bigint)
            WHERE s.partition = o.source_partition AND o.source_offset BETWEEN s.first_offset AND s.last_offset
-       -- A shared row that is not complete yet does not tell.
+       -- In a shared row that is not complete yet, the offsets are unknown.
        ) OR CASE WHEN sharing.ended_at = 'infinity' OR o.updated_at - b.worker_clock > b.ended_at - b.committed_at
                   THEN NULL ELSE false END) AS offset_in_batch,
        EXISTS (
@@ -56,7 +58,7 @@ LEFT JOIN batches b ON b.batch_id = o.batch_id
 LEFT JOIN cached_batches c ON c.batch_id = b.batch_id
 CROSS JOIN LATERAL (
     SELECT coalesce(b.ended_at, b.committed_at) AS ended_at,
-           -- The times of a row that batches share are those of the first; the order was written so much later.
+           -- A shared row has the times of its first batch. This is how much later the order was written.
            CASE WHEN b.worker_clock IS NULL THEN interval '0'
                 ELSE least(greatest(o.updated_at - b.worker_clock, interval '0'), interval '250 ms') END AS later
 ) AS sharing
@@ -69,14 +71,18 @@ ORDER BY d.failed_at, d.topic, d.partition, d.kafka_offset
 
 
 class Source(Struct, kw_only=True):
-    """The order's latest message. `produced_at` is Kafka's time, and never before that of the order's message before.
+    """The order's latest message.
 
-    It is None where the message had no timestamp.
+    `produced_at` is the timestamp from Kafka. It is never before the timestamp of the order's earlier messages. It is
+    None if the message had no timestamp.
 
-    `came_as` tells what that has to do with the stored version: it was written from this "message"; it was written from
-    the "replay" of the dead letter at this place; or this is a "repeat", a later message with the content that was
-    already stored. None where the batch is not known. `topic` is None where that is not known: of an order that was
-    written before its topic was kept, where the batch does not tell.
+    `came_as` says how the message belongs to the stored version. None if the batch is unknown.
+
+    - "message": the stored version was written from this message
+    - "replay": it was written from a replay of the dead letter at this partition and offset
+    - "repeat": this is a later message with the content that was already stored
+
+    `topic` is None if it is unknown: older builds did not store the topic, and the batch does not have it either.
     """
 
     topic: str | None
@@ -88,7 +94,7 @@ class Source(Struct, kw_only=True):
 
 
 class WrittenBy(Struct, kw_only=True):
-    """The batch that wrote the stored version, where and by whom, and how many messages it held."""
+    """The batch that wrote the stored version: its topic, group, worker and host, and its counts of messages."""
 
     topic: str
     consumer_group: str
@@ -102,13 +108,16 @@ class WrittenBy(Struct, kw_only=True):
 
 
 class StoryStep(Struct, kw_only=True):
-    """One of `STEPS`, and how many milliseconds it came after the one before and after the first.
+    """One of `STEPS`, its time, and the milliseconds since the step before it and since the first step.
 
-    Published is the message, by the producer's clock (or the broker's); consumed and validated is the batch, by the
-    worker's clock; committed and cached, by PostgreSQL's. Small batches that follow each other within a quarter of a
-    second share a row: all but the first's times are worked out from that one's, and are right to within that time;
-    cached is when the first of them was. Where clocks disagree a difference may be below 0. Cached says that the cache
-    answers with nothing older than the batch since then.
+    - `published`: when the message was produced, by the clock of the producer or the broker
+    - `consumed`, `validated`: times of the batch, by the worker's clock
+    - `committed`: time of the batch, by the clock of PostgreSQL
+    - `cached`: since this time the cache has no body that is older than the batch. By the clock of PostgreSQL
+
+    Small batches that follow each other within a quarter of a second share a row, which has the times of the first one.
+    The times of the other batches are estimated from them, with an error of at most a quarter of a second; `cached` is
+    when the first one was. Differences may be negative if the clocks differ.
     """
 
     step: str
@@ -118,7 +127,7 @@ class StoryStep(Struct, kw_only=True):
 
 
 class Letter(Struct, kw_only=True):
-    """A dead letter that is about the order, without what was sent. `produced_at` is None if it had no timestamp."""
+    """A dead letter of the order, without its payload. `produced_at` is None if the message had no timestamp."""
 
     topic: str
     partition: int
@@ -132,11 +141,12 @@ class Letter(Struct, kw_only=True):
 
 
 class Story(Struct, kw_only=True):
-    """All that is known. An order that is not `stored` has no steps: it is known by its dead letters alone.
+    """The story of an order. If the order is not `stored`, there are only dead letters and no steps.
 
-    `trace_id` is that of the message that the stored version came from: 32 hexadecimal digits, None if it named none.
-    `batch` is None while there is a `batch_id` when the batch's row was deleted; `dead_letters` are in the order in
-    which they failed, and `more_dead_letters` says that earlier ones are left out.
+    - `trace_id`: 32 hexadecimal digits, from the message that the stored version was written from. None if it had none
+    - `batch`: None if the batch's row was deleted. In this case `batch_id` is still set
+    - `dead_letters`: in the order in which they failed
+    - `more_dead_letters`: earlier dead letters are left out
     """
 
     order_uid: str
@@ -153,13 +163,13 @@ class Story(Struct, kw_only=True):
 
 
 async def fetch_story(connection: Queryable, order_uid: str, timeout_s: float | None = None) -> Story | None:
-    """Return the order's story, or None when neither an order nor a dead letter has this uid."""
+    """Return the story of an order, or None if no order and no dead letter has this uid."""
     rows = await connection.fetch(_SELECT, order_uid, timeout=timeout_s)
     return tell(order_uid, rows)
 
 
 def tell(order_uid: str, rows: list[Any]) -> Story | None:
-    """Make the story out of what was read: a row for each dead letter, or one without any."""
+    """Return the story from the rows of the query: one row per dead letter, or one row if there are no dead letters."""
     row = rows[0]
     letters = [_letter(each) for each in rows if each["letter_topic"] is not None]
     if not row["stored"] and not letters:
@@ -182,7 +192,7 @@ def tell(order_uid: str, rows: list[Any]) -> Story | None:
 
 def _source(row: Any) -> Source | None:
     if row["batch_id"] is None:
-        return None  # no message: somebody wrote it by hand, and the columns hold their defaults
+        return None  # the row was inserted manually, so it has no message and its columns have their defaults
     came_as = _came_as(row)
     return Source(
         topic=row["source_topic"] or (None if came_as == REPEAT else row["topic"]),
@@ -197,7 +207,7 @@ def _source(row: Any) -> Source | None:
 def _came_as(row: Any) -> str | None:
     if not row["batch_kept"]:
         return None
-    # In a topic that was created anew the same offset comes again, but later than the batch.
+    # After a topic is deleted and created again, the same offset exists again, but with a later timestamp.
     same_topic = row["source_epoch"] == 0 or row["produced_before_its_end"]
     if row["offset_in_batch"] and same_topic:
         return MESSAGE
@@ -220,5 +230,5 @@ def _ms(begin: datetime | None, end: datetime | None) -> float | None:
 
 
 def _letter(row: Any) -> Letter:
-    told = {name: row[f"letter_{name}"] for name in Letter.__struct_fields__}
-    return Letter(**{**told, "produced_at": known_time(told["produced_at"])})
+    values = {name: row[f"letter_{name}"] for name in Letter.__struct_fields__}
+    return Letter(**{**values, "produced_at": known_time(values["produced_at"])})

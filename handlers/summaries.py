@@ -1,4 +1,4 @@
-"""Reads lists of stored orders from PostgreSQL, newest first, page by page. Nothing of the recipient is read."""
+"""Reads lists of stored orders from PostgreSQL, newest first, in pages. Data of the recipient is not read."""
 
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ _ORDER = "ORDER BY o.date_created DESC, o.order_uid DESC LIMIT"
 
 
 class Summary(Struct, kw_only=True, gc=False):
-    """One line of a list, in the order in which it is answered. `items` is how many there are."""
+    """One order of a list. HTTP returns the fields in this order. `items` is the number of items."""
 
     order_uid: str
     track_number: str
@@ -34,7 +34,7 @@ class Summary(Struct, kw_only=True, gc=False):
 
 @attrs.frozen
 class OrderCursor:
-    """A place in the order of all lists, which is by `date_created`, then `order_uid`, both descending."""
+    """A position in a list. All lists are sorted by `date_created`, then `order_uid`, both descending."""
 
     date_created: datetime
     order_uid: str
@@ -42,7 +42,7 @@ class OrderCursor:
 
 @attrs.frozen(kw_only=True)
 class Search:
-    """Which orders: those that equal every text that is given, after `before`, at most `limit` of them."""
+    """A search: orders that match every given text, positioned after `before` in the list, at most `limit` orders."""
 
     track_number: str | None = None
     customer_id: str | None = None
@@ -52,14 +52,14 @@ class Search:
 
 @attrs.frozen
 class Page:
-    """Some orders, and where the next page begins: None when there are no more."""
+    """A page of orders, and the cursor of the next page. `next` is None if there are no more orders."""
 
     orders: list[Summary]
     next: OrderCursor | None
 
 
 async def fetch_page(connection: Queryable, search: Search, timeout_s: float | None = None) -> Page:
-    """Return the orders that are searched for. Orders that arrive between two pages move nothing."""
+    """Return a page of the orders that match. New orders do not shift the later pages."""
     query, arguments = build_query(search)
     rows = await connection.fetch(query, *arguments, timeout=timeout_s)
     shown = rows[: search.limit]
@@ -68,7 +68,7 @@ async def fetch_page(connection: Queryable, search: Search, timeout_s: float | N
 
 
 def build_query(search: Search) -> tuple[str, list[Any]]:
-    """Return the query and its arguments. It asks for one row more than a page holds, to know whether there is one."""
+    """Return the query and its arguments. It reads one row more than the limit, to see whether there is a next page."""
     conditions: list[str] = []
     arguments: list[Any] = []
     for column, wanted in (("track_number", search.track_number), ("customer_id", search.customer_id)):

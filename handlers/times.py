@@ -1,4 +1,4 @@
-"""RFC 3339 times, read strictly."""
+"""Parses RFC 3339 times strictly."""
 
 import re
 
@@ -9,9 +9,10 @@ TIME_RULE = "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
 
 
 def parse_time(value: object) -> UtcTime:
-    """Return an RFC 3339 time (section 5.6, with a zone) in UTC; digits finer than a microsecond are cut.
+    """Return an RFC 3339 time (section 5.6, with a zone) in UTC. Digits after the microseconds are cut off.
 
-    Raises `ValueError` with what is allowed. A leap second (`:60`) is refused: PostgreSQL cannot keep one.
+    Raises `ValueError` with a text that says what is allowed. Leap seconds (`:60`) are refused, because PostgreSQL
+    cannot store them.
     """
     if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
         raise ValueError(TIME_RULE)

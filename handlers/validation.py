@@ -1,7 +1,7 @@
-"""Validation that names every error at once: slow, and the last word on whether a message is a valid order.
+"""Validates a message and returns every error at once. It is slow, and decides whether a message is a valid order.
 
-The rules are read from the annotations of `handlers.model`; what an annotation cannot say (a sum, uniqueness) stands
-here.
+The rules come from the annotations of `handlers.model`. Rules that an annotation cannot express (a sum, uniqueness) are
+in this file.
 """
 
 import re
@@ -19,11 +19,11 @@ from handlers.times import parse_time
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_ERRORS = 100
-"""How many errors of one message are kept: a hostile message may hold a million."""
+"""How many errors of one message are stored. A malicious message may have a million errors."""
 
 
 def validate(document: object) -> Order | Rejected:
-    """Turn decoded JSON into an order, or into all the reasons why it is none."""
+    """Return the order in decoded JSON, or all reasons why it is not a valid order."""
     errors: list[FieldError] = []
     order = _read(document, Order, Meta(), "", errors)
     if errors:
@@ -33,7 +33,7 @@ def validate(document: object) -> Order | Rejected:
 
 
 def readable_uid(document: object) -> str | None:
-    """Return the uid that a message claims, if it is one that could be stored."""
+    """Return the uid of an invalid message, or None if it is missing or not a valid uid."""
     uid = document.get("order_uid") if isinstance(document, dict) else None
     try:
         return _check_text(uid, unwrapped(Key)[1])
@@ -43,14 +43,14 @@ def readable_uid(document: object) -> str | None:
 
 @cache
 def _fields_of(struct: type[Struct]) -> list[tuple[str, bool, Any, Meta]]:
-    """Return of each field its name, whether it is required, its type and its rules."""
+    """Return the name of each field, whether it is required, its type and its rules."""
     return [(field.name, field.required, *unwrapped(field.type)) for field in fields(struct)]
 
 
 def _read(value: Any, kind: Any, meta: Meta, path: str, errors: list[FieldError]) -> Any:
-    """Return `value` as one of this type, and add to `errors` what is wrong with it, at this path and below it.
+    """Return `value` converted to this type. Adds its errors, with this path or a path below it, to `errors`.
 
-    The result counts only where nothing is wrong. An error names the rule, and never quotes the value.
+    The result is valid only if no error was added. An error describes the rule and never contains the value.
     """
     try:
         if kind is str:
@@ -96,7 +96,7 @@ def _read_items(value: Any, struct: type[Struct], path: str, errors: list[FieldE
             if rid in seen:
                 errors.append(FieldError(f"{path}[{index}].rid", "must be unique within the order"))
             seen.add(rid)
-        if len(errors) >= MAX_ERRORS:  # a message may hold a million items, and each error takes its time
+        if len(errors) >= MAX_ERRORS:  # a message may have a million items, and each error costs time
             break
     return items
 
@@ -118,7 +118,7 @@ def _check_text(value: Any, meta: Meta) -> str:
 
 
 def _check_integer(value: Any, meta: Meta) -> int:
-    if type(value) is not int:  # a bool is an int to Python, and not to us
+    if type(value) is not int:  # in Python a bool is also an int, but here it is not allowed
         raise ValueError("must be a whole number")
     low = meta.ge if meta.ge is not None else (meta.gt or 0) + 1
     if not low <= value <= (meta.le or 0):
@@ -127,7 +127,7 @@ def _check_integer(value: Any, meta: Meta) -> int:
 
 
 def _adds_up(payment: dict[str, Any]) -> bool:
-    """Whether the amount is the sum of its parts; what is no whole number is an error of its own."""
+    """Return whether the amount is the sum of its parts. True if one is not a whole number: that is another error."""
     amount, *parts = (payment.get(name) for name in ("amount", "goods_total", "delivery_cost", "custom_fee"))
     whole = [part for part in parts if type(part) is int]
     return type(amount) is not int or len(whole) != len(parts) or amount == sum(whole)

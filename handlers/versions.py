@@ -1,4 +1,4 @@
-"""Which message of an order wins, and what that means for what is stored. Pure."""
+"""Decides which message of an order wins, and what to write for it. No I/O."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -12,14 +12,15 @@ from engine.telemetry.trace_context import Traceparent
 T = TypeVar("T")
 _TICK = timedelta(microseconds=1)
 UNKNOWN_TOPIC = ""
-"""What no topic is called: an origin's, where nobody can tell which topic it was."""
+"""The topic of an origin whose topic is unknown. No real topic has this name."""
 
 
 def supersedes(new: Origin, old: Origin) -> bool:
-    """Whether a message at `new` replaces the version from `old`.
+    """Return whether a message at `new` replaces the version from `old`.
 
-    Within a partition the later offset wins. Across partitions, topics, or generations of a topic the later timestamp
-    does; none is the oldest. On a tie the higher epoch does, then topic, then partition: every worker decides alike.
+    In the same partition the higher offset wins. Between partitions, topics or epochs of a topic the later timestamp
+    wins, and a missing timestamp counts as the oldest. If timestamps are equal, the higher epoch wins, then the higher
+    topic, then the higher partition. So every worker decides the same.
     """
     if new.partition == old.partition and new.epoch == old.epoch and new.topic == old.topic:
         return new.offset > old.offset
@@ -33,9 +34,9 @@ def supersedes(new: Origin, old: Origin) -> bool:
 
 @attrs.frozen
 class Candidate(Generic[T]):
-    """A version that wants to be stored: its order's uid, its source, the digest of its content, and the order.
+    """A version of an order from a message: the uid, the source, the digest of the content, and the order.
 
-    `traceparent` is that of its message, None where that named none.
+    `traceparent` is from the message. None if the message had none.
     """
 
     uid: str
@@ -47,7 +48,7 @@ class Candidate(Generic[T]):
 
 @attrs.frozen
 class Stored:
-    """What PostgreSQL holds of an order, as far as the decision needs it."""
+    """The columns of a stored order that the decision needs."""
 
     source: Origin
     digest: bytes
@@ -57,7 +58,7 @@ class Stored:
 
 @attrs.frozen
 class Write(Generic[T]):
-    """A version to be stored with these timestamps."""
+    """A version to store, with its timestamps."""
 
     candidate: Candidate[T]
     created_at: datetime
@@ -68,8 +69,8 @@ class Write(Generic[T]):
 class WritePlan(Generic[T]):
     """What to do with a batch. Every list is sorted by uid, so that two writers cannot deadlock.
 
-    `unchanged` hold the same content as what is stored but come from a later message: only their source moves. `stale`
-    lost to what is stored and leave no trace there.
+    `unchanged` have the stored content, but come from a later message: only the source of the row is updated. `stale`
+    are older than the stored version and are not written.
     """
 
     inserts: list[Write[T]] = attrs.field(factory=list)
@@ -81,10 +82,10 @@ class WritePlan(Generic[T]):
 def latest_of_each(
     candidates: Iterable[Candidate[T]], stored: Mapping[str, Stored] | None = None
 ) -> list[Candidate[T]]:
-    """Return the last version of each uid, sorted by uid, as if each had been stored in turn.
+    """Return the winning version of each uid, sorted by uid. The result is as if each version had been stored in turn.
 
-    A version that wins keeps the latest time of those before it: a producer whose clock goes back must not make room
-    for an older message of another partition or topic.
+    A winning version gets the latest timestamp of the versions before it. Otherwise, if a producer's clock goes back,
+    an older message of another partition or topic could win.
     """
     present: dict[str, Origin] = {uid: known.source for uid, known in (stored or {}).items()}
     latest: dict[str, Candidate[T]] = {}
@@ -104,9 +105,9 @@ def latest_of_each(
 
 
 def plan_writes(latest: list[Candidate[T]], stored: Mapping[str, Stored], now: datetime) -> WritePlan[T]:
-    """Decide what each version does to what is stored; `latest` is sorted and holds each uid once.
+    """Decide for each version whether it is inserted, a change, unchanged or stale. `latest` has each uid once, sorted.
 
-    A change keeps `created_at` and moves `updated_at` forward, even if this machine's clock is behind.
+    A change keeps `created_at`. Its `updated_at` is always later than before, even if this machine's clock is behind.
     """
     plan: WritePlan[T] = WritePlan()
     for candidate in latest:

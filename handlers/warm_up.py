@@ -1,4 +1,4 @@
-"""Caches the newest orders at start, in the background, page by page, never delaying readiness."""
+"""Caches the newest orders at start, in pages. This runs in the background and does not delay readiness."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ class WarmUp:
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
-        """Fill the cache and end. Trouble ends it early: the cache fills itself as orders are looked up."""
+        """Fill the cache once. If Redis or PostgreSQL fails, this ends early: lookups also fill the cache."""
         warmed = 0
         before: tuple[Any, str] | None = (datetime.max.replace(tzinfo=UTC), "")
         try:

@@ -1,10 +1,10 @@
 -- migrate:up
 
--- Only long enough to change the catalogue: whoever holds the table for long must not make the engine wait behind this.
+-- If another session holds a lock on the table for long, this migration fails: the engine must not wait behind it.
 SET LOCAL lock_timeout = '10s';
 
--- Changed orders whose cached answer may be the old one, written in the transaction that changes them, and deleted once the
--- cache has followed. batches.cached_at and batches.changed_keys held this before: engines of the build before use them.
+-- Changed orders whose cache entries may be outdated. A row is written in the transaction that changes the orders, and is
+-- deleted after the cache was updated. Engines of an older build use batches.cached_at and batches.changed_keys for this.
 CREATE TABLE cache_pending (
     id           uuid PRIMARY KEY,
     batch_id     uuid NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE cache_pending (
 );
 CREATE INDEX cache_pending_committed_at_idx ON cache_pending (committed_at);
 
--- When a batch of orders was brought into the cache.
+-- When the orders of a batch were written to the cache.
 CREATE TABLE cached_batches (
     batch_id  uuid PRIMARY KEY REFERENCES batches ON DELETE CASCADE,
     cached_at timestamptz NOT NULL DEFAULT clock_timestamp()

@@ -26,14 +26,15 @@ REQUEST_TIMEOUT_S = 10.0
 SEND_DEADLINE_S = 20.0
 LONGEST_PAUSE_S = 5.0
 ONE_BY_ONE_S = 10.0
-"""So long a page's letters are sent one by one, then what was done is kept: the rest is the next page's."""
+"""How long the letters of a page are sent one by one. After that the result is stored, and the others wait."""
 
 
 @attrs.define
 class PublishedPage:
-    """What became of a page of letters; `set_aside` gives the reason of each that the topic will never take.
+    """The result of publishing a page of letters.
 
-    Letters that are in neither still wait: because of `trouble`, or, without any, for the next page.
+    `taken` are the published letters. `set_aside` are letters that the topic will never accept, each with the reason.
+    All other letters still wait, because of the error `trouble`, or for the next page if `trouble` is None.
     """
 
     taken: list[Any] = attrs.field(factory=list)
@@ -42,12 +43,12 @@ class PublishedPage:
 
     @property
     def moved(self) -> bool:
-        """Whether any letter has left the outbox: there may be more behind it."""
+        """Whether any letter has left the outbox. Then there may be more letters."""
         return bool(self.taken or self.set_aside)
 
 
 class DeadLetterPublisher:
-    """Publishes stored dead letters, oldest first, at least once each. Trouble here never holds up ingest."""
+    """Publishes stored dead letters, oldest first, each at least once. Errors here never delay ingest."""
 
     def __init__(
         self,
@@ -71,11 +72,11 @@ class DeadLetterPublisher:
         self._log = structlog.get_logger()
 
     def wake(self) -> None:
-        """Look at the outbox now instead of at the next poll."""
+        """Publish waiting letters now, not only at the next poll."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Publish what waits, for ever. Cancelling is fine: what was sent but not marked is sent again later."""
+        """Publish waiting letters until cancelled. Letters that were sent but not yet marked are sent again later."""
         attempt = 0
         while True:
             try:
@@ -95,7 +96,7 @@ class DeadLetterPublisher:
             self._wake.clear()
 
     async def _wait_out(self, error: Exception, attempt: int) -> None:
-        """Wait before the next try, whatever is stored meanwhile: each new letter would be a try of its own."""
+        """Wait before the next try. `wake` does not end the wait: otherwise each new letter would cause a try."""
         self._status.outage("dlq", attempt)
         delay_s = min(LONGEST_PAUSE_S, self._backoff.delay_s(attempt, random.random()))
         event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
@@ -111,7 +112,7 @@ class DeadLetterPublisher:
         await asyncio.sleep(delay_s)
 
     async def _publish_all(self) -> None:
-        """Publish what waits. Raises what keeps letters from the topic."""
+        """Publish all waiting letters. Raises the error if they cannot be published now."""
         moved = True
         while moved:
             page = await self.publish_page()
@@ -127,7 +128,7 @@ class DeadLetterPublisher:
     async def _publish(self, connection: Connection) -> PublishedPage:
         async with connection.transaction():
             page = await self._send_page(await lock_waiting_letters(connection, self._owner))
-            # What was taken is marked whatever became of the others, or each try would send it again.
+            # Published letters are marked even if others failed. Otherwise each try would send them again.
             await mark_published(connection, self._owner, page.taken)
             for reason in {reason for _, reason in page.set_aside}:
                 letters = [letter for letter, why in page.set_aside if why == reason]
@@ -144,8 +145,8 @@ class DeadLetterPublisher:
                 refused.append(letter)
             else:
                 page.trouble = page.trouble or error
-        # One letter that is refused takes down those that were sent with it: each is sent again alone, the smallest
-        # first, which tells whether the topic takes anything.
+        # If the broker refuses one letter, the letters that were sent together with it fail, too. So each is sent again
+        # alone. The smallest is sent first, because it shows whether the topic accepts any letter.
         refused.sort(key=letter_bytes)
         ends_at = time.monotonic() + ONE_BY_ONE_S
         while refused and page.trouble is None and time.monotonic() < ends_at:
@@ -159,12 +160,12 @@ class DeadLetterPublisher:
         return page
 
     def _readable(self, letters: list[Any], page: PublishedPage) -> list[Any]:
-        """Return those letters that can be made into messages, and set the others aside."""
+        """Return the letters from which a message can be made. The others are set aside."""
         readable = []
         for letter in letters:
             try:
                 letter_headers(letter)
-            except Exception:  # somebody wrote the row by hand: it may hold anything
+            except Exception:  # the row was inserted manually, so it may have any content
                 self._set_aside(letter, UNREADABLE, page)
             else:
                 readable.append(letter)
@@ -178,7 +179,7 @@ class DeadLetterPublisher:
         page.set_aside.append((letter, reason))
 
     async def _send_all(self, letters: list[Any]) -> list[tuple[Any, Exception | None]]:
-        """Send letters at once; return each with what went wrong."""
+        """Send letters together. Returns each letter with its error, or None if it was published."""
         if not letters:
             return []
         try:
@@ -208,5 +209,5 @@ class DeadLetterPublisher:
         return {"topic": self._owner.topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
 
     async def close(self) -> None:
-        """Stop the producer, if it was ever started, and do not wait for long."""
+        """Stop the producer if it was started. Does not wait for long."""
         await self._producer.close()

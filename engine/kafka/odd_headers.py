@@ -1,8 +1,9 @@
-"""Reads records whose headers have names that are not UTF-8: aiokafka's decoder gives up on a batch that holds one.
+"""Reads records with header names that are not UTF-8. The decoder of aiokafka fails for the whole batch.
 
-This is the one file that uses private names of aiokafka, those of 0.14.0: `tests/unit/test_library_versions.py` fails
-at any other version. No public reader of aiokafka can be told how to decode a name. So its reader in Python is given
-bytes that can always be decoded, once they are unpacked: it slices a name out of `_buffer`, and decodes the slice.
+Only this file uses private names of aiokafka. They are from version 0.14.0, and `tests/unit/test_library_versions.py`
+fails with any other version. The public readers of aiokafka have no option for decoding names. Its reader in Python
+takes a slice of `_buffer` for each name and decodes it. So after decompression `_buffer` is replaced by a class whose
+slices can always be decoded.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 
 
 def tolerant(batch: Any, raw: memoryview) -> Iterator[Any]:
-    """Yield the records of `batch`, aiokafka's reader of the bytes `raw`, whatever their headers are called.
+    """Yield the records of `batch`, which is aiokafka's reader of the bytes `raw`. Accepts any header name.
 
-    The name of a header decides nothing, the value of a message does: what is no UTF-8 in a name is replaced.
+    Bytes of a name that are not UTF-8 are replaced. A record must not be refused because of the name of a header.
     """
     read = 0
     try:
@@ -28,13 +29,13 @@ def tolerant(batch: Any, raw: memoryview) -> Iterator[Any]:
 
 def _read_slowly(raw: memoryview) -> Iterator[Any]:
     batch = _DefaultRecordBatchPy(raw)
-    records: Iterator[Any] = iter(batch)  # unpacks the bytes
+    records: Iterator[Any] = iter(batch)  # decompresses the bytes
     batch._buffer = _Lenient(batch._buffer)
     return records
 
 
 class _Lenient(bytearray):
-    """Bytes whose slices are decoded whatever they hold."""
+    """Bytes whose slices can be decoded even if they are not valid UTF-8."""
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)

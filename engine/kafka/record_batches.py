@@ -1,8 +1,9 @@
-"""Reads what a broker answered to a fetch: batches of records, the markers of transactions, and what is broken.
+"""Reads the response to a fetch: batches of records and transaction markers. Detects corrupt batches.
 
-A batch is unpacked when its records are asked for, one batch at a time: a fetch of eight megabytes may hold gigabytes.
+Batches are decompressed one at a time, only when their records are needed, because a response of eight megabytes can
+contain gigabytes.
 
-Format of a batch: Kafka's protocol guide, "Record Batch" (magic 2); what is older is read by aiokafka as well.
+Kafka's protocol guide describes the format in "Record Batch" (magic 2). aiokafka also reads the older formats.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,15 +20,15 @@ from engine.kafka.odd_headers import tolerant
 from engine.records import weigh
 
 _OFFSET_AND_LENGTH = Struct(">qi")
-_OFFSET_AND_LAST = Struct(">q15xi")  # the first offset, and how far the last one is from it
+_OFFSET_AND_LAST = Struct(">q15xi")  # the first offset, and the difference to the last offset
 _MAGIC_AT, _MODERN = 16, 2
-_SMALLEST = 14  # an empty message of the oldest format, behind offset and length
+_SMALLEST = 14  # an empty message of the oldest format, without its offset and length
 
 
 class CorruptBatch(Exception):
-    """The batch at `offset` cannot be read: its checksum is wrong, or its content is no batch.
+    """The batch at `offset` cannot be read: its checksum is wrong, or its content is not a valid batch.
 
-    `inside` says that the offset may be in the middle of it: some of its records were read.
+    `inside` means that `offset` may be in the middle of the batch, because some of its records were read.
     """
 
     def __init__(self, offset: int, why: str, *, inside: bool = False) -> None:
@@ -37,7 +38,7 @@ class CorruptBatch(Exception):
 
 
 class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record as `engine.records.Record` describes it."""
+    """A record with the attributes of `engine.records.Record`."""
 
     topic: str
     partition: int
@@ -50,10 +51,10 @@ class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
 
 @attrs.frozen
 class Piece:
-    """Some records in the order of their offsets, their size in bytes, and the offset behind them.
+    """Some records in the order of their offsets, their size in bytes, and the next offset after them.
 
-    That is also behind what follows them and holds no record to consume: markers, and batches of aborted transactions.
-    A piece may hold no record at all.
+    `next_offset` is also after following offsets that have no record to consume: transaction markers, and batches of
+    aborted transactions. A piece may have no records.
     """
 
     records: list[Any]
@@ -63,13 +64,13 @@ class Piece:
 
 @attrs.frozen
 class FetchedPartition:
-    """What a broker answered to a fetch of one partition at `position`.
+    """The response to a fetch of one partition at `position`.
 
-    `aborted` are the transactions, as (producer, first offset), whose records do not count. `gaps` says that offsets
-    may be missing between two batches: the topic is known to be compacted. Without it what lies behind such a gap is
-    left for another fetch: only an answer to a fetch at exactly that offset shows that nothing is there. `end` is the
-    log's, where it is known: no batch goes beyond it. `whole` says that a batch is known to end at `position`: none
-    goes across it.
+    - `aborted`: the aborted transactions, as (producer id, first offset). Their records are left out
+    - `gaps`: the topic is known to be compacted, so offsets may be missing between two batches. If this is False, the
+      batches after a gap are not read: only a fetch at exactly the missing offset shows that it has no record
+    - `end`: the log end offset, None if unknown. No batch can be beyond it
+    - `whole`: a batch is known to end at `position`. So no batch can begin before `position` and end after it
     """
 
     topic: str
@@ -83,15 +84,15 @@ class FetchedPartition:
 
     @property
     def skips(self) -> bool:
-        """Whether the first batch begins behind the position that was asked for."""
+        """Whether the first batch begins after the requested position."""
         found = next(split_batches(self.data), None)
         claimed = None if found is None else claimed_offsets(found)
         return claimed is not None and claimed[0] > self.position
 
     def pieces(self, max_records: int, max_bytes: int) -> Iterator[Piece]:
-        """Yield the records in pieces within both limits; a larger record stands alone. Raises `CorruptBatch`.
+        """Yield the records in pieces within both limits. A larger record is yielded alone. Raises `CorruptBatch`.
 
-        What comes before a broken batch is yielded first.
+        The records before a corrupt batch are yielded first.
         """
         records: list[Any] = []
         size_bytes, position, broken = 0, self.position, None
@@ -107,10 +108,10 @@ class FetchedPartition:
                     position = record.offset + 1
                 position = next_offset
         except MemoryError:
-            raise  # says nothing of the batch
+            raise  # this does not mean that the batch is corrupt
         except CorruptBatch as error:
             broken = error
-        except Exception as error:  # whatever a decoder makes of bytes that are no batch
+        except Exception as error:  # decoders raise various errors for bytes that are not a batch
             broken = CorruptBatch(position, type(error).__name__, inside=True)
         if records or position > self.position:
             yield Piece(records, size_bytes, position)
@@ -118,25 +119,25 @@ class FetchedPartition:
             raise broken
 
     def _batches(self) -> Iterator[tuple[Iterable[Any], int]]:
-        """Yield each batch's records that count, and the offset behind the batch."""
+        """Yield the records to consume of each batch, and the next offset after the batch."""
         position = self.position
         waiting, aborted = sorted(self.aborted, key=lambda one: one[1]), set()
         raws = list(split_batches(self.data))
         for number, raw in enumerate(raws, 1):
             batch, modern, first = open_batch(raw, position), _is_modern(raw), position == self.position
-            # No checksum covers where a batch says that it begins.
+            # The checksum does not cover the first offset of a batch.
             begin = batch.base_offset if modern else batch.next_offset - 1
             too_far = self.end is not None and batch.next_offset > self.end
             ahead = too_far or (modern and begin > position)
             if ahead and first and any(_holds(one, position) for one in raws[number:]):
-                continue  # the position lies behind it, whatever it says: it was consumed, or left out, before
+                continue  # its offsets are wrong: a later batch has the position, so this one was already consumed
             if too_far and not first and number == len(raws):
-                return  # the end was told before the batch was there: the next answer decides
+                return  # the batch may have been written after the end was read: the next response decides
             crosses_next = ahead and number < len(raws) and _begins_before(raws[number], batch.next_offset)
-            # A fetch may begin in the middle of a batch, unless one is known to end there.
+            # A fetch may begin in the middle of a batch, unless a batch is known to end at this position.
             overlaps = begin < position and (not first or (self.whole and position < batch.next_offset))
             if too_far or crosses_next or overlaps:
-                raise CorruptBatch(position, "its offsets do not fit those around it")
+                raise CorruptBatch(position, "its offsets do not match the batches around it or the end of the log")
             if modern:
                 if begin > position and not first and not self.gaps:
                     return
@@ -160,7 +161,7 @@ class FetchedPartition:
 
 
 def split_batches(data: Any) -> Iterator[memoryview]:
-    """Yield the bytes of each batch; the last one may be incomplete, and is left out then."""
+    """Yield the bytes of each batch. If the last batch is incomplete, it is left out."""
     view, start = memoryview(data or b""), 0
     while len(view) - start >= _OFFSET_AND_LENGTH.size:
         _, length = _OFFSET_AND_LENGTH.unpack_from(view, start)
@@ -169,12 +170,12 @@ def split_batches(data: Any) -> Iterator[memoryview]:
             return
         yield view[start : max(end, start + _OFFSET_AND_LENGTH.size)]
         if length < _SMALLEST:
-            return  # no batch is so short: where the next one begins cannot be known
+            return  # no batch is so short, so the start of the next batch is unknown
         start = end
 
 
 def open_batch(raw: memoryview, position: int) -> Any:
-    """Return aiokafka's reader of a batch. Raises `CorruptBatch`, at `position`, if that cannot be read."""
+    """Return aiokafka's reader of a batch. If the batch cannot be read, raises `CorruptBatch` with `position`."""
     if len(raw) < _OFFSET_AND_LENGTH.size + _SMALLEST:
         raise CorruptBatch(position, "shorter than any batch")
     try:
@@ -187,7 +188,7 @@ def open_batch(raw: memoryview, position: int) -> Any:
 
 
 def _aborts(batch: Any) -> bool:
-    """Whether a batch is the marker of an abort. Compaction leaves a producer's last batch without its record."""
+    """Return whether a control batch is an abort marker. It may be empty, because compaction removes its record."""
     marker = next(iter(batch), None)
     return marker is not None and marker.key is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
 
@@ -197,9 +198,9 @@ def _is_modern(raw: memoryview) -> bool:
 
 
 def claimed_offsets(raw: memoryview) -> tuple[int, int] | None:
-    """Return the first offset that a batch says it has, and the one behind its last; None of an older format.
+    """Return the first offset of a batch and the next offset after it, from its header. None for an older format.
 
-    No checksum covers the first one.
+    The checksum does not cover the first offset.
     """
     if not _is_modern(raw) or len(raw) < _OFFSET_AND_LAST.size:
         return None

@@ -1,7 +1,7 @@
-"""The table of batches: which worker stored which messages, when, and what became of them.
+"""The table of batches: which worker stored which messages, when, and how many were inserted, changed or rejected.
 
-A batch has a row of its own, except when small ones follow each other quickly: these share a row, and so their id. It
-is written with the first of them, says when that was stored, and gets the counts of the others afterwards.
+Each batch has its own row, except small batches that follow each other quickly. They share one row and its id. The row
+is written with the first batch and has its times. The counts of the other batches are added later.
 """
 
 import asyncio
@@ -20,15 +20,16 @@ from engine.postgres.link import Link, is_outage
 from engine.records import Batch, Written
 
 SHARED_S = 0.25
-"""So long after its first batch a row takes others. It is also how quickly two must follow each other to share one."""
+"""How long a row accepts more batches. A new row accepts any only if the row before it began within this time."""
 SMALL = 100
-"""How many messages a batch may hold to share a row."""
+"""The most messages of a batch that shares a row."""
 FORGOTTEN_AT_ONCE = 1000
 FORGET_EVERY_S = 60.0
 DEADLINE_S = 5.0
-"""Of what is not part of a batch: none waits for it longer than that."""
-# All times are the database's, so that they fit together whatever a worker's clock says. `worker_clock` is its time at
-# `validated_at`. Only workers of the build before read `cached_at`: an empty one is work that they have to finish.
+"""The deadline of statements that are not part of a batch. A batch never waits longer for them."""
+# All times are by the clock of PostgreSQL, so that they are comparable if a worker's clock is wrong. `worker_clock` is
+# the time of `validated_at` by the worker's clock. Only workers of an older build read `cached_at`: for them NULL
+# means that the batch is not cached yet.
 _INSERT = """
 INSERT INTO batches (batch_id, consumer_group, topic, worker, host, consumed_at, validated_at, committed_at, cached_at,
                      worker_clock, ended_at, messages, inserted, changed, unchanged, rejected, sources)
@@ -42,7 +43,7 @@ UPDATE batches SET messages = $2, inserted = $3, changed = $4, unchanged = $5, r
                    sources = $7::text::jsonb, ended_at = clock_timestamp() - $8::interval
 WHERE batch_id = $1
 """
-# What is locked is in use, and stays until the next time. now(), not clock_timestamp(): only that can use the index.
+# SKIP LOCKED: a locked row is in use. It is deleted later. A condition with clock_timestamp() could not use the index.
 _FORGET = """
 WITH old AS (
     SELECT batch_id FROM batches
@@ -58,7 +59,7 @@ _COUNTS = ("messages", "inserted", "changed", "unchanged", "rejected")
 
 @attrs.define
 class _Row:
-    """A row as it is or will be. Times are of the event loop's clock, in seconds."""
+    """A row that is or will be written. `began_s` and `ended_s` are by the clock of the event loop, in seconds."""
 
     batch_id: UUID
     began_s: float
@@ -69,7 +70,7 @@ class _Row:
     complete: bool = True
 
     def add(self, batch: Batch[Any], written: Written, openings: Mapping[int, int]) -> None:
-        """Count a batch. Offsets that follow each other were read under one opening of their partition."""
+        """Add the counts and offsets of a batch. Offsets are contiguous only within one opening of their partition."""
         rejected = len(batch.rejected())
         found = (len(batch.entries), written.inserted, written.changed, written.unchanged, rejected)
         self.counts = {name: self.counts[name] + count for name, count in zip(_COUNTS, found, strict=True)}
@@ -87,9 +88,9 @@ class _Row:
 
 
 class BatchHistory:
-    """Writes the rows of one worker's batches, and deletes those of its topic after `kept_s` seconds.
+    """Writes the rows of one worker's batches. Deletes the rows of its group and topic after `kept_s` seconds.
 
-    `link` is the writer's: both work on it in turn. Old rows are deleted through `other_link`.
+    `link` is also the writer's link: they use it one after the other. Old rows are deleted through `other_link`.
     """
 
     def __init__(self, identity: Identity, link: Link, other_link: Link, kept_s: float) -> None:
@@ -102,20 +103,20 @@ class BatchHistory:
         self._incomplete = asyncio.Event()
 
     def id_for(self, messages: int) -> UUID:
-        """Return the id of the next batch, of so many messages: a new one, or that of the row that it shares."""
+        """Return the id for the next batch, which has this number of messages: a new id, or the id of a shared row."""
         row = self._row
         if row is not None and row.shared and messages <= SMALL and _now_s() - row.began_s < SHARED_S:
             return row.batch_id
         return uuid4()
 
     def writes_row(self, batch_id: UUID) -> bool:
-        """Return whether a batch with this id writes a row of its own, and does not share one that is there."""
+        """Return whether a batch with this id writes its own row. If not, it shares an existing row."""
         return self._row is None or self._row.batch_id != batch_id
 
     async def store(
         self, connection: Connection, batch: Batch[Any], written: Written, openings: Mapping[int, int]
     ) -> None:
-        """Write the batch's row within its transaction, unless it shares one that is there."""
+        """Write the row of the batch inside its transaction, unless it shares an existing row."""
         if not self.writes_row(batch.batch_id):
             return
         if self._row is not None and not self._row.complete:
@@ -140,7 +141,7 @@ class BatchHistory:
         self._next = row
 
     def committed(self, batch: Batch[Any], written: Written, openings: Mapping[int, int]) -> None:
-        """Note that the transaction of `store` was committed."""
+        """Must be called after the transaction of `store` was committed. Adds the counts if the batch shares a row."""
         if self._next is not None and self._next.batch_id == batch.batch_id:
             self._row, self._next = self._next, None
             if self._row.shared:
@@ -156,7 +157,7 @@ class BatchHistory:
         self._incomplete.set()
 
     async def run(self) -> None:
-        """Complete rows that no batch shares any more, for ever. The writer tells of an outage."""
+        """Complete shared rows, until cancelled. Outages are not logged here, because the writer logs them."""
         while True:
             await self._incomplete.wait()
             await asyncio.sleep(SHARED_S)
@@ -170,7 +171,7 @@ class BatchHistory:
                 await asyncio.sleep(DEADLINE_S * random.uniform(0.5, 1))
 
     async def forget_old(self) -> None:
-        """Delete old rows, for ever."""
+        """Delete old rows regularly, until cancelled."""
         deleted = 0
         while True:
             await asyncio.sleep(FORGET_EVERY_S if deleted < FORGOTTEN_AT_ONCE else 1)
@@ -182,7 +183,7 @@ class BatchHistory:
                     raise
 
     async def complete(self) -> None:
-        """Write what the last row lacks. Raises the link's errors."""
+        """Write the missing counts of the last row. Raises the errors of the link."""
         row = self._row
         if row is None or row.complete:
             return
@@ -192,7 +193,7 @@ class BatchHistory:
             row.complete = counts is row.counts
 
     async def forget(self) -> int:
-        """Delete rows that are older than is kept, `FORGOTTEN_AT_ONCE` at most; return how many those were."""
+        """Delete old rows, at most `FORGOTTEN_AT_ONCE`. Returns how many were deleted."""
         scope = (self._identity.group, self._identity.topic, self._kept_s, FORGOTTEN_AT_ONCE)
         async with asyncio.timeout(DEADLINE_S), self._other_link.use() as connection:
             tag = await connection.execute(_FORGET, *scope)

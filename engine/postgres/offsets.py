@@ -1,4 +1,4 @@
-"""The offsets that count: rows in PostgreSQL, moved by compare-and-set inside the batch's own transaction."""
+"""The stored offsets: rows in PostgreSQL, moved by compare-and-set inside the transaction of the batch."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -16,7 +16,7 @@ _OPEN_INSERT = """
 INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
 ON CONFLICT DO NOTHING
 """
-# FOR UPDATE waits for the transaction of a previous owner that is still at work, and then reads what it left.
+# FOR UPDATE waits until an open transaction of the previous owner has ended, and then reads the new values.
 _OPEN_SELECT = """
 SELECT next_offset, last_offset, last_timestamp, last_checksum, epoch FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
@@ -26,12 +26,12 @@ UPDATE consumed_offsets
 SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, write_id = $9, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
-# What follows without a record, a transaction's marker, say, leaves the last record what it was.
+# Offsets without a record, for example of a transaction marker, do not change the columns of the last record.
 _PASS = """
 UPDATE consumed_offsets SET next_offset = $5, write_id = $6, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
-# FOR UPDATE waits for a COMMIT that is still on its way: its transaction holds the locks of all its offsets.
+# FOR UPDATE waits for a COMMIT that has not ended yet, because its transaction has locked the rows of its offsets.
 _LANDED = """
 SELECT write_id FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
@@ -44,7 +44,7 @@ WHERE consumer_group = $1 AND topic = $2
 
 
 class Fenced(Exception):
-    """Another owner moved the offset of `partition`: this worker must give it up and read anew."""
+    """Another owner moved the offset of `partition`. This worker must close the partition and read its offset again."""
 
     def __init__(self, partition: int) -> None:
         super().__init__(f"partition {partition} has another owner")
@@ -53,7 +53,7 @@ class Fenced(Exception):
 
 @attrs.frozen
 class Advance:
-    """One step of one partition, from `expected` to `next_offset`. `last` is the last record in between, if any."""
+    """A move of a partition's offset from `expected` to `next_offset`. `last` is the last record between, if any."""
 
     partition: int
     expected: int
@@ -67,9 +67,9 @@ def checksum(record: Record) -> int:
 
 
 async def open_offset(connection: Connection, group: str, topic: str, partition: int, earliest: int) -> StoredOffset:
-    """Lock and return the stored offset of a partition; store `earliest` first if the group has none.
+    """Lock and return the stored offset of a partition. If the group has no stored offset, store `earliest` first.
 
-    Waits for the last transaction of a previous owner.
+    Waits for an open transaction of the previous owner.
     """
     async with connection.transaction():
         await connection.execute("SET LOCAL lock_timeout = '10s'")
@@ -82,10 +82,10 @@ async def open_offset(connection: Connection, group: str, topic: str, partition:
 async def has_landed(
     connection: Connection, group: str, topic: str, write_id: UUID, partitions: Iterable[int], batch_id: UUID | None
 ) -> bool:
-    """Return whether the transaction that moved these partitions' offsets was committed. Waits until that is decided.
+    """Return whether the transaction `write_id`, which moved these offsets, was committed. Waits until it has ended.
 
-    Any partition tells, as long as no other transaction has moved its offset since. After that the row of `batch_id`
-    does: a batch that no other transaction shares its row with, or None.
+    It was committed if any of the partitions has its id. If other transactions have moved all these offsets since then,
+    the row of `batch_id` decides; None if the batch shares a row.
     """
     for partition in sorted(partitions):
         row = await connection.fetchrow(_LANDED, group, topic, partition)
@@ -97,9 +97,9 @@ async def has_landed(
 async def advance_offsets(
     connection: Connection, group: str, topic: str, advances: list[Advance], write_id: UUID
 ) -> None:
-    """Move each partition's offset within the open transaction, in the partitions' order. Raises `Fenced`.
+    """Move the offset of each partition inside the open transaction, in the order of partitions. Raises `Fenced`.
 
-    `write_id` is an id of the transaction's own, by which `has_landed` knows it.
+    `write_id` is a new id for each transaction; `has_landed` looks for it.
     """
     for step in sorted(advances, key=lambda advance: advance.partition):
         key = (group, topic, step.partition, step.expected, step.next_offset)
@@ -115,6 +115,6 @@ async def advance_offsets(
 async def fetch_positions(
     connection: "Connection | PoolConnectionProxy", group: str, topic: str
 ) -> dict[int, Position]:
-    """Return how far each partition is consumed; those of which nothing was consumed yet are missing."""
+    """Return the position of each partition. Partitions without a stored offset are missing."""
     rows = await connection.fetch(_POSITIONS, group, topic)
     return {partition: Position(*position) for partition, *position in rows}

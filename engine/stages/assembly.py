@@ -1,6 +1,7 @@
-"""The stages of a worker, put together: all that a record passes between Kafka and PostgreSQL.
+"""Creates and connects the stages of a worker: the way of a record from Kafka to PostgreSQL.
 
-The source's chunks of records become handled chunks, and these are batches, one transaction each:
+The source emits chunks of records. The processor turns them into handled chunks. The writer combines these into
+batches, and writes each batch in one transaction:
 
     KafkaSource ──► processor (handle_message) ──► writer (handle_batch) ──► dead letters, the handler's follow-up
 """
@@ -31,13 +32,13 @@ from engine.stages.writer import BatchWriter
 T = TypeVar("T")
 LOCK_TIMEOUT_MS = 5000
 CLOSE_AFTER_S = 10.0
-"""How long a connection stays open that is used when partitions come or something is wrong."""
+"""How long an idle connection stays open. For connections that are used only after a rebalance or an error."""
 
 
 class Stages(Generic[T]):
-    """Holds the stages and their connections. Each stage works on its own; the worker starts and stops them.
+    """Holds the stages and their connections to PostgreSQL. The worker starts and stops the stages.
 
-    `stopping` ends a pause of the brake.
+    When `stopping` is set, a pause of the brake ends.
     """
 
     def __init__(self, options: WorkerOptions, handler: Handler[T], status: Status, stopping: asyncio.Event) -> None:
@@ -45,11 +46,11 @@ class Stages(Generic[T]):
         self._handler = handler
         self._status = status
         self._links: list[Link] = []
-        # For what happens rarely and takes little time. Nothing on it waits for another session's lock, nor for Kafka.
+        # For short, rare statements. They must never wait for a lock of another session or for Kafka.
         self._spare = self._link(idle_s=CLOSE_AFTER_S)
         self._watch = BlockerWatch(self._spare)
         self.table = PartitionTable()
-        # One batch waits while the one before it is at work: a second would gain no speed and cost memory.
+        # One batch waits while the batch before it is processed. A second one would cost memory and add no speed.
         capacity = {
             "max_items": options.batch_max_records,
             "max_weight": options.batch_max_bytes,
@@ -131,7 +132,7 @@ class Stages(Generic[T]):
             status=self._status,
             backoff=options.backoff,
             emit=emit,
-            # A chunk no longer than the window: the brake works to within a window.
+            # A chunk must not be larger than the window of the brake, because the brake checks once per window.
             max_chunk_records=min(options.batch_max_records, options.brake.window),
             max_chunk_bytes=options.batch_max_bytes,
         )

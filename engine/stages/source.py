@@ -1,8 +1,8 @@
-"""The Kafka end of a worker: what the group assigns is opened, fetched, and handed on in chunks of records.
+"""The source of a worker: opens the assigned partitions, fetches records from Kafka and emits them in chunks.
 
-The source knows its own position in each partition. It moves only over what was fetched there: records that are handed
-on, and what lies between them and counts for nothing (markers and aborted batches of transactions, offsets that
-compaction took away). Kafka's committed offset is for tools only.
+The source has its own position in each partition. The position moves only after fetched data: over emitted records, and
+over offsets without a record to consume (transaction markers, aborted transactions, offsets removed by compaction). The
+offsets that are committed to Kafka are only for monitoring tools.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ from engine.stages.opener import PartitionOpener
 from engine.telemetry import events
 
 CHUNK_RECORDS = 25
-"""How many records are handled in one go. An answer from PostgreSQL that the writer waits for waits so long, too."""
+"""How many records are handled at once. The event loop is busy meanwhile, so the writer waits that long as well."""
 TURN_S = 0.1
 COMMIT_EVERY_S = 1.0
 REFRESH_EVERY_S = 10.0
-"""How old what is known of the topic's partitions may be: those that were added are consumed soon after."""
+"""How often the metadata of the topic is refreshed. New partitions are found by this."""
 IDLE_REFRESH_S = 2.0
-"""The same while nothing is fetched: whoever waits for the group, and asks for nothing else, hears of an outage so."""
+"""The same while no partition is open. Without these requests, no outage would be noticed then."""
 STALE_REFRESH_S = 0.5
 LAST_COMMIT_S = 1.0
 
 
 class KafkaSource:
-    """Consumes one topic in a group. `emit` takes the chunks and waits when there is no room.
+    """Consumes one topic in a group. `emit` accepts the chunks and waits while there is no room.
 
-    `joined` is set once the group has given this worker its share, be it nothing.
+    `joined` is set after the first assignment from the group, even if it has no partitions.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class KafkaSource:
         self._log = structlog.get_logger()
 
     def stop_fetching(self) -> None:
-        """Stop handing on records. `run` returns soon after."""
+        """Stop emitting records. `run` returns soon after."""
         self._stopping.set()
 
     async def close(self) -> None:
-        """Commit the last offsets for the tools, and leave the group. Raises Kafka's errors and the network's."""
+        """Commit the last offsets for monitoring tools, and leave the group. Raises errors of Kafka and the network."""
         membership, self._membership = self._membership, None
         try:
             if membership is not None:
@@ -101,12 +101,12 @@ class KafkaSource:
             await self._brokers.close()
 
     async def run(self) -> None:
-        """Fetch and hand on records until `stop_fetching`. Outages of Kafka are waited out."""
+        """Fetch and emit records until `stop_fetching` is called. Waits and tries again during an outage of Kafka."""
         stop = asyncio.create_task(self._stopping.wait(), name="source-stop")
         try:
             await self._until({stop}, self._connect())
             if not self._stopping.is_set():
-                # Beyond the end of this: the worker is a member until all that was fetched is written.
+                # Not cancelled at the end of `run`: the worker stays a member until all fetched records are written.
                 self._membership = asyncio.create_task(self._member.run(), name="group-member")
                 await self._until(
                     {stop, self._membership},
@@ -121,7 +121,7 @@ class KafkaSource:
             stop.cancel()
 
     async def _until(self, ends: set["asyncio.Task[Any]"], *work: Coroutine[Any, Any, None]) -> None:
-        """Do the work until the first of it, or of `ends`, is over. Raises what that one failed with."""
+        """Run the coroutines until one of them or one of `ends` has ended. Raises the error if it failed."""
         tasks = {asyncio.create_task(one) for one in work}
         try:
             done, _ = await asyncio.wait({*ends, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +133,7 @@ class KafkaSource:
             task.result()
 
     async def _connect(self) -> None:
-        """Wait until a broker tells of the topic."""
+        """Wait until a broker returns the metadata of the topic."""
         attempt = 0
         while True:
             try:
@@ -144,7 +144,7 @@ class KafkaSource:
                 await asyncio.sleep(self._outage.declare(describe_kafka(error), attempt))
 
     def _on_assigned(self, partitions: set[int]) -> None:
-        """Take the group's new assignment over. What stays goes on without a pause."""
+        """Apply a new assignment from the group. Partitions that stay assigned continue without a pause."""
         before = set(self._table.assigned)
         lost, gained = before - partitions, partitions - before
         self._table.revoke(lost)
@@ -161,7 +161,7 @@ class KafkaSource:
         self._log.info(events.PARTITIONS_ASSIGNED, topic=self._topic, partitions=sorted(partitions))
 
     async def _open(self) -> None:
-        """Open what is assigned, as soon as that is possible."""
+        """Open the assigned partitions as soon as possible."""
         while True:
             self._assigned.clear()
             if self._outage.hidden is None:
@@ -172,10 +172,10 @@ class KafkaSource:
                     await self._assigned.wait()
 
     async def _watch(self) -> None:
-        """Tell of outages, and of partitions of which nothing is fetched."""
+        """Report outages, and partitions from which nothing can be fetched."""
         while True:
             await asyncio.sleep(TURN_S)
-            # A topic that is hidden has no partitions at all: that is told as what it is.
+            # A hidden topic has no partitions. That is reported as an outage, not for each partition.
             unserved = self._fetcher.unserved() if self._outage.hidden is None else {}
             for partition, why in unserved.items():
                 self._opener.unserved(partition, why)
@@ -183,7 +183,7 @@ class KafkaSource:
             self._outage.watch()
 
     async def _keep(self) -> None:
-        """Keep what is known of the brokers fresh."""
+        """Refresh the metadata regularly."""
         loop = asyncio.get_running_loop()
         refreshed_at = loop.time()
         while True:
@@ -195,7 +195,7 @@ class KafkaSource:
                 refreshed_at = loop.time()
 
     async def _commit_now_and_then(self) -> None:
-        """Commit for the tools. A coordinator that does not answer holds up nothing else."""
+        """Commit offsets to Kafka for monitoring tools. No other task waits if the coordinator does not answer."""
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             await self._commit()
@@ -210,7 +210,7 @@ class KafkaSource:
         except TopicAuthorizationFailedError as error:
             self._outage.hidden = describe_kafka(error)
         except TROUBLE:
-            return  # it is asked again soon; an outage is told by its silence
+            return  # the next refresh comes soon. `KafkaOutage` detects an outage when no broker answers
 
     async def _commit(self) -> None:
         positions = {

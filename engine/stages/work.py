@@ -1,4 +1,4 @@
-"""What the writer has to write: records of some partitions, and by partition the offset behind all of them. Pure."""
+"""The entries that the writer must write, and the next offset of each partition. Pure state, no I/O."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,9 +15,11 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Work(Generic[T]):
-    """Entries to write. A partition may have an end and no entry: only its offset moves.
+    """Entries to write.
 
-    `openings` and `epochs` are those under which the entries were read, by partition.
+    `ends` has the next offset by partition: the offset after the last entry, or after a later transaction marker. A
+    partition may have an end but no entry. Then only its offset moves. `openings` and `epochs` have the opening and the
+    topic's epoch under which the entries were read, by partition.
     """
 
     entries: list[Entry[T]]
@@ -29,7 +31,7 @@ class Work(Generic[T]):
 
     @classmethod
     def of(cls, chunks: Sequence[HandledChunk[T]], table: PartitionTable) -> "Work[T]":
-        """Return what the chunks hold of partitions that are still open as they were read."""
+        """Return the work of these chunks. Chunks from an earlier opening of their partition are dropped."""
         current = [chunk for chunk in chunks if table.opened(chunk.partition, chunk.opening)]
         ends: dict[int, int] = {}
         for chunk in current:
@@ -44,7 +46,7 @@ class Work(Generic[T]):
         )
 
     def owned(self, table: PartitionTable) -> "Work[T]":
-        """Return what of it this worker may still write, and has not written yet."""
+        """Return the part that this worker still owns and has not written yet."""
         floors = {
             partition: opened.next_offset
             for partition, opening in self.openings.items()
@@ -61,17 +63,17 @@ class Work(Generic[T]):
         return attrs.evolve(self, entries=entries, ends=ends)
 
     def halves(self) -> "tuple[Work[T], Work[T]]":
-        """Return the first half of the entries, and the second, which keeps the ends."""
+        """Return the two halves of the entries. The second half keeps the ends."""
         middle = len(self.entries) // 2
         first, second = self.entries[:middle], self.entries[middle:]
         ends = {partition: record.offset + 1 for partition, record in _last_records(first).items()}
         return attrs.evolve(self, entries=first, ends=ends), attrs.evolve(self, entries=second)
 
     def advances(self, table: PartitionTable) -> list[Advance]:
-        """Return how each partition's offset moves. Raises `Fenced` for one that is not open any more."""
+        """Return the offset move of each partition. Raises `Fenced` if a partition is no longer open."""
         advances, last = [], _last_records(self.entries)
         for partition, end in self.ends.items():
-            # A batch may have waited out an outage: the partition may have gone, and even have come back, meanwhile.
+            # During an outage the partition may have been revoked, and even have been assigned again.
             opened = table.opened(partition, self.openings[partition])
             if opened is None:
                 raise Fenced(partition)

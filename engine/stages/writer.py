@@ -1,13 +1,13 @@
-"""The writer: one transaction a batch, and offsets that move only with it.
+"""The writer: writes each batch and moves its offsets in one transaction.
 
-Data goes in one direction: chunks that this worker still owns → a batch → a transaction (offsets, the handler's rows,
-dead letters, the batch's own row) → the handler's follow-up. What can go wrong on the way has one answer each:
+The steps: chunks of partitions that this worker still owns → a batch → a transaction (offsets, the handler's rows, dead
+letters, the row of the batch) → the handler's `batch_committed`. Errors are handled as follows:
 
-* another worker moved an offset (`Fenced`): drop that partition, write the rest (`_write`);
-* PostgreSQL refuses the data: bisect, so that only the bad records become dead letters (`_bisect`);
-* an outage: wait and try the same batch again, for as long as it takes (`_wait_out`);
-* a connection lost during COMMIT: wait until the server is done with it, and look at the offsets
-  (`_settle_lost_commit`).
+* another worker moved an offset (`Fenced`): close that partition and write the others (`_write`)
+* PostgreSQL refuses the data: bisect the batch, so that only the bad records become dead letters (`_bisect`)
+* an outage: wait and try the same batch again, without a limit (`_wait_out`)
+* the connection is lost during COMMIT: wait until the server has ended the transaction, then check by the offsets
+  whether it was committed (`_settle_lost_commit`)
 """
 
 import asyncio
@@ -48,11 +48,11 @@ MOMENTARY_TRIES = 10
 
 
 class _Refused(Exception):
-    """PostgreSQL refused the batch for its data. The message holds none of it."""
+    """PostgreSQL refused the data of the batch. The error text contains no data."""
 
 
 class BatchWriter(Generic[T]):
-    """Writes batches exactly once. `dead_letters_stored` is called after each commit that held dead letters."""
+    """Writes batches exactly once. Calls `dead_letters_stored` after each commit with dead letters."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class BatchWriter(Generic[T]):
         self._log = structlog.get_logger()
 
     async def handle_batch(self, chunks: list[HandledChunk[T]]) -> None:
-        """Write what the chunks hold, as far as this worker still owns it. Returns when all of it is settled."""
+        """Write the entries of partitions that this worker still owns. Returns when all are committed or dropped."""
         self._status.started = True
         await self._write(Work.of(chunks, self._table))
 
@@ -95,7 +95,7 @@ class BatchWriter(Generic[T]):
                 batch, written = await self._commit(batch, work)
             except Fenced as fence:
                 self._status.counters.fenced += 1
-                # A newer opening of the partition, if there is one, is not concerned.
+                # If the partition was opened again meanwhile, the new opening stays open.
                 if self._table.opened(fence.partition, work.openings[fence.partition]):
                     self._table.close(fence.partition)
                 self._log.warning(events.PARTITION_FENCED, topic=batch.topic, partition=fence.partition)
@@ -124,7 +124,7 @@ class BatchWriter(Generic[T]):
         return Entry(record, Rejected(REFUSED_BY_DATABASE, (FieldError("", refusal),), subject))
 
     async def _commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written]:
-        """Commit the batch, waiting out any outage, and return it as it was written. Raises `Fenced`, `_Refused`."""
+        """Commit the batch and return it as it was written. Waits during outages. Raises `Fenced`, `_Refused`."""
         tries = _Tries()
         done: tuple[Batch[T], Written] | None = None
         self._attempted, write_id = None, uuid4()
@@ -143,7 +143,7 @@ class BatchWriter(Generic[T]):
         return done
 
     async def _wait_or_raise(self, error: Exception, tries: "_Tries") -> None:
-        """Return when it is time to try again; raise what trying again does not mend."""
+        """Return when it is time to try again. Raises the error if another try cannot succeed."""
         if refuses_data(error):
             raise _Refused(describe_refusal(error)) from None
         if not is_outage(error):
@@ -190,10 +190,12 @@ class BatchWriter(Generic[T]):
     async def _settle_lost_commit(
         self, batch: Batch[T], work: Work[T], write_id: UUID
     ) -> tuple[Batch[T], Written] | None:
-        """Return what an earlier try of this batch wrote, if it was committed although its connection was lost."""
+        """Return what the earlier try of this batch wrote if it was committed, although its connection was lost."""
         attempted, attempt, found = self._attempted, 0, None
         if attempted is None or not batch.entries:
-            return None  # what moves offsets alone is fenced if it landed: its partitions are opened where it left them
+            # If a batch without entries was committed, the next try is fenced. Then its partitions are opened again
+            # at the new offsets.
+            return None
         while found is None:
             try:
                 with self._status.step("settle", WRITE_DEADLINE_S + STEP_GRACE_S):

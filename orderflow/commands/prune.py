@@ -20,8 +20,8 @@ from orderflow.start.settings import load_settings
     cls=Command,
     examples={
         "orderflow prune --dry-run": "only count",
-        "orderflow prune": "delete what is older than 30 days",
-        "orderflow prune --older-than 1w": "older than a week",
+        "orderflow prune": "delete rows older than 30 days",
+        "orderflow prune --older-than 1w": "delete rows older than a week",
     },
 )
 @click.option(
@@ -30,16 +30,16 @@ from orderflow.start.settings import load_settings
     type=Moment(),
     default="30d",
     show_default=True,
-    help="Age since it was resolved or committed (90s, 15m, 1h, 2d, 1w), or an RFC 3339 time.",
+    help="Age since the letter was resolved or the batch committed (90s, 15m, 1h, 2d, 1w), or an RFC 3339 time.",
 )
 @click.option("--dry-run", is_flag=True, help="Only count what would be deleted.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
     """Delete old data: resolved dead letters, and the rows of batches.
 
-    Never deleted: letters that are unresolved or not yet in the dead-letter topic, batches that are not cached yet, and
-    the newest 1,000 batches. It deletes batches of this consumer group, and letters of all groups. Orders stay as they
-    are, but `trace` shows less of an order without its batch. The engine may run meanwhile.
+    It never deletes letters that are unresolved or not yet in the dead-letter topic, batches that are not cached yet,
+    or the newest 1,000 batches. It deletes batches of this consumer group, and letters of all groups. Orders are not
+    changed, but `trace` shows less about an order after its batch was deleted. The engine may run at the same time.
     """
     if before > datetime.now(UTC):
         raise click.UsageError("--older-than must not be in the future.")

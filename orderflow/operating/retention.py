@@ -1,4 +1,4 @@
-"""Deletes resolved dead letters and rows of old batches on request, a bounded number at a time.
+"""Deletes resolved dead letters and rows of old batches on request, in steps with a limited number of rows.
 
 A running engine deletes batches older than BATCH_HISTORY_S by itself (`engine/postgres/batches.py`).
 """
@@ -13,23 +13,23 @@ from asyncpg import Connection
 from orderflow.start.settings import Settings
 
 STEP_ROWS = 1000
-"""How many rows one transaction deletes: nobody waits long for the lock of one of them."""
+"""How many rows one transaction deletes. It is small, so that other sessions do not wait long for row locks."""
 KEPT_BATCHES = 1000
-"""The newest batches of a group stay, however old they are."""
+"""How many of the newest batches of a group are never deleted."""
 
-# A letter that still waits for the dead-letter topic stays. So does one that was replayed lately: without its letter, a
-# replay that is still on its way would be taken for a new message. Nobody prunes for a group that is gone: all groups'
-# letters go.
+# A letter that is not yet published to the dead-letter topic is not deleted. A letter that was replayed recently is not
+# deleted either: if its replay is consumed without the letter, the replay counts as a new message. The letters of all
+# groups are deleted, because nobody runs this for a group that no longer exists.
 _OLD_LETTERS = """
 dead_letters WHERE resolved_at < $1 AND topic = $2 AND (published_at IS NOT NULL OR publish_error IS NOT NULL)
 AND (replayed_at IS NULL OR replayed_at < $1)
 """
-# A worker of the build before may have noted there which cached answers are old.
+# Workers of an older build may have noted here which cache entries are outdated.
 _OLD_BATCHES = """
 batches WHERE committed_at < $1 AND topic = $2 AND consumer_group = $3
 AND (cached_at IS NOT NULL OR changed_keys = '{}')
 """
-# What is locked is in use, and stays until the next time.
+# SKIP LOCKED: a locked row is in use. It is deleted by a later run.
 _DELETE_LETTERS = f"""
 WITH old AS (
     SELECT consumer_group, partition, kafka_offset FROM {_OLD_LETTERS} AND resolved_at >= $3
@@ -61,14 +61,14 @@ _BEGINNING = datetime.fromtimestamp(0, UTC)
 
 @attrs.define
 class Pruned:
-    """How many rows were deleted, or would be."""
+    """How many rows were deleted, or would be deleted."""
 
     letters: int = 0
     batches: int = 0
 
 
 async def count_old(connection: Connection, settings: Settings, before: datetime) -> Pruned:
-    """Count what `delete_old` would delete."""
+    """Count the rows that `delete_old` would delete."""
     letters = await connection.fetchval(_COUNT_LETTERS, before, settings.kafka_topic)
     oldest_kept = await _oldest_kept(connection, settings)
     if oldest_kept is None:
@@ -80,10 +80,11 @@ async def count_old(connection: Connection, settings: Settings, before: datetime
 async def delete_old(
     connection: Connection, settings: Settings, before: datetime, pruned: Pruned, progress: Callable[[int], object]
 ) -> None:
-    """Delete letters that were resolved before that moment, and batches that were committed before it.
+    """Delete letters that were resolved before the time `before`, and batches that were committed before it.
 
-    Only batches of the settings' topic and group, and letters of that topic, of all groups. `pruned` counts what is
-    deleted, step by step: what was done stays done whatever ends this. `progress` is told the rows of each step.
+    Deletes only batches of the topic and the group in the settings, and letters of this topic of all groups. Each step
+    is a transaction. After each step its rows are added to `pruned`, so `pruned` is correct even after an error. Then
+    `progress` is called with the number of rows.
     """
     async for count in _steps(connection, _DELETE_LETTERS, before, settings.kafka_topic):
         pruned.letters += count
@@ -98,12 +99,12 @@ async def delete_old(
 
 
 async def _oldest_kept(connection: Connection, settings: Settings) -> Any:
-    """Return when the oldest of the batches that stay anyway was committed; None if that is all of them."""
+    """Return the commit time of the oldest batch among the newest `KEPT_BATCHES`. None if there are fewer batches."""
     return await connection.fetchval(_OLDEST_KEPT, settings.kafka_topic, settings.kafka_group_id)
 
 
 async def _steps(connection: Connection, delete: str, *scope: Any) -> AsyncIterator[int]:
-    """Delete step by step, and tell of each how many rows it were. What a step left is not looked at again."""
+    """Delete in steps, and yield the number of rows of each step. A later step does not check skipped rows again."""
     after = _BEGINNING
     while True:
         [(count, last)] = await connection.fetch(delete, *scope, after, STEP_ROWS)

@@ -1,4 +1,4 @@
-"""What PostgreSQL knows of the engine: its workers, its offsets, and what it has committed lately."""
+"""Reads the state of the engine from PostgreSQL: its workers, its stored offsets and its recent rates."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ from lookup.serving.store_reader import StoreReader
 if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
 
-# The latencies are those of the average message: a batch counts as often as it has messages, a shared row with those of
-# its first batch. A subquery, not a join: only rows of this time are looked up.
-# Only a worker of the build before says in `batches.cached_at` when the cache had followed.
+# The latencies are averages over messages, so each batch is weighted by its number of messages; a shared row has the
+# latencies of its first batch. A subquery, not a join, so that only rows of this time are looked up.
+# Only workers of an older build write to `batches.cached_at` when a batch was cached.
 _RATES = """
 SELECT floor(extract(epoch FROM committed_at) / $4::integer)::bigint AS bucket,
        sum(messages - rejected)::bigint AS accepted, sum(rejected)::bigint AS rejected,
@@ -33,7 +33,7 @@ GROUP BY bucket
 
 @attrs.frozen
 class StoredState:
-    """What was found, and when (by the database's clock, s since the epoch). `workers` are rows of `fetch_workers`."""
+    """The state at `now_s`, in seconds since 1970 by the clock of PostgreSQL. `workers` are rows of `fetch_workers`."""
 
     now_s: float
     workers: list[Any]
@@ -42,7 +42,7 @@ class StoredState:
 
 
 class OperationsStore:
-    """Reads all of it in one go. It remembers the window of rates: only what may have changed is read again."""
+    """Reads the whole state at once. It keeps the window of rates, and reads only the buckets that may have changed."""
 
     def __init__(self, pool: "Pool", topic: str, group: str, deadline_s: float) -> None:
         self._reader = StoreReader("operations", pool, deadline_s=deadline_s)
@@ -51,7 +51,7 @@ class OperationsStore:
         self._window = RateWindow()
 
     async def read(self) -> StoredState:
-        """Return what is stored now. Raises `StoresUnavailable`, at the latest after about the deadline."""
+        """Return the current state. Raises `StoresUnavailable` if PostgreSQL fails or the deadline is over."""
         return await self._reader.read(self._read)
 
     async def _read(self, connection: "Connection") -> StoredState:
