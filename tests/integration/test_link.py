@@ -64,7 +64,7 @@ async def test_a_connection_that_rested_is_asked_whether_it_lives(
     link: Link, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that forgot the connection meanwhile fails no statement: the caller gets a new one."""
-    monkeypatch.setattr("engine.postgres.link.IDLE_S", 0.0)
+    monkeypatch.setattr("engine.postgres.link.TEST_AFTER_S", 0.0)
     monkeypatch.setattr("engine.postgres.link.ANSWERS_WITHIN_S", 1.0)
     async with link.use() as connection:
         first = connection

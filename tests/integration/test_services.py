@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -73,8 +74,10 @@ async def test_services_listen_on_the_loopback_only(own: Own) -> None:
     services, _ = own
     for service in services.services:
         assert service.pid is not None
-        processes = process_tree(service.pid)
-        listening = [c.laddr.ip for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        listening = []
+        for process in process_tree(service.pid):
+            with suppress(psutil.NoSuchProcess):  # PostgreSQL ends processes of its own at any time
+                listening += [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
         assert listening
         assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
