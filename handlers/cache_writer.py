@@ -50,6 +50,7 @@ class CacheWriter:
         self._status = status
         self._retry_at = 0.0
         self._full = False
+        self._marked: UUID | None = None
         self._log = structlog.get_logger()
         self._actor: BatchActor[CacheBatch] = BatchActor(
             "cache-writer",
@@ -104,9 +105,17 @@ class CacheWriter:
             )
         self._full = refused > 0
         self._status.counters.cached += sum(len(batch.bodies) for batch in batches) - refused
+        await self._mark(batches)
+
+    async def _mark(self, batches: list[CacheBatch]) -> None:
+        """Delete the notes and mark the batches as cached. Small batches share an id, which is marked once."""
         notes = [batch.change.id for batch in batches if batch.change is not None]
+        ids = {batch.batch_id for batch in batches} - {self._marked}
+        if not notes and not ids:
+            return
         try:
             async with self._link.use() as connection:
-                await mark_followed(connection, notes, [batch.batch_id for batch in batches], MARK_DEADLINE_S)
+                await mark_followed(connection, notes, list(ids), MARK_DEADLINE_S)
+            self._marked = batches[-1].batch_id
         except ERRORS as error:
             self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error))
