@@ -8,21 +8,21 @@ from bench.summary import Summary, summarise
 
 @attrs.frozen
 class Goal:
-    """A bound on the ratio of a figure to the figure `over` of the same round. `over` None: on the figure itself.
+    """A bound on the ratio of a figure to the figure `reference` of the same round. None: on the figure itself.
 
     `cores` is the number of CPU cores that the machine must have for this goal.
     """
 
     figure: Figure
     bound: float
-    over: Figure | None = None
+    reference: Figure | None = None
     at_most: bool = False
     cores: int = 1
 
     @property
     def target(self) -> str:
         """The bound as text."""
-        unit = "×" if self.over else self.figure.unit
+        unit = "×" if self.reference else self.figure.unit
         return f"{'≤' if self.at_most else '≥'} {self.bound:g} {unit}"
 
 
@@ -42,5 +42,7 @@ class Verdict:
 
 def judge(goal: Goal, measurements: Measurements, cores: int) -> Verdict | None:
     """Return the verdict. None if a figure was not measured, or the machine has too few cores."""
-    values = measurements.ratios(goal.figure, goal.over) if goal.over is not None else measurements.of(goal.figure)
+    values = (
+        measurements.ratios(goal.figure, goal.reference) if goal.reference is not None else measurements.of(goal.figure)
+    )
     return Verdict(goal, summarise(values)) if values and cores >= goal.cores else None

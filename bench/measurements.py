@@ -42,7 +42,7 @@ class Measurements:
         """Return the values of the figure, one for each round in which it was measured."""
         return list(self.values.get(figure, {}).values())
 
-    def ratios(self, figure: Figure, over: Figure) -> list[float]:
-        """Return `figure` ÷ `over` of each round in which both were measured."""
-        below = self.values.get(over, {})
+    def ratios(self, figure: Figure, reference: Figure) -> list[float]:
+        """Return `figure` ÷ `reference` of each round in which both were measured."""
+        below = self.values.get(reference, {})
         return [value / below[number] for number, value in self.values.get(figure, {}).items() if below.get(number)]

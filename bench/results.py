@@ -59,7 +59,7 @@ def _goal(verdict: Verdict) -> dict[str, Any]:
     goal = verdict.goal
     return {
         "figure": goal.figure.key,
-        "over": goal.over.key if goal.over else None,
+        "reference": goal.reference.key if goal.reference else None,
         "target": goal.target,
         "bound": goal.bound,
         "at_most": goal.at_most,

@@ -6,7 +6,7 @@ from bench.goals import Goal, Verdict, judge
 from bench.measurements import Figure, Measurements
 from bench.summary import Summary, summarise
 
-COLUMNS = ("figure", "median", "spread", "over", "ratio", "spread", "target", "")
+COLUMNS = ("figure", "median", "spread", "compared with", "ratio", "spread", "target", "")
 _RIGHT = frozenset({1, 2, 4, 5})
 _PERCENT = 100
 
@@ -23,11 +23,11 @@ def render(measurements: Measurements, goals: Sequence[Goal], cores: int) -> str
 def _judged(verdict: Verdict, measurements: Measurements) -> tuple[str, ...]:
     goal = verdict.goal
     met = "met" if verdict.met else "MISSED"
-    if goal.over is None:
+    if goal.reference is None:
         return (goal.figure.title, *_cells(goal.figure, verdict.value), "", "", "", goal.target, met)
     own = _cells(goal.figure, summarise(measurements.of(goal.figure)))
     ratio = verdict.value
-    return (goal.figure.title, *own, goal.over.title, f"{ratio.median:.2f} ×", _spread(ratio), goal.target, met)
+    return (goal.figure.title, *own, goal.reference.title, f"{ratio.median:.2f} ×", _spread(ratio), goal.target, met)
 
 
 def _plain(figure: Figure, measurements: Measurements) -> tuple[str, ...]:

@@ -56,9 +56,9 @@ async def check_tables(connection: Connection) -> Finding:
         return _missing_tables(missing, found)
     incomplete = {name: sorted(wanted - found[name]) for name, wanted in TABLES.items() if wanted - found[name]}
     if incomplete:
-        told = "; ".join(f"{name} lacks {', '.join(columns)}" for name, columns in incomplete.items())
+        details = "; ".join(f"{name} lacks {', '.join(columns)}" for name, columns in incomplete.items())
         fix = "rename or add the columns back, as the migrations define them, or restore a backup"
-        return failed("PostgreSQL tables", f"changed by hand, {told}", fix)
+        return failed("PostgreSQL tables", f"changed by hand, {details}", fix)
     return ok("PostgreSQL tables", "complete")
 
 

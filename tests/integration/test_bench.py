@@ -62,7 +62,7 @@ async def test_a_tiny_run_measures_everything_it_is_asked_for(bench: Programs, t
     measured |= {f"lookups_{server}_{kind}_1" for server in ("orderflow", "plain") for kind in ("cached", "cold")}
     assert measured <= found["figures"].keys()
     assert all(found["figures"][key]["median"] > 0 for key in measured)
-    judged = {(goal["figure"], goal["over"]): goal for goal in found["goals"]}
+    judged = {(goal["figure"], goal["reference"]): goal for goal in found["goals"]}
     assert judged["ingest", "copy_limit"]["target"] == "≥ 1.1 ×"
     assert any("Raw COPY limit" in line and "≥ 1.1 ×" in line for line in run.stdout_lines)
 

@@ -105,7 +105,7 @@ def test_the_results_hold_every_round() -> None:
     plan = Plan(parts=frozenset({"ingest"}))
     results = json.loads(json.dumps(document(plan, measurements, (Goal(OURS, 2, THEIRS),), {"commit": {}}, 2)))
     assert results["figures"]["ours"]["values"] == {"1": 100, "2": 120}
-    assert results["goals"][0] | {"median": 2.2, "met": True, "over": "theirs"} == results["goals"][0]
+    assert results["goals"][0] | {"median": 2.2, "met": True, "reference": "theirs"} == results["goals"][0]
 
 
 def test_a_peer_says_its_rate_or_not() -> None:
@@ -126,7 +126,7 @@ def test_a_worker_that_grows_is_found() -> None:
 
 def test_a_figure_has_one_goal_of_each_kind() -> None:
     """No goal is declared twice."""
-    assert len({(goal.figure, goal.over) for goal in GOALS}) == len(GOALS)
+    assert len({(goal.figure, goal.reference) for goal in GOALS}) == len(GOALS)
 
 
 def test_what_is_measured_by_default() -> None:
