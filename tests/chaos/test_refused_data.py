@@ -35,11 +35,17 @@ END $$;
 CREATE CONSTRAINT TRIGGER no_poison AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION refuse_poison();
 """
-_PIECES = """
-SELECT (source->>'first_offset')::int AS first, (source->>'last_offset')::int AS last
-FROM batches, jsonb_array_elements(sources) source
-WHERE (source->>'partition')::int = $1 AND (source->>'first_offset')::int < $2 ORDER BY first
+# Small batches share a row of batches: what was written at once, only the transactions themselves tell.
+_NOTE_TRANSACTIONS = """
+CREATE TABLE pieces (partition integer, first integer, last integer);
+CREATE FUNCTION note_piece() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pieces VALUES (NEW.partition, OLD.next_offset, NEW.next_offset - 1);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note_piece AFTER UPDATE ON consumed_offsets FOR EACH ROW EXECUTE FUNCTION note_piece();
 """
+_PIECES = "SELECT first, last FROM pieces WHERE partition = $1 AND first < $2 ORDER BY first"
 
 
 class PoisonedLedger(Ledger):
@@ -105,6 +111,7 @@ async def test_only_what_postgresql_refuses_becomes_a_dead_letter(
 ) -> None:
     """Wherever in a batch it is, its neighbours land; it is told of once, and no outage is made of it."""
     await database.execute(refusal)
+    await database.execute(_NOTE_TRANSACTIONS)
     ledger = PoisonedLedger(settings, fault_run.seed)
     await send_backlog(settings, ledger)
     engine = await started(orderflow, 1, BATCH_MAX_ORDERS=str(BATCH))
