@@ -106,7 +106,7 @@ async def test_what_a_killed_demo_left_is_ended(orderflow: Programs) -> None:
     services = ServiceSet(folder, parse_settings({}))
     try:
         assert await stop_leftover_processes(folder, said.append) == {"postgresql", "valkey", "kafka"}
-        assert [mark for mark in left if mark.lives] == []
+        assert [mark for mark in left if mark.alive] == []
         assert all(service.pid for service in services.services)
         assert f"A demo was killed (pid {smoke.pid})" in said[0]
         assert not path.exists()
