@@ -20,7 +20,7 @@ from engine.postgres.link import Link, is_outage
 from engine.records import Batch, Written
 
 SHARED_S = 0.25
-"""How long a row accepts more batches. A new row accepts any only if the row before it began within this time."""
+"""How long a row accepts more batches. A new row accepts any only if the last batch before it was within this time."""
 SMALL = 100
 """The most messages of a batch that shares a row."""
 FORGOTTEN_AT_ONCE = 1000
@@ -54,31 +54,31 @@ DELETE FROM batches USING old WHERE batches.batch_id = old.batch_id
 """
 
 
-_COUNTS = ("messages", "inserted", "changed", "unchanged", "rejected")
-
-
 @attrs.define
 class _Row:
-    """A row that is or will be written. `began_s` and `ended_s` are by the clock of the event loop, in seconds."""
+    """A row that is or will be written. `began_s` and `ended_s` are by the clock of the event loop, in seconds.
+
+    `counts` are the numbers of messages and of those inserted, changed, unchanged and rejected.
+    """
 
     batch_id: UUID
     began_s: float
     shared: bool
     ended_s: float
-    counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(_COUNTS, 0))
+    counts: tuple[int, ...] = (0, 0, 0, 0, 0)
     sources: dict[tuple[int, int], dict[str, int]] = attrs.field(factory=dict)
     complete: bool = True
 
     def add(self, batch: Batch[Any], written: Written, openings: Mapping[int, int]) -> None:
         """Add the counts and offsets of a batch. Offsets are contiguous only within one opening of their partition."""
-        rejected = len(batch.rejected())
-        found = (len(batch.entries), written.inserted, written.changed, written.unchanged, rejected)
-        self.counts = {name: self.counts[name] + count for name, count in zip(_COUNTS, found, strict=True)}
+        more = (len(batch.entries), written.inserted, written.changed, written.unchanged, len(batch.rejected()))
+        self.counts = tuple(map(sum, zip(self.counts, more, strict=True)))
         for entry in batch.entries:
             partition, offset = entry.record.partition, entry.record.offset
-            source = self.sources.setdefault(
-                (partition, openings[partition]), {"partition": partition, "first_offset": offset, "messages": 0}
-            )
+            place = (partition, openings[partition])
+            source = self.sources.get(place)
+            if source is None:
+                source = self.sources[place] = {"partition": partition, "first_offset": offset, "messages": 0}
             source["last_offset"] = offset
             source["messages"] += 1
 
@@ -128,7 +128,7 @@ class BatchHistory:
         await connection.execute(
             _INSERT,
             batch.batch_id,
-            *row.counts.values(),
+            *row.counts,
             self._identity.group,
             batch.topic,
             self._identity.worker,
@@ -202,7 +202,7 @@ class BatchHistory:
 
 async def _write_counts(connection: Connection, row: _Row) -> None:
     ended = timedelta(seconds=_now_s() - row.ended_s)
-    await connection.execute(_COMPLETE, row.batch_id, *row.counts.values(), row.sources_json, ended)
+    await connection.execute(_COMPLETE, row.batch_id, *row.counts, row.sources_json, ended)
 
 
 def _now_s() -> float:
