@@ -53,10 +53,16 @@ class PostgreSQL(Service):
     variable = "POSTGRES_PORT"
     stop_signal = signal.SIGINT
 
-    def __init__(self, directory: Path, settings: Settings, say: Say = silent) -> None:
+    def __init__(self, directory: Path, settings: Settings, say: Say = silent, programs: Path | None = None) -> None:
         super().__init__(directory, settings.postgres_port, say)
         self._settings = settings
+        self._programs = programs
         self._account = Account()
+
+    @property
+    def programs(self) -> Path:
+        """The folder with `postgres` and `initdb`: the given one, or that of `binaries`. Raises `CannotStart`."""
+        return self._programs or binaries()
 
     @property
     def data(self) -> Path:
@@ -65,7 +71,7 @@ class PostgreSQL(Service):
 
     async def prepare(self) -> None:
         """Run initdb at the first start; write the configuration at every start."""
-        self._account = account_for(self.directory, binaries() / "initdb")
+        self._account = account_for(self.directory, self.programs / "initdb")
         if not self.data.exists():
             await self._initdb()
         check_owner(self.data, self._account)
@@ -86,7 +92,7 @@ class PostgreSQL(Service):
         try:
             await run_tool(
                 "initdb",
-                [*self._account.prefix, str(binaries() / "initdb"), *options],
+                [*self._account.prefix, str(self.programs / "initdb"), *options],
                 user=self._account.user,
                 group=self._account.group,
             )
@@ -116,7 +122,7 @@ class PostgreSQL(Service):
 
     def command(self) -> list[str]:
         """Return the postmaster's command line."""
-        return [*self._account.prefix, str(binaries() / "postgres"), "-D", str(self.data)]
+        return [*self._account.prefix, str(self.programs / "postgres"), "-D", str(self.data)]
 
     def account(self) -> tuple[int | None, int | None]:
         """Return the user and group ids to run as, because PostgreSQL refuses to run as root."""

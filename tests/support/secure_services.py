@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from unittest import mock
 
 import attrs
 
@@ -136,14 +135,13 @@ async def secure_services(directory: Path) -> AsyncIterator[SecureServices]:
     settings = parse_settings({**addresses, **login, **_KEEPER, "POSTGRES_DATABASE": "keeper"})
     programs = await postgresql_with_openssl.programs()
     async with AsyncExitStack() as stack:
-        postgresql = SecurePostgreSQL(directory / "postgresql", settings)
+        postgresql = SecurePostgreSQL(directory / "postgresql", settings, programs=programs)
         broker = SecureKafka(directory / "kafka", settings, cache_directory())
         postgresql.certificates = broker.certificates = certificates
         broker.secure_ports = dict(zip(_PROTOCOLS, secure_ports, strict=True))
-        with mock.patch("orderflow.services.postgresql.binaries", return_value=programs):
-            for service in (postgresql, Valkey(directory / "valkey", settings), broker):
-                stack.push_async_callback(service.stop)
-                await service.start()
+        for service in (postgresql, Valkey(directory / "valkey", settings), broker):
+            stack.push_async_callback(service.stop)
+            await service.start()
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(certificates.chain, certificates.key)
         front = await stack.enter_async_context(tcp_proxy(HOST, redis, tls=tls))

@@ -1,0 +1,66 @@
+"""PostgreSQL servers of a test's own: other versions and builds than the embedded one, with settings of the test."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+
+from orderflow.services import free_ports
+from orderflow.services.postgresql import PostgreSQL, binaries
+from orderflow.start.settings import parse_settings
+
+_DEBIAN = Path("/usr/lib/postgresql")
+
+
+class ConfiguredPostgreSQL(PostgreSQL):
+    """PostgreSQL with additional lines in its configuration."""
+
+    lines: Sequence[str] = ()
+
+    async def prepare(self) -> None:
+        """Write the lines after those of the service: of two lines for a setting, PostgreSQL uses the last."""
+        await super().prepare()
+        configuration = self.data / "orderflow.conf"
+        configuration.write_text("\n".join([configuration.read_text(), *self.lines, ""]))
+
+
+@attrs.frozen
+class PostgreSQLServer:
+    """A running server, and the settings that name it. `service` stops, kills, freezes and starts it again."""
+
+    service: ConfiguredPostgreSQL
+    environment: Mapping[str, str]
+
+
+def programs_of_the_wheel(major: int) -> Path:
+    """Return the folder with the programs of PostgreSQL 16 or 18, which the embedded services' wheel has."""
+    newest = binaries()
+    return newest if newest.parent.name.endswith(str(major)) else newest.parents[1] / "pginstall" / "bin"
+
+
+def require_debian_programs() -> Path:
+    """Return the folder with the programs of Debian's PostgreSQL, which has JIT. Skips the test if there is none."""
+    found = sorted(_DEBIAN.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if not found:
+        pytest.skip("left out: this needs Debian's PostgreSQL (apt-get install postgresql)")
+    return found[-1].parent
+
+
+@asynccontextmanager
+async def own_postgresql(
+    directory: Path, *lines: str, programs: Path | None = None, port: int | None = None
+) -> AsyncIterator[PostgreSQLServer]:
+    """Start a server on a free port, with an empty database, and stop it afterwards. `lines` are of its configuration.
+
+    The settings of its role, a superuser, and of its database are the defaults.
+    """
+    environment = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(port or free_ports(1)[0])}
+    service = ConfiguredPostgreSQL(directory / "postgresql", parse_settings(environment), programs=programs)
+    service.lines = lines
+    try:
+        await service.start()
+        yield PostgreSQLServer(service, environment)
+    finally:
+        await service.stop()
