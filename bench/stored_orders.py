@@ -9,7 +9,7 @@ import attrs
 
 from bench.builds import Build
 from bench.testbed import Testbed, connection
-from engine.postgres.link import describe
+from engine.postgres.errors import describe
 from tests.support.isolation import own_database
 
 _ORDERS = """

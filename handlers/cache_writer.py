@@ -15,7 +15,8 @@ from engine.actors import failpoints
 from engine.actors.actor import BatchActor
 from engine.actors.mailbox import MailboxClosed
 from engine.actors.status import Status
-from engine.postgres.link import ERRORS, Link, describe
+from engine.postgres.errors import ERRORS, describe
+from engine.postgres.link import Link
 from engine.telemetry import events
 from handlers.cache import OrderCache
 from handlers.cache_bookkeeping import PendingChange, mark_followed

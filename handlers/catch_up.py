@@ -13,7 +13,8 @@ from asyncpg import Connection
 from redis.exceptions import RedisError
 
 from engine.actors.identity import Identity
-from engine.postgres.link import ERRORS, Link, describe, is_outage
+from engine.postgres.errors import ERRORS, describe, is_outage
+from engine.postgres.link import Link
 from handlers.cache import OrderCache, versioned_traces
 from handlers.cache_bookkeeping import PendingChange, adopt_older_notes, expire_notes, lock_pending, mark_followed
 from handlers.cache_recovery import MARGIN_S, CacheRecovery

@@ -7,7 +7,8 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from engine.postgres.link import ERRORS, Link, describe
+from engine.postgres.errors import ERRORS, describe
+from engine.postgres.link import Link
 from handlers.cache import OrderCache, versioned_traces
 from handlers.events import CACHE_WARMED, CACHE_WARMING_STOPPED
 from handlers.reader import fetch_newest

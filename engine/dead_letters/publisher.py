@@ -18,7 +18,8 @@ from engine.dead_letters.headers import letter_headers
 from engine.dead_letters.refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
 from engine.dead_letters.store import TOO_LARGE, Owner, lock_waiting_letters, mark_published
 from engine.kafka.lazy_producer import LazyProducer
-from engine.postgres.link import Link, describe, is_outage
+from engine.postgres.errors import describe, is_outage
+from engine.postgres.link import Link
 from engine.telemetry import events
 
 POLL_S = 1.0

@@ -16,7 +16,8 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.actors.identity import Identity
-from engine.postgres.link import Link, is_outage
+from engine.postgres.errors import is_outage
+from engine.postgres.link import Link
 from engine.records import Batch, Written
 
 SHARED_S = 0.25

@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 import structlog
 from asyncpg import Connection
 
-from engine.postgres.link import ERRORS, OURS, Link, describe
+from engine.postgres.errors import ERRORS, describe
+from engine.postgres.link import Link
+from engine.postgres.session import OURS
 from engine.telemetry import events
 
 PATIENCE_S = 3.0

@@ -1,114 +1,21 @@
-"""A connection to PostgreSQL that is opened on first use and dropped after errors, and the classification of errors."""
+"""A connection to PostgreSQL that is opened on first use and dropped after errors."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
 from asyncpg import Connection
 
+from engine.postgres.errors import is_momentary, is_outage
+
 T = TypeVar("T")
 
 CUT_GRACE_S = 0.5
 """How long a running operation may take to end after its connection was closed."""
-_DATA_CLASSES = frozenset({"22", "23", "54"})
-"""SQLSTATE classes for invalid data: data exception, integrity constraint violation, program limit exceeded."""
-_QUICK_RETRY = frozenset({"40001", "40P01"})
-_FATAL = frozenset({"28000", "28P01", "3D000", "42501"})
-LONGEST_NAME = 63
-"""The maximum length of an identifier in PostgreSQL, in bytes. The rest is cut off."""
-KEEPALIVES: Mapping[str, str] = {
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-}
-"""Server settings with which PostgreSQL detects within seconds that a client's machine is gone, and frees its locks."""
-OURS = "orderflow"
-"""The prefix of `application_name` in every session of orderflow. It tells them apart from those of other programs."""
 TEST_AFTER_S = 5.0
 ANSWERS_WITHIN_S = 5.0
-
-
-class Outage(Exception):
-    """PostgreSQL cannot do the work now, but may do it later. The message contains no data."""
-
-
-_TROUBLE = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, ssl.SSLError, Outage)
-ERRORS = (*_TROUBLE, asyncpg.PostgresError)
-"""What work on a connection may raise."""
-
-
-def refuses_data(error: BaseException) -> bool:
-    """Return whether PostgreSQL, or asyncpg's encoder, refused the data (and not for example the connection)."""
-    if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in _DATA_CLASSES
-    return isinstance(error, asyncpg.exceptions.DataError)
-
-
-def is_outage(error: BaseException) -> bool:
-    """Return whether waiting may help: an error of the connection, a lock, the disk, the server or a missing table."""
-    if isinstance(error, asyncpg.PostgresError):
-        return not refuses_data(error)
-    return isinstance(error, _TROUBLE)
-
-
-def is_momentary(error: BaseException) -> bool:
-    """Return whether to try again at once: after a deadlock or a serialization failure."""
-    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _QUICK_RETRY
-
-
-def is_refusal_to_connect(error: BaseException) -> bool:
-    """Return whether PostgreSQL refused the login: wrong password, no such database, no permission."""
-    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _FATAL
-
-
-def describe(error: BaseException) -> str:
-    """Return a short description without data of any row: the type of the error, and its SQLSTATE."""
-    sqlstate = getattr(error, "sqlstate", None)
-    return f"{type(error).__name__} ({sqlstate})" if sqlstate else type(error).__name__
-
-
-def describe_refusal(error: BaseException) -> str:
-    """Return the result of `describe` with the table, column and constraint of the error. No data of any row.
-
-    PostgreSQL's message, detail and context quote the row, so they are left out. Texts that are too long for a name are
-    left out, too.
-    """
-    names = ((part, getattr(error, f"{part}_name", None)) for part in ("table", "column", "constraint"))
-    parts = [f"{part} {name}" for part, name in names if name and len(name.encode()) <= LONGEST_NAME]
-    return f"{describe(error)}: {', '.join(parts)}" if parts else describe(error)
-
-
-async def fetch_time_s(connection: Any) -> float:
-    """Return the time of the database's clock, in seconds since the epoch. All machines use this clock."""
-    now_s: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-    return now_s
-
-
-def finding_by_key(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options of asyncpg for a session without sequential scans, so that it always uses the indexes.
-
-    A session caches the plans of its statements and of its foreign key checks. A plan that was made while a table was
-    empty scans the whole table, and is still used when the table has grown, until PostgreSQL's next analyze.
-    """
-    return with_server_settings(options, enable_seqscan="off")
-
-
-def with_server_settings(options: Mapping[str, Any], **settings: str) -> dict[str, Any]:
-    """Return options of asyncpg with additional server settings for the session."""
-    return {**options, "server_settings": {**options.get("server_settings", {}), **settings}}
-
-
-def session_of(options: Mapping[str, Any], process: str, group: str) -> dict[str, Any]:
-    """Return options of asyncpg for the sessions of an engine's process.
-
-    `application_name` contains the process and its consumer group. TCP keepalives are set unless `options` has other
-    ones. PostgreSQL cuts the name after `LONGEST_NAME` bytes, so the group is at its end.
-    """
-    given = options.get("server_settings") or {}
-    return {**options, "server_settings": {**KEEPALIVES, **given, "application_name": f"{OURS} {process} of {group}"}}
 
 
 class Link:

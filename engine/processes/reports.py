@@ -9,7 +9,8 @@ import structlog
 from msgspec import json
 
 from engine.actors.identity import host_name
-from engine.postgres.link import Link, describe
+from engine.postgres.errors import describe
+from engine.postgres.link import Link
 from engine.processes.supervisor import Child
 from engine.telemetry import events
 

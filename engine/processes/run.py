@@ -7,7 +7,7 @@ from typing import Any
 import uvloop
 
 from engine.actors.identity import new_supervisor_id
-from engine.postgres.link import session_of
+from engine.postgres.session import session_of
 from engine.processes.member_removal import MemberRemoval
 from engine.processes.reports import WorkerReports
 from engine.processes.restart import RestartPolicy

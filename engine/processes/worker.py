@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from engine.actors import failpoints
 from engine.actors.status import Status
 from engine.handler import Handler
-from engine.postgres.link import is_outage
+from engine.postgres.errors import is_outage
 from engine.processes.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
     LIFELINE_FD_VARIABLE,

@@ -19,7 +19,8 @@ from engine.kafka.fetcher import FetchState
 from engine.kafka.partitions import PartitionTable
 from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.link import Link, finding_by_key, with_server_settings
+from engine.postgres.link import Link
+from engine.postgres.session import finding_by_key, with_server_settings
 from engine.records import Chunk, HandledChunk
 from engine.stages.brake import Brake
 from engine.stages.brake_pause import BrakePause

@@ -15,7 +15,8 @@ from asyncpg import Connection
 
 from engine.actors.identity import Identity
 from engine.actors.status import Status
-from engine.postgres.link import Link, describe, is_outage
+from engine.postgres.errors import describe, is_outage
+from engine.postgres.link import Link
 from engine.stages.brake import Brake
 from engine.telemetry import events
 

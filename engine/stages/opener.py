@@ -17,7 +17,8 @@ from engine.kafka.log_bounds import LogBounds, fetch_log_bounds
 from engine.kafka.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, TOPIC_RECREATED, PartitionTable, Refusal
 from engine.kafka.stored_offset import StoredOffset
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.link import ERRORS, Link, describe, is_outage
+from engine.postgres.errors import ERRORS, describe, is_outage
+from engine.postgres.link import Link
 from engine.postgres.offsets import open_offset
 from engine.telemetry import events
 

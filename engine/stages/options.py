@@ -6,7 +6,7 @@ import attrs
 
 from engine.actors.backoff import Backoff
 from engine.actors.identity import Identity
-from engine.postgres.link import session_of
+from engine.postgres.session import session_of
 from engine.stages.brake import BrakeLimits
 
 if TYPE_CHECKING:

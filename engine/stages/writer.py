@@ -30,7 +30,8 @@ from engine.handler import Handler, RewriteBatch
 from engine.kafka.partitions import PartitionTable
 from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.link import Link, describe, describe_refusal, is_momentary, is_outage, refuses_data
+from engine.postgres.errors import describe, describe_refusal, is_momentary, is_outage, refuses_data
+from engine.postgres.link import Link
 from engine.postgres.offsets import Fenced, advance_offsets, has_landed
 from engine.records import Batch, Entry, HandledChunk, Written
 from engine.stages.work import Work

@@ -13,7 +13,7 @@ from lookup.serving.server import AddressTaken, ListenAddress, run_server
 from lookup.serving.static import PageMissing
 
 from engine.actors.status import State
-from engine.postgres.link import OURS, finding_by_key
+from engine.postgres.session import OURS, finding_by_key
 from engine.processes.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
     LIFELINE_FD_VARIABLE,

@@ -7,7 +7,8 @@ import click
 from engine.actors.backoff import Backoff
 from engine.actors.identity import Identity
 from engine.actors.status import Status
-from engine.postgres.link import Link, finding_by_key
+from engine.postgres.link import Link
+from engine.postgres.session import finding_by_key
 from engine.processes.run import run_worker
 from engine.processes.worker import Worker
 from engine.stages.brake import BrakeLimits

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 from asyncpg import Connection
 
-from engine.postgres.link import describe, fetch_time_s
+from engine.postgres.errors import describe
+from engine.postgres.session import fetch_time_s
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
 from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
 from orderflow.doctor.schema_checks import TABLES, check_tables

@@ -13,8 +13,8 @@ from engine.kafka.group_members import GroupMembers
 from engine.kafka.lag import Lag
 from engine.kafka.lag_reader import LagReader
 from engine.kafka.topic_offsets import TopicOffsets
-from engine.postgres.link import fetch_time_s
 from engine.postgres.offsets import fetch_positions
+from engine.postgres.session import fetch_time_s
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
 

@@ -3,7 +3,7 @@
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from engine.postgres.link import KEEPALIVES, OURS
+from engine.postgres.session import KEEPALIVES, OURS
 from orderflow.exits import CannotStart
 from orderflow.start.settings import Settings
 from orderflow.start.tls import ReloadingContext

@@ -6,7 +6,7 @@ from typing import TypeVar
 import asyncpg
 from asyncpg import Connection
 
-from engine.postgres.link import describe
+from engine.postgres.errors import describe
 from orderflow.exits import Failed
 from orderflow.start.connections import postgres_options
 from orderflow.start.preflight import wait_for_postgres

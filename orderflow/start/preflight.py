@@ -11,7 +11,7 @@ import asyncpg
 import attrs
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from engine.postgres.link import is_outage, is_refusal_to_connect
+from engine.postgres.errors import is_outage, is_refusal_to_connect
 from handlers.cache import ACCESS, OrderCache
 from orderflow.exits import CannotStart
 from orderflow.start.brokers import wait_for_topic

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from msgspec import json
 
-from engine.postgres.link import LONGEST_NAME
+from engine.postgres.session import LONGEST_NAME
 from orderflow.start.settings import Settings
 from tests.chaos.engines import armed, freeze, thaw
 from tests.support.eventually import consumed, eventually

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.link import Link, session_of
+from engine.postgres.link import Link
+from engine.postgres.session import session_of
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from engine.postgres.copying import copy_records
-from engine.postgres.link import describe, refuses_data
+from engine.postgres.errors import describe, refuses_data
 
 COLUMNS = ("name", "at", "size")
 GOOD = ("a name", datetime(2026, 1, 2, tzinfo=UTC), 3)

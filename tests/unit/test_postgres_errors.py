@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from asyncpg import exceptions
 
-from engine.postgres.link import (
+from engine.postgres.errors import (
     Outage,
     describe,
     describe_refusal,

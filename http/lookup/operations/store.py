@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from engine.kafka.lag import Position
-from engine.postgres.link import fetch_time_s
 from engine.postgres.offsets import fetch_positions
+from engine.postgres.session import fetch_time_s
 from lookup.operations.rates import BUCKET_S, RateWindow
 from lookup.operations.workers import fetch_workers
 from lookup.serving.store_reader import StoreReader

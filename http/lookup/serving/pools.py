@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from engine.postgres.link import with_server_settings
+from engine.postgres.session import with_server_settings
 from lookup.serving.options import Connections
 
 if TYPE_CHECKING:
