@@ -3,12 +3,12 @@
 import asyncio
 
 import attrs
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.actors.actor import BatchActor
 from engine.actors.mailbox import MailboxClosed
+from tests.support.state_machines import short_and_long
 from tests.support.virtual_time import VirtualLoop
 
 SECONDS = st.integers(0, 6)
@@ -191,5 +191,4 @@ class ActorMachine(RuleBasedStateMachine):
         assert len(held) <= 1 or self.capacity_weight is None or mailbox.weight <= self.capacity_weight
 
 
-TestBatchActor = ActorMachine.TestCase
-TestBatchActor.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestBatchActor, TestBatchActorThoroughly = short_and_long(ActorMachine, 300, 40)

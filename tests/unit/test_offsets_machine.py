@@ -8,7 +8,6 @@ import itertools
 from contextlib import ExitStack
 
 import asyncpg
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -17,6 +16,7 @@ from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres, Transaction
 from tests.support.memory_worker import BAD, GOOD, GROUP, POISON, stand_ins, start_process
+from tests.support.state_machines import short_and_long
 from tests.support.virtual_time import VirtualLoop
 
 PROCESSES, PARTITIONS = 3, 2
@@ -234,5 +234,4 @@ class OffsetsMachine(RuleBasedStateMachine):
         return False
 
 
-TestOffsets = OffsetsMachine.TestCase
-TestOffsets.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
+TestOffsets, TestOffsetsThoroughly = short_and_long(OffsetsMachine, 150, 30, report_multiple_bugs=False)

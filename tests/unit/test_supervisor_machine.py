@@ -5,7 +5,6 @@ import os
 from types import SimpleNamespace
 from unittest import mock
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from structlog.testing import capture_logs
@@ -13,6 +12,7 @@ from structlog.testing import capture_logs
 from engine.processes.restart import CANNOT_START, RestartPolicy
 from engine.processes.supervisor import CHECK_S, Child, ChildSpec, Supervisor
 from tests.support.memory_processes import MemoryProcess, MemoryProcesses
+from tests.support.state_machines import short_and_long
 from tests.support.virtual_time import VirtualLoop
 
 CHILDREN = ("child-0", "child-1", "child-2")
@@ -198,5 +198,4 @@ class SupervisorMachine(RuleBasedStateMachine):
         return not process.has_beaten or (obeys and process.last_code == 0)
 
 
-TestSupervisor = SupervisorMachine.TestCase
-TestSupervisor.settings = settings(max_examples=200, stateful_step_count=30, deadline=None, report_multiple_bugs=False)
+TestSupervisor, TestSupervisorThoroughly = short_and_long(SupervisorMachine, 200, 30, report_multiple_bugs=False)
