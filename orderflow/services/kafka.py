@@ -69,9 +69,12 @@ class Kafka(Service):
     # Java decodes paths by the locale: with LC_ALL=C it fails in a folder with a name like Заказы.
     environment: ClassVar[Mapping[str, str]] = {"LC_ALL": "C.UTF-8"}
 
-    def __init__(self, directory: Path, settings: Settings, cache: Path, say: Say = silent) -> None:
+    def __init__(
+        self, directory: Path, settings: Settings, cache: Path, say: Say = silent, version: str = VERSION
+    ) -> None:
         super().__init__(directory, settings.kafka_brokers[0].port, say)
         self._cache = cache
+        self._version = version
         self._class_path = ""
         self.proxy_listener: ProxyListener | None = None
 
@@ -82,7 +85,7 @@ class Kafka(Service):
 
     async def prepare(self) -> None:
         """Find or download Kafka, format the data at the first start, write the configuration at every start."""
-        self._class_path = await class_path(self._cache, self.say)
+        self._class_path = await class_path(self._cache, self.say, self._version)
         (self.directory / "tmp").mkdir(exist_ok=True)
         controller_port = free_ports(1)[0]
         if not self.data.exists():

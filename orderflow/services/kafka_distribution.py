@@ -9,7 +9,7 @@ from orderflow.exits import CannotStart
 from orderflow.services.service import Say, run_tool
 
 VERSION = "4.1.0"
-_COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
+_COORDINATES = "org.apache.kafka:kafka_2.13:{version}+org.slf4j:slf4j-simple:1.7.36"
 _DOWNLOAD = "import jgo, sys; print(*jgo.build(sys.argv[1]).all_jars, sep='\\n')"
 _DOWNLOAD_TIMEOUT_S = 600
 
@@ -23,21 +23,21 @@ def java() -> Path:
     return program
 
 
-async def class_path(cache: Path, say: Say) -> str:
-    """Return the Java class path of Kafka. Downloads the jars if they are not on this machine.
+async def class_path(cache: Path, say: Say, version: str = VERSION) -> str:
+    """Return the Java class path of a version of Kafka. Downloads the jars if they are not on this machine.
 
     The jars stay in the resolver's cache, which is shared with other projects; a file in `cache` lists their paths.
     Raises `Failed` when they cannot be downloaded, `CannotStart` when the resolver is not installed.
     """
-    class_path_file = cache / f"kafka-{VERSION}.classpath"
+    class_path_file = cache / f"kafka-{version}.classpath"
     if jars := _read_class_path(class_path_file):
         return os.pathsep.join(jars)
     if importlib.util.find_spec("jgo") is None:
         raise CannotStart("the resolver of Kafka's jars is not installed: pip install 'orderflow[services]'")
-    say(f"Downloading Apache Kafka {VERSION} (53 MB, once)")
+    say(f"Downloading Apache Kafka {version} (53 MB, once)")
     output = await run_tool(
-        f"the download of Apache Kafka {VERSION}",
-        [sys.executable, "-c", _DOWNLOAD, _COORDINATES],
+        f"the download of Apache Kafka {version}",
+        [sys.executable, "-c", _DOWNLOAD, _COORDINATES.format(version=version)],
         environment=os.environ,
         timeout_s=_DOWNLOAD_TIMEOUT_S,
         say=say,

@@ -54,9 +54,15 @@ async def own_postgresql(
 ) -> AsyncIterator[PostgreSQLServer]:
     """Start a server on a free port, with an empty database, and stop it afterwards. `lines` are of its configuration.
 
-    The settings of its role, a superuser, and of its database are the defaults.
+    Its role is a superuser.
     """
-    environment = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(port or free_ports(1)[0])}
+    environment = {
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": str(port or free_ports(1)[0]),
+        "POSTGRES_DATABASE": "order_service",
+        "POSTGRES_USER": "orderflow",
+        "POSTGRES_PASSWORD": "orderflow",
+    }
     service = ConfiguredPostgreSQL(directory / "postgresql", parse_settings(environment), programs=programs)
     service.lines = lines
     try:

@@ -24,13 +24,13 @@ def package() -> str | None:
     return name and f"io.zonky.test.postgres:embedded-postgres-binaries-{name}"
 
 
-async def programs() -> Path:
+async def programs(version: str = VERSION) -> Path:
     """Return the folder with `postgres` and `initdb`. Downloads them (15 MB) if necessary."""
-    folder = cache_directory() / f"postgresql-with-openssl-{VERSION}"
+    folder = cache_directory() / f"postgresql-with-openssl-{version}"
     if not folder.exists():
         jar = await run_tool(
             "the download of PostgreSQL with OpenSSL",
-            [sys.executable, "-c", _RESOLVE, f"{package()}:{VERSION}"],
+            [sys.executable, "-c", _RESOLVE, f"{package()}:{version}"],
             environment=os.environ,
             timeout_s=_DOWNLOAD_TIMEOUT_S,
         )
