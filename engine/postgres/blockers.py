@@ -46,14 +46,16 @@ class BlockerWatch:
     @asynccontextmanager
     async def guard(self, connection: Connection) -> AsyncIterator[None]:
         """If the context lasts longer than the patience, terminate the idle sessions that block `connection`."""
-        pid = connection.get_server_pid()
-        timer = asyncio.get_running_loop().call_later(self._patience_s, self._start, pid)
+        timer = asyncio.get_running_loop().call_later(self._patience_s, self._start, connection)
         try:
             yield
         finally:
             timer.cancel()
 
-    def _start(self, pid: int) -> None:
+    def _start(self, connection: Connection) -> None:
+        if connection.is_closed():
+            return
+        pid = connection.get_server_pid()  # not earlier: behind a pooler each transaction has its own
         task = asyncio.create_task(self._terminate(pid), name="blocker-watch")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

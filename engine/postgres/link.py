@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import asyncpg
 from asyncpg import Connection
 
+from engine.postgres.connecting import connect
 from engine.postgres.errors import is_momentary, is_outage
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class Link:
         async with self._lock:
             if self._connection is None or not await self._is_alive(self._connection):
                 self.drop()
-                self._connection = await asyncpg.connect(**self._options)
+                self._connection = await connect(**self._options)
             try:
                 yield self._connection
             except (Exception, asyncio.CancelledError) as error:

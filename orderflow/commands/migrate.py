@@ -6,6 +6,7 @@ import time
 import asyncpg
 import click
 
+from engine.postgres.connecting import connect
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
 from orderflow.operating.dbmate import find_dbmate, run_dbmate
@@ -52,10 +53,10 @@ async def wait_for_postgres(settings: Settings) -> None:
     reported = False
     while True:
         try:
-            connection = await asyncpg.connect(**postgres_options(settings))
+            connection = await connect(**postgres_options(settings))
         except asyncpg.InvalidCatalogNameError:
             return
-        except (OSError, asyncpg.PostgresError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if refusal := refusal_of_postgres(settings, error):
                 raise CannotStart(refusal) from None
             if time.monotonic() + _RETRY_S > deadline:

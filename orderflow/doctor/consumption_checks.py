@@ -13,6 +13,7 @@ from lookup.operations.workers import fetch_workers
 from engine.kafka.group_members import GroupMembers
 from engine.kafka.open_transactions import HANGING_S, Held, OpenTransactions
 from engine.kafka.topic_offsets import TopicOffsets
+from engine.postgres.connecting import connect
 from orderflow.doctor.finding import CHECK_TIMEOUT_S, Finding, failed, ok, skipped
 from orderflow.start.connections import kafka_options, postgres_options
 from orderflow.start.settings import Settings
@@ -87,7 +88,7 @@ async def _members(settings: Settings) -> Finding:
 async def _owners(settings: Settings) -> Owners:
     group, topic = settings.kafka_group_id, settings.kafka_topic
     members = GroupMembers(kafka_options(settings), group, topic, _ASK_S)
-    connection = await asyncpg.connect(**{**postgres_options(settings), "timeout": _ASK_S})
+    connection = await connect(**{**postgres_options(settings), "timeout": _ASK_S})
 
     async def workers() -> Sequence[Any]:
         return await fetch_workers(connection, group, topic)

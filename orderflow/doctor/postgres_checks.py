@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator
 import asyncpg
 from asyncpg import Connection
 
+from engine.postgres.connecting import connect
 from engine.postgres.errors import describe
 from engine.postgres.session import fetch_time_s
+from orderflow.doctor.durability_checks import check_durability
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
 from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
+from orderflow.doctor.pooler_checks import check_pooler
 from orderflow.doctor.schema_checks import TABLES, check_tables
+from orderflow.doctor.setting_sources import change_of_setting
 from orderflow.exits import CannotStart
 from orderflow.start.connections import postgres_options
 from orderflow.start.migrations import latest_version
@@ -20,7 +24,9 @@ from orderflow.start.settings import Settings
 OLDEST_VERSION = 15
 MAX_CLOCK_DIFFERENCE_S = 5.0
 _WANTED = ("SELECT", "INSERT", "UPDATE", "DELETE")
-_OF_SERVER = tuple(f"PostgreSQL {what}" for what in ("version", "writes", "permissions", "clock", "tables"))
+_OF_SERVER = tuple(
+    f"PostgreSQL {what}" for what in ("version", "pooler", "writes", "durability", "permissions", "clock", "tables")
+)
 _OF_WORKERS = ("Brake", "Partitions' offsets", "Dead letters")
 _MISSING_PRIVILEGES = """
 SELECT name || ': ' || string_agg(privilege, ', ') FROM unnest($1::text[]) AS name, unnest($2::text[]) AS privilege
@@ -28,12 +34,6 @@ WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege)
 """
 
 _READ_ONLY_SOURCE = "SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only'"
-_READ_ONLY_SCOPES = {
-    "database": "SELECT format('DATABASE %I', current_database())",
-    "user": "SELECT format('ROLE %I', current_user)",
-    "database user": "SELECT format('ROLE %I IN DATABASE %I', current_user, current_database())",
-}
-"""The target of `ALTER`, by the source of the setting. ALTER SYSTEM overrides all other sources."""
 
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
@@ -50,14 +50,16 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     elif reached:
         yield ok("PostgreSQL", f"answers at {place}, schema {latest_version()}")
     try:
-        connection = await asyncpg.connect(**postgres_options(settings))
+        connection = await connect(**postgres_options(settings))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         for check in (*_OF_SERVER, *_OF_WORKERS):
             yield skipped(check, "PostgreSQL")
         return
     try:
         yield _version(connection)
+        yield await check_pooler(connection, settings)
         yield await _writes(connection)
+        yield await check_durability(connection)
         permissions = await _permissions(connection, settings)
         yield permissions
         yield await _clock(connection)
@@ -97,10 +99,8 @@ async def _writes(connection: Connection) -> Finding:
 
 async def _writable_again(connection: Connection, source: str) -> str:
     """Return the statements that make the database writable; they also work while it is read-only."""
-    if source not in _READ_ONLY_SCOPES:
-        return "ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf();"
-    scope = await connection.fetchval(_READ_ONLY_SCOPES[source])
-    return f"BEGIN READ WRITE; ALTER {scope} RESET default_transaction_read_only; COMMIT;"
+    change = await change_of_setting(connection, "default_transaction_read_only", source, "off")
+    return f"BEGIN READ WRITE; {change}; COMMIT;" if " RESET " in change else f"{change};"
 
 
 async def _permissions(connection: Connection, settings: Settings) -> Finding:

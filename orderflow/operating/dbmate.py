@@ -14,6 +14,8 @@ _VERSION = "2.36.0"
 _REFUSED = "cannot migrate: "
 """The start of the error message of a migration that must not be applied to a database in use."""
 _RAISED = " (P0001)"
+_ONE_MESSAGE = "&binary_parameters=yes"
+"""Lets dbmate's library send a statement and its values together: a pooler may give each message another session."""
 _PROGRAM = Path("node_modules", "@dbmate")
 
 
@@ -82,7 +84,7 @@ def _keep(unfinished: Path) -> None:
 
 
 async def run_dbmate(program: str, url: str, migrations: Path, command: str, *, password: str = "") -> list[str]:
-    """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
+    """Run one dbmate command (`up`, `down`, …) on the database at `url`, which has parameters, and return its lines.
 
     The URL is passed in the environment: a command line is visible to all users of the machine. Raises `Failed` with
     dbmate's message, without `password`; `CannotStart` when a migration itself reports why it must not be applied.
@@ -92,10 +94,12 @@ async def run_dbmate(program: str, url: str, migrations: Path, command: str, *, 
     options = ["--env-file", os.devnull, "--no-dump-schema", "--migrations-dir", str(migrations)]
     try:
         output = await run_tool(
-            f"dbmate {command}", [program, *options, command], environment={**environment, "DATABASE_URL": url}
+            f"dbmate {command}",
+            [program, *options, command],
+            environment={**environment, "DATABASE_URL": url + _ONE_MESSAGE},
         )
     except Failed as error:
-        message = str(error).replace(url, "the database")
+        message = str(error).replace(url + _ONE_MESSAGE, "the database")
         message = message.replace(password, "…") if password else message
         _, refused, why = message.partition(_REFUSED)
         if refused:

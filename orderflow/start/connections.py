@@ -3,7 +3,7 @@
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from engine.postgres.session import KEEPALIVES, OURS
+from engine.postgres.session import DEFAULTS, OURS
 from orderflow.exits import CannotStart
 from orderflow.start.settings import Settings
 from orderflow.start.tls import ReloadingContext
@@ -38,7 +38,7 @@ def postgres_options(settings: Settings, application: str = OURS) -> dict[str, A
         "password": settings.postgres_password,
         "ssl": _postgres_ssl(settings),
         "timeout": 5,
-        "server_settings": {"application_name": application, "timezone": "UTC", **KEEPALIVES},
+        "server_settings": {"application_name": application, "timezone": "UTC", **DEFAULTS},
     }
 
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 import asyncpg
 from asyncpg import Connection
 
+from engine.postgres.connecting import connect
 from engine.postgres.errors import describe
 from orderflow.exits import Failed
 from orderflow.start.connections import postgres_options
@@ -26,7 +27,7 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
     await wait_for_postgres(settings)
     connection = None
     try:
-        connection = await asyncpg.connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
+        connection = await connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
         return await work(connection)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         advice = ": a table or a column is missing, `orderflow doctor` says which" if _is_undefined(error) else ""

@@ -11,6 +11,7 @@ import asyncpg
 import attrs
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
+from engine.postgres.connecting import StatementPooling, connect
 from engine.postgres.errors import is_outage, is_refusal_to_connect
 from handlers.cache import ACCESS, OrderCache
 from orderflow.exits import CannotStart
@@ -68,7 +69,7 @@ async def check_schema(settings: Settings) -> bool:
     """Check once. Returns False when PostgreSQL is down. Raises `CannotStart` when waiting cannot help."""
     wanted = latest_version()
     try:
-        connection = await asyncpg.connect(**postgres_options(settings))
+        connection = await connect(**postgres_options(settings))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         if refusal := refusal_of_postgres(settings, error):
             raise CannotStart(refusal) from None
@@ -103,6 +104,11 @@ def refusal_of_postgres(settings: Settings, error: BaseException) -> str | None:
         )
     if _TLS_REJECTED in str(error):
         return "PostgreSQL does not use TLS: give it a certificate (ssl = on), or set POSTGRES_SSL_MODE to prefer"
+    if isinstance(error, StatementPooling):
+        return (
+            f"the pooler at {settings.postgres_address} gives each statement another session: "
+            "set its pool_mode to transaction or session, or name PostgreSQL itself in POSTGRES_HOST and POSTGRES_PORT"
+        )
     return _refused_login(settings, error) if is_refusal_to_connect(error) else None
 
 

@@ -78,6 +78,10 @@ class MemoryConnection:
         """Return the process id of the backend."""
         return self.backend.pid
 
+    def get_server_version(self) -> asyncpg.ServerVersion:
+        """Return the version of the simulated server."""
+        return asyncpg.ServerVersion(18, 0, 0, "final", 0)
+
     def is_closed(self) -> bool:
         """Return whether the connection is closed."""
         return self.backend.lost

@@ -161,7 +161,7 @@ class MemoryPostgres:
 
     def _on_other_tables(self, own: Transaction, words: list[str], args: tuple[Any, ...]) -> Any:
         match words:
-            case ["SELECT", "1"]:
+            case ["SELECT", "1"] | ["SELECT", "WHERE", "pg_backend_pid()", *_]:
                 return "SELECT 1"
             case ["INSERT", "INTO", "dead_letters", *_]:
                 own.letters += zip(args[1], args[2], strict=True)

@@ -31,7 +31,7 @@ GOOD, BAD, POISON = b"good", b"bad", b"poison"
 def stand_ins() -> Iterator[None]:
     """Let workers connect to the fakes, and hide their log lines."""
     with (
-        mock.patch.object(asyncpg, "connect", connect),
+        mock.patch.object(asyncpg, "connect", lambda _dsn, **options: connect(**options)),
         mock.patch("engine.stages.source.Brokers", MemoryBrokers),
         mock.patch("engine.stages.source.GroupMember", MemoryGroupMember),
         capture_logs(),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from engine.postgres.connecting import connect
 from engine.postgres.session import with_server_settings
 from lookup.serving.options import Connections
 
@@ -18,4 +19,4 @@ async def open_pool(connections: Connections, size: int, statement_deadline_s: f
     has given up: the server does not notice that while the query waits for a lock.
     """
     bounded = with_server_settings(connections.postgres, statement_timeout=f"{statement_deadline_s * 1000:.0f}")
-    return await asyncpg.create_pool(**bounded, min_size=0, max_size=size, **more)
+    return await asyncpg.create_pool(connect=connect, **bounded, min_size=0, max_size=size, **more)

@@ -1,0 +1,92 @@
+"""A connection through a pooler, such as PgBouncer, that may give each transaction another session of PostgreSQL."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from asyncpg import Connection
+
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""A role's `default_transaction_isolation` cannot be changed inside the transaction."""
+
+
+class PooledConnection(Connection):
+    """Runs each statement in a transaction that begins by making `settings`, which end with it.
+
+    It has to be connected with `statement_cache_size=0`, because a prepared statement stays in the session that it was
+    prepared in. COPY makes no transaction of its own. A statement that is not answered closes the connection.
+    """
+
+    settings: Mapping[str, str] = {}
+    _session_pid = 0
+
+    def get_server_pid(self) -> int:
+        """Return the pid of the session that the open transaction has; 0 without one.
+
+        What a pooler says when a client connects is the pid of no session.
+        """
+        return self._session_pid if not self.is_closed() and self.is_in_transaction() else 0
+
+    def announced_pid(self) -> int:
+        """Return the pid that was said when this connected."""
+        pid: int = super().get_server_pid()
+        return pid
+
+    def get_reset_query(self) -> str:
+        """Return nothing: a transaction leaves nothing behind, and there is no session to reset."""
+        return ""
+
+    async def execute(self, query: str, *args: Any, **more: Any) -> str:
+        """See `Connection.execute`. BEGIN, with which asyncpg's own transactions begin too, also makes the settings."""
+        if not query.startswith("BEGIN"):
+            async with self._a_transaction(**more):
+                return await super().execute(query, *args, **more)
+        tag: str = await super().execute(_BEGIN if query in {"BEGIN", "BEGIN;"} else query, **more)
+        await self._make_settings(**more)
+        return tag
+
+    async def executemany(self, *args: Any, **more: Any) -> None:
+        """See `Connection.executemany`."""
+        async with self._a_transaction(**more):
+            await super().executemany(*args, **more)
+
+    async def fetch(self, *args: Any, **more: Any) -> list[Any]:
+        """See `Connection.fetch`."""
+        async with self._a_transaction(**more):
+            rows: list[Any] = await super().fetch(*args, **more)
+            return rows
+
+    async def fetchrow(self, *args: Any, **more: Any) -> Any:
+        """See `Connection.fetchrow`."""
+        async with self._a_transaction(**more):
+            return await super().fetchrow(*args, **more)
+
+    async def fetchval(self, *args: Any, **more: Any) -> Any:
+        """See `Connection.fetchval`."""
+        async with self._a_transaction(**more):
+            return await super().fetchval(*args, **more)
+
+    async def _make_settings(self, **more: Any) -> None:
+        pairs = [text for pair in self.settings.items() for text in pair]
+        made = "".join(f", set_config(${number}, ${number + 1}, true)" for number in range(1, len(pairs), 2))
+        self._session_pid = await super().fetchval(f"SELECT pg_backend_pid(){made}", *pairs, **more)
+
+    @asynccontextmanager
+    async def _a_transaction(self, timeout: float | None = None, **_: Any) -> AsyncIterator[None]:  # noqa: ASYNC109
+        """Provide a transaction for one statement, unless one is open."""
+        if self.is_in_transaction():
+            yield
+            return
+        try:
+            await self.execute(_BEGIN, timeout=timeout)
+            yield
+            await super().execute("COMMIT", timeout=timeout)
+        except asyncpg.PostgresError:
+            if not self.is_closed():
+                await super().execute("ROLLBACK", timeout=timeout)
+            raise
+        except BaseException:
+            # asyncpg would not send ROLLBACK before the server confirms that the statement was cancelled.
+            self.terminate()
+            raise
