@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 from asyncpg import Connection
 
-from engine.postgres.pooler import PooledConnection
+from engine.postgres.pooler import PooledConnection, as_pooled
 from engine.postgres.session import KEEPALIVES, TRANSACTION_TIMEOUT, with_server_settings
 
 _LATEST_TRIES = 3
@@ -96,8 +96,8 @@ async def _open(way: _Way, dsn: str | None, options: dict[str, Any]) -> Connecti
 
 
 async def _recognise(connection: Connection, way: _Way, timeout_s: float | None) -> _Way:
-    if isinstance(connection, PooledConnection):
-        return await _recognise_pooler(connection, timeout_s)
+    if pooled := as_pooled(connection):
+        return await _recognise_pooler(pooled, timeout_s)
     # The tag of a simple query counts its rows. A prepared statement would stay behind in a session of the pooler.
     same = f"SELECT WHERE pg_backend_pid() = {connection.get_server_pid()}"
     unlimited = ""

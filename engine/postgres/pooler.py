@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 from asyncpg import Connection
@@ -90,3 +90,11 @@ class PooledConnection(Connection):
             # asyncpg would not send ROLLBACK before the server confirms that the statement was cancelled.
             self.terminate()
             raise
+
+
+def as_pooled(connection: Connection) -> PooledConnection | None:
+    """Return the connection if it leads through a pooler, else None.
+
+    `isinstance` would not tell: asyncpg answers true for every connection, whichever of its classes is asked for.
+    """
+    return cast("PooledConnection", connection) if issubclass(type(connection), PooledConnection) else None

@@ -4,7 +4,7 @@ import asyncpg
 from asyncpg import Connection
 
 from engine.postgres.connecting import connect
-from engine.postgres.pooler import PooledConnection
+from engine.postgres.pooler import PooledConnection, as_pooled
 from orderflow.doctor.finding import Finding, ok
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
@@ -16,14 +16,15 @@ _TIMEOUT_S = 2
 
 async def check_pooler(connection: Connection, settings: Settings) -> Finding:
     """Find out whether there is a pooler, and whether a session stays with its client between transactions."""
-    if not isinstance(connection, PooledConnection):
+    pooled = as_pooled(connection)
+    if pooled is None:
         return ok(POOLER, "none, the connection is direct")
     try:
         other = await connect(**{**postgres_options(settings), "timeout": _TIMEOUT_S})
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         return ok(POOLER, "there is one, of unknown pool_mode: it had no second session free")
     try:
-        mode = "transaction" if await _session_is_taken(connection, other) else "session"
+        mode = "transaction" if await _session_is_taken(pooled, other) else "session"
     finally:
         other.terminate()
     return ok(POOLER, f"there is one, with pool_mode {mode}")
