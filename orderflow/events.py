@@ -2,6 +2,8 @@
 
 WAITING_FOR_SERVICE = "waiting_for_service"
 """A service does not answer yet: its name, its address, and the longest wait in seconds."""
+SCHEMA_IS_NEWER = "schema_is_newer"
+"""The database has migrations that this program does not know: `detail` names both versions. The start goes on."""
 OFFSETS_SKIPPED = "offsets_skipped"
 """An operator skipped a batch that cannot be read: the messages from `offset` to `last_offset` are lost."""
 

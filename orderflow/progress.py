@@ -39,3 +39,11 @@ def report_waiting(service: str, address: str, longest_s: float) -> None:
         log.warning(events.WAITING_FOR_SERVICE, service=service, address=address, longest_s=longest_s)
     else:
         say(f"Waiting for {service} on {address}, {longest_s:g} s at most")
+
+
+def report_newer_schema(message: str) -> None:
+    """Report that the database has migrations that this program does not know: in the log, or as a line."""
+    if structlog.is_configured():
+        structlog.get_logger().warning(events.SCHEMA_IS_NEWER, detail=message)
+    else:
+        say(f"Warning: {message}")

@@ -5,18 +5,21 @@ import time
 
 import asyncpg
 import click
+from asyncpg import Connection
 
 from engine.postgres.connecting import connect
+from engine.postgres.errors import describe
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
 from orderflow.operating.dbmate import find_dbmate, run_dbmate
-from orderflow.progress import report_waiting, say
+from orderflow.operating.migration import create_database, migrate_alone
+from orderflow.progress import report_newer_schema, report_waiting, say
 from orderflow.start.connections import postgres_options
-from orderflow.start.migrations import latest_version, migrations_directory
-from orderflow.start.preflight import refusal_of_postgres
+from orderflow.start.migrations import migrations_directory
+from orderflow.start.preflight import STANDBY, refusal_of_postgres
+from orderflow.start.schema import Schema, read_schema
 from orderflow.start.settings import Settings, load_settings
-
-_RETRY_S = 0.5
+from orderflow.start.waiting import RETRY_DELAY_S
 
 
 @click.command(
@@ -29,45 +32,76 @@ _RETRY_S = 0.5
 def migrate() -> None:
     """Wait for PostgreSQL, then bring the database to the newest schema.
 
-    A missing database is created. It uses dbmate, which is downloaded the first time if it is missing (5 MB).
+    A missing database is created. Several commands may run at once: they take turns. It uses dbmate, which is
+    downloaded the first time if it is missing (5 MB).
     """
     asyncio.run(_migrate(load_settings()))
 
 
 async def _migrate(settings: Settings) -> None:
     migrations = migrations_directory()
-    program = await find_dbmate(say)
-    await wait_for_postgres(settings)
-    url = settings.postgres_url()
-    for line in await run_dbmate(program, url, migrations, "up", password=settings.postgres_password):
-        say(line)
-    say(f"The database {settings.postgres_database!r} is at version {latest_version()}")
+    connection, schema = await _connect(settings)
+
+    async def apply() -> None:
+        program = await find_dbmate(say)
+        url, password = settings.postgres_url(), settings.postgres_password
+        for line in await run_dbmate(program, url, migrations, "up", password=password, say=say):
+            say(line)
+
+    try:
+        schema = await migrate_alone(connection, schema, settings.start_timeout_s, apply)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise Failed(f"PostgreSQL failed: {describe(error)}: run `orderflow migrate` again") from None
+    finally:
+        connection.terminate()
+    if schema.newer:
+        report_newer_schema(schema.newer)
+    say(f"The database {settings.postgres_database!r} is at version {max(schema.applied)}")
 
 
-async def wait_for_postgres(settings: Settings) -> None:
-    """Return when PostgreSQL accepts a connection. A missing database is no error: dbmate creates it.
+async def _connect(settings: Settings) -> tuple[Connection, Schema]:
+    """Connect when PostgreSQL accepts connections and writes. A missing database is created.
 
-    Raises `CannotStart` when the login is refused, `Failed` without an answer within `START_TIMEOUT_S`.
+    Raises `CannotStart` when the login is refused or the database cannot be used, `Failed` after `START_TIMEOUT_S`.
     """
-    deadline = time.monotonic() + settings.start_timeout_s
-    reported = False
+    address, limit_s = settings.postgres_address, settings.start_timeout_s
+    deadline, waiting, created = time.monotonic() + limit_s, False, False
     while True:
         try:
             connection = await connect(**postgres_options(settings))
-        except asyncpg.InvalidCatalogNameError:
-            return
+            schema = await _read(connection)
+            if not (schema.standby and schema.missing):
+                return connection, schema
+            connection.terminate()
+            problem = f"{STANDBY} ({address}; waited {limit_s:g} s)"
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if refusal := refusal_of_postgres(settings, error):
+            if isinstance(error, asyncpg.InvalidCatalogNameError):
+                problem = f"the database {settings.postgres_database!r} could not be created within {limit_s:g} s"
+                first, created = not created, created or await create_database(settings)
+                if created and first:
+                    continue
+            elif refusal := refusal_of_postgres(settings, error):
                 raise CannotStart(refusal) from None
-            if time.monotonic() + _RETRY_S > deadline:
-                raise Failed(
-                    f"PostgreSQL did not answer on {settings.postgres_address} within "
-                    f"{settings.start_timeout_s:g} s ({type(error).__name__}): check POSTGRES_HOST and POSTGRES_PORT"
-                ) from None
-            if not reported:
-                report_waiting("PostgreSQL", str(settings.postgres_address), settings.start_timeout_s)
-                reported = True
-            await asyncio.sleep(_RETRY_S)
-        else:
-            await connection.close()
-            return
+            else:
+                problem = (
+                    f"PostgreSQL did not answer on {address} within {limit_s:g} s ({type(error).__name__}): "
+                    "check POSTGRES_HOST and POSTGRES_PORT"
+                )
+        if time.monotonic() + RETRY_DELAY_S > deadline:
+            raise Failed(problem)
+        if not waiting:
+            report_waiting("PostgreSQL", str(address), limit_s)
+            waiting = True
+        await asyncio.sleep(RETRY_DELAY_S)
+
+
+async def _read(connection: Connection) -> Schema:
+    """Read the schema. Raises `CannotStart` if the database cannot be used. An error closes the connection."""
+    try:
+        schema = await read_schema(connection)
+        if schema.unfit:
+            raise CannotStart(schema.unfit)
+    except BaseException:
+        connection.terminate()
+        raise
+    return schema

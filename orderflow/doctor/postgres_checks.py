@@ -10,7 +10,7 @@ from engine.postgres.connecting import connect
 from engine.postgres.errors import describe
 from engine.postgres.session import fetch_time_s
 from orderflow.doctor.durability_checks import check_durability
-from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
+from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
 from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
 from orderflow.doctor.pooler_checks import check_pooler
 from orderflow.doctor.schema_checks import TABLES, check_tables
@@ -39,16 +39,19 @@ _READ_ONLY_SOURCE = "SELECT source FROM pg_settings WHERE name = 'default_transa
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     """Run the checks one after the other; those that need a connection are skipped without one."""
     place = settings.postgres_address
-    reached = None
+    schema = None
     try:
-        reached = await check_schema(settings)
+        schema = await check_schema(settings)
     except CannotStart as problem:
         yield Finding("PostgreSQL", Outcome.FAILED, str(problem))
-    if reached is False:
-        fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
-        yield failed("PostgreSQL", f"nothing answers at {place}", fix)
-    elif reached:
-        yield ok("PostgreSQL", f"answers at {place}, schema {latest_version()}")
+    else:
+        if schema is None:
+            fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
+            yield failed("PostgreSQL", f"nothing answers at {place}", fix)
+        elif schema.newer:
+            yield warned("PostgreSQL", f"answers at {place}, {schema.newer}", "update this program")
+        else:
+            yield ok("PostgreSQL", f"answers at {place}, schema {latest_version()}")
     try:
         connection = await connect(**postgres_options(settings))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
@@ -63,7 +66,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         permissions = await _permissions(connection, settings)
         yield permissions
         yield await _clock(connection)
-        tables = await check_tables(connection) if reached else skipped("PostgreSQL tables", "the current schema")
+        tables = await check_tables(connection) if schema else skipped("PostgreSQL tables", "the current schema")
         yield tables
         if permissions.outcome is Outcome.OK and tables.outcome is Outcome.OK:
             yield await check_brake(connection, settings)
@@ -107,7 +110,7 @@ async def _permissions(connection: Connection, settings: Settings) -> Finding:
     rows = await connection.fetch(_MISSING_PRIVILEGES, list(TABLES), list(_WANTED))
     if rows:
         missing = "; ".join(row[0] for row in rows)
-        fix = f"GRANT them, or let {settings.postgres_user!r} own the tables"
+        fix = f"GRANT them (docs/permissions.md), or let {settings.postgres_user!r} own the tables"
         return failed("PostgreSQL permissions", f"{settings.postgres_user!r} lacks {missing}", fix)
     return ok("PostgreSQL permissions", "complete")
 

@@ -39,21 +39,25 @@ TABLES: Mapping[str, frozenset[str]] = _OF_ORDERS | {
 
 # Not information_schema: that hides what the user has no permission for, which is another check's finding.
 _FOUND = """
-SELECT relation.relname, array_agg(attribute.attname::text)
+SELECT relation.relname, array_agg(attribute.attname::text), relation.relkind IN ('r', 'p')
 FROM pg_class AS relation JOIN pg_namespace ON pg_namespace.oid = relation.relnamespace
      JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid
-WHERE pg_namespace.nspname = ANY(current_schemas(false)) AND relation.relkind IN ('r', 'p', 'v', 'f')
-      AND attribute.attnum > 0 AND NOT attribute.attisdropped
+WHERE pg_namespace.nspname = ANY(current_schemas(false)) AND pg_table_is_visible(relation.oid)
+      AND relation.relkind IN ('r', 'p', 'v', 'm', 'f') AND attribute.attnum > 0 AND NOT attribute.attisdropped
 GROUP BY relation.oid, relation.relname
 """
 
 
 async def check_tables(connection: Connection) -> Finding:
     """Compare the database with `TABLES`, and name what is missing."""
-    found = {name: frozenset(columns) for name, columns in await connection.fetch(_FOUND)}
+    rows = await connection.fetch(_FOUND)
+    found = {name: frozenset(columns) for name, columns, _ in rows}
     missing = [name for name in TABLES if name not in found]
     if missing:
         return _missing_tables(missing, found)
+    if others := sorted(name for name, _, is_table in rows if name in TABLES and not is_table):
+        fix = "rename or drop them, and rename the tables back: COPY, keys and locks need tables"
+        return failed("PostgreSQL tables", f"not tables but views or foreign tables: {', '.join(others)}", fix)
     incomplete = {name: sorted(wanted - found[name]) for name, wanted in TABLES.items() if wanted - found[name]}
     if incomplete:
         details = "; ".join(f"{name} lacks {', '.join(columns)}" for name, columns in incomplete.items())

@@ -4,18 +4,22 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from orderflow.exits import CannotStart, Failed
-from orderflow.services.service import Say, run_tool
+from orderflow.services.service import Say, run_tool, silent
 from orderflow.start.project import cache_directory
 
 _VERSION = "2.36.0"
 _REFUSED = "cannot migrate: "
 """The start of the error message of a migration that must not be applied to a database in use."""
 _RAISED = " (P0001)"
-_ONE_MESSAGE = "&binary_parameters=yes"
-"""Lets dbmate's library send a statement and its values together: a pooler may give each message another session."""
+_DENIED = " (42501)"
+_LONGEST_S = 24 * 3600.0
+"""An index on a large table takes hours. Stopping dbmate would undo that work, and the next run would begin again."""
+_NOT_FOR_DBMATE = ("DBMATE_", "PGOPTIONS", "PGSERVICE", "PGHOSTADDR")
+"""Variables that would lead dbmate to another server, table or schema than the engine, which does not read them."""
 _PROGRAM = Path("node_modules", "@dbmate")
 
 
@@ -60,7 +64,8 @@ async def _install(say: Say) -> Path:
     npm, path = _npm()
     say(f"Downloading dbmate {_VERSION} (5 MB, once)")
     cache_directory().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_directory(), prefix="dbmate-") as unfinished:
+    with tempfile.TemporaryDirectory(dir=cache_directory(), prefix="dbmate-") as parent:
+        unfinished = f"{parent}/unfinished"
         quiet = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"]
         await run_tool(
             "installing dbmate with npm",
@@ -68,41 +73,46 @@ async def _install(say: Say) -> Path:
             environment={**os.environ, "PATH": path},
             say=say,
         )
-        _keep(Path(unfinished))
+        # Another command may have installed it meanwhile, and runs it: it is never removed.
+        with suppress(OSError):
+            os.rename(unfinished, _folder())
     installed = _installed()
     if installed is None:
         raise CannotStart("the npm package dbmate has no program for this machine: install dbmate and set DBMATE to it")
     return installed
 
 
-def _keep(unfinished: Path) -> None:
-    if _installed() is not None:  # another command has installed it meanwhile
-        return
-    shutil.rmtree(_folder(), ignore_errors=True)
-    _folder().mkdir(parents=True)
-    (unfinished / "node_modules").rename(_folder() / "node_modules")
-
-
-async def run_dbmate(program: str, url: str, migrations: Path, command: str, *, password: str = "") -> list[str]:
-    """Run one dbmate command (`up`, `down`, …) on the database at `url`, which has parameters, and return its lines.
+async def run_dbmate(
+    program: str, url: str, migrations: Path, command: str, *, password: str = "", say: Say = silent
+) -> list[str]:
+    """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
 
     The URL is passed in the environment: a command line is visible to all users of the machine. Raises `Failed` with
-    dbmate's message, without `password`; `CannotStart` when a migration itself reports why it must not be applied.
+    dbmate's message, without `password`; `CannotStart` when a migration itself reports why it must not be applied, and
+    when the role lacks a permission.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DBMATE_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_DBMATE)}
+    # Without it a query with parameters takes two round trips: a pooler may send them to different connections.
+    url = f"{url}{'&' if '?' in url else '?'}binary_parameters=yes"
     # Without --env-file dbmate reads .env.
     options = ["--env-file", os.devnull, "--no-dump-schema", "--migrations-dir", str(migrations)]
     try:
         output = await run_tool(
             f"dbmate {command}",
             [program, *options, command],
-            environment={**environment, "DATABASE_URL": url + _ONE_MESSAGE},
+            environment={**environment, "DATABASE_URL": url},
+            timeout_s=_LONGEST_S,
+            say=say,
         )
     except Failed as error:
-        message = str(error).replace(url + _ONE_MESSAGE, "the database")
+        message = str(error).replace(url, "the database")
         message = message.replace(password, "…") if password else message
         _, refused, why = message.partition(_REFUSED)
         if refused:
             raise CannotStart(refused + why.removesuffix(_RAISED)) from None
+        if message.endswith(_DENIED):
+            raise CannotStart(
+                f"{message}: run `orderflow migrate` as the owner of the tables and their schema"
+            ) from None
         raise Failed(message) from None
     return output.splitlines()

@@ -17,6 +17,11 @@ def migrations_directory() -> Path:
     raise CannotStart("there are no migrations: run this in the project's folder (db/migrations)")
 
 
+def versions_of_program() -> frozenset[str]:
+    """Return the versions of all migrations, as stored in `schema_migrations`. Raises `CannotStart`."""
+    return frozenset(path.name.split("_", 1)[0] for path in migrations_directory().glob("*.sql"))
+
+
 def latest_version() -> str:
-    """Return the newest migration's version, as stored in `schema_migrations`. Raises `CannotStart`."""
-    return max(path.name.split("_", 1)[0] for path in migrations_directory().glob("*.sql"))
+    """Return the newest migration's version. Raises `CannotStart`."""
+    return max(versions_of_program())

@@ -14,24 +14,27 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from engine.postgres.connecting import StatementPooling, connect
 from engine.postgres.errors import is_outage, is_refusal_to_connect
 from handlers.cache import ACCESS, OrderCache
-from orderflow.exits import CannotStart
+from orderflow.exits import CannotStart, Failed
+from orderflow.progress import report_newer_schema
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import postgres_options, redis_client
-from orderflow.start.migrations import TABLE, latest_version
+from orderflow.start.schema import Schema, read_schema
 from orderflow.start.settings import Address, Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
 from orderflow.start.waiting import wait_for_answer
 
 _UNDEFINED_TABLE = "42P01"
 _TLS_REJECTED = "rejected SSL upgrade"
+STANDBY = "PostgreSQL is a standby, which accepts no writes: point POSTGRES_HOST at the primary"
 
 
 async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
     """Wait until PostgreSQL (with the current schema) and Redis answer, and with `kafka` also Kafka and its topics.
 
-    It waits for all of them in parallel. Raises `Failed` after the time-out, `CannotStart` when waiting cannot help.
+    With `kafka`, PostgreSQL must be no standby. It waits for all of them in parallel. Raises `Failed` after the
+    time-out, `CannotStart` when waiting cannot help.
     """
-    checks = [wait_for_postgres(settings), _wait_for_redis(settings)]
+    checks = [wait_for_postgres(settings, writes=kafka), _wait_for_redis(settings)]
     if kafka:
         checks.append(_wait_for_topics(settings))
     tasks = [asyncio.create_task(check) for check in checks]
@@ -58,41 +61,55 @@ async def ready_before(stop: asyncio.Event, settings: Settings, *, kafka: bool =
     return not stop.is_set()
 
 
-async def wait_for_postgres(settings: Settings) -> None:
-    """Wait until PostgreSQL answers with the current schema. Raises `Failed` and `CannotStart`."""
+async def wait_for_postgres(settings: Settings, *, writes: bool = False) -> None:
+    """Wait until PostgreSQL answers with the current schema; with `writes` also until it is no standby.
+
+    Reports a schema that is newer than this program. Raises `Failed` and `CannotStart`.
+    """
     address = settings.postgres_address
     failure = f"PostgreSQL did not answer: start it, or check POSTGRES_HOST, POSTGRES_PORT ({address})"
-    await _wait(settings, lambda: check_schema(settings), "PostgreSQL", address, failure)
+    found: Schema | None = None
+
+    async def check() -> bool:
+        nonlocal found
+        found = await check_schema(settings)
+        return found is not None and not (writes and found.standby)
+
+    try:
+        await _wait(settings, check, "PostgreSQL", address, failure)
+    except Failed:
+        if found is not None:
+            raise Failed(f"{STANDBY} ({address}; waited {settings.start_timeout_s:g} s)") from None
+        raise
+    if found is not None and found.newer:
+        report_newer_schema(found.newer)
 
 
-async def check_schema(settings: Settings) -> bool:
-    """Check once. Returns False when PostgreSQL is down. Raises `CannotStart` when waiting cannot help."""
-    wanted = latest_version()
+async def check_schema(settings: Settings) -> Schema | None:
+    """Check once. Returns None when PostgreSQL is down. Raises `CannotStart` when waiting cannot help."""
     try:
         connection = await connect(**postgres_options(settings))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         if refusal := refusal_of_postgres(settings, error):
             raise CannotStart(refusal) from None
-        return False
+        return None
     try:
-        version = await connection.fetchval(f"SELECT max(version) FROM {TABLE}", timeout=5)
+        schema = await read_schema(connection)
     except asyncpg.PostgresError as error:
         if error.sqlstate == _UNDEFINED_TABLE:
             raise CannotStart("the database has no schema yet: run `orderflow migrate`") from None
         if refusal := refusal_of_postgres(settings, error):
             raise CannotStart(refusal) from None
         if is_outage(error):
-            return False
+            return None
         raise
     except (OSError, TimeoutError, asyncpg.InterfaceError):
-        return False
+        return None
     finally:
         connection.terminate()
-    if version is None or version < wanted:
-        raise CannotStart(
-            f"the database's schema is older ({version}) than this program ({wanted}): run `orderflow migrate`"
-        )
-    return True
+    if problem := schema.unfit or schema.lacking:
+        raise CannotStart(problem)
+    return schema
 
 
 def refusal_of_postgres(settings: Settings, error: BaseException) -> str | None:
@@ -117,7 +134,7 @@ def _refused_login(settings: Settings, error: BaseException) -> str:
         case "3D000":
             return f"PostgreSQL has no database {settings.postgres_database!r}: create it, or check POSTGRES_DATABASE"
         case "42501":
-            return f"PostgreSQL user {settings.postgres_user!r} lacks permissions on the schema: grant them"
+            return f"PostgreSQL user {settings.postgres_user!r} lacks permissions: grant them as in docs/permissions.md"
         case "28000":
             return (
                 f"PostgreSQL does not accept {settings.postgres_user!r} from this machine: check POSTGRES_USER, "

@@ -1,0 +1,118 @@
+"""Brings a database to the newest schema: creates it if it is missing, and applies migrations one command at a time.
+
+dbmate alone does not take turns: of several that start at once, all but one fail on the same database or table.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import asyncpg
+from asyncpg import Connection
+
+from engine.postgres.connecting import connect
+from engine.postgres.errors import describe
+from orderflow.exits import CannotStart, Failed
+from orderflow.progress import say
+from orderflow.start.connections import postgres_options
+from orderflow.start.schema import ENCODING, Schema, quoted, read_schema
+from orderflow.start.settings import Settings
+from orderflow.start.waiting import RETRY_DELAY_S
+
+_LOCK = int.from_bytes(b"orderflo")
+"""The key of the advisory lock of the database, which the command that applies migrations holds."""
+_MAINTENANCE = ("postgres", "template1")
+_EXISTS = {"42P04", "23505"}
+_LATER = {"55006", "25006"}
+"""The template is in use; the server is still a standby."""
+# The lock's session is idle in its transaction while dbmate works. PostgreSQL 17 also limits a whole transaction.
+_UNLIMITED = """
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+
+
+async def create_database(settings: Settings) -> bool:
+    """Create the missing database, which stores text in UTF-8. Another command may create it at the same time.
+
+    Returns False if that may succeed later. Raises `CannotStart` if it cannot succeed.
+    """
+    name, user = settings.postgres_database, settings.postgres_user
+    missing = f"PostgreSQL has no database {name!r}"
+    connection = await _maintenance_connection(settings)
+    if connection is None:
+        raise CannotStart(f"{missing}: create it, or check POSTGRES_DATABASE")
+    try:
+        encoding = await connection.fetchval(
+            "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template1'"
+        )
+        options = "" if encoding == ENCODING else f" ENCODING '{ENCODING}' LOCALE 'C' TEMPLATE template0"
+        await connection.execute(f"CREATE DATABASE {quoted(name)}{options}")
+    except asyncpg.PostgresError as error:
+        if error.sqlstate in _EXISTS:
+            return True
+        if error.sqlstate in _LATER:
+            return False
+        if error.sqlstate == asyncpg.InsufficientPrivilegeError.sqlstate:
+            raise CannotStart(
+                f"{missing}, and {user!r} may not create it: run as a superuser "
+                f"`CREATE DATABASE {quoted(name)} OWNER {quoted(user)}`, or check POSTGRES_DATABASE"
+            ) from None
+        raise Failed(f"creating the database {name!r} failed: {describe(error)}") from None
+    except (OSError, TimeoutError, asyncpg.InterfaceError):
+        return False
+    finally:
+        connection.terminate()
+    say(f"Created the database {name!r}")
+    return True
+
+
+async def _maintenance_connection(settings: Settings) -> Connection | None:
+    for name in _MAINTENANCE:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            connection: Connection = await connect(**{**postgres_options(settings), "database": name})
+            return connection
+    return None
+
+
+async def migrate_alone(
+    connection: Connection, schema: Schema, timeout_s: float, apply: Callable[[], Awaitable[None]]
+) -> Schema:
+    """Call `apply` while no other command does, unless nothing is missing. Returns the schema afterwards.
+
+    The lock belongs to a transaction, because a session has no connection of its own behind a pooler. A command that
+    does not get it asks again: a waiting one would take a pooler's connection from the one that it waits for.
+
+    Raises `Failed` when another command is not done within `timeout_s`, and `CannotStart` if the role cannot apply
+    migrations.
+    """
+    deadline, reported = time.monotonic() + timeout_s, False
+    while schema.missing:
+        if problem := schema.unfit or schema.unmigratable:
+            raise CannotStart(problem)
+        transaction = connection.transaction(isolation="read_committed")
+        await transaction.start()
+        if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+            await connection.execute(_UNLIMITED)
+            schema = await read_schema(connection)
+            if schema.missing:
+                await apply()
+                schema = await _read_again(connection)
+            return schema
+        await transaction.rollback()
+        if time.monotonic() + RETRY_DELAY_S > deadline:
+            raise Failed(f"another `orderflow migrate` is not done yet (waited {timeout_s:g} s): run it again")
+        if not reported:
+            say(f"Waiting for another `orderflow migrate`, {timeout_s:g} s at most")
+            reported = True
+        await asyncio.sleep(RETRY_DELAY_S)
+        schema = await read_schema(connection)
+    return schema
+
+
+async def _read_again(connection: Connection) -> Schema:
+    after = await read_schema(connection)
+    if after.missing:
+        raise Failed(f"dbmate has not applied {', '.join(after.missing)}: run `orderflow doctor`")
+    return after
