@@ -9,17 +9,23 @@ from pathlib import Path
 import asyncpg
 import attrs
 import pytest
+from aiohttp import ClientSession
 from msgspec import json
 
 from orderflow.exits import CannotStart
+from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.migrations import TABLE, latest_version, versions_of_program
 from orderflow.start.preflight import check_schema
 from orderflow.start.settings import Settings, parse_settings
 from tests.support.endpoints import Endpoints
+from tests.support.eventually import eventually
 from tests.support.isolation import connect, own_database, unique
 from tests.support.postgresql_servers import own_postgresql
-from tests.support.programs import Programs
+from tests.support.programs import Finished, Programs
+from tests.support.topic import send
 
+PAGE = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text(encoding="utf-8")
+ROLES, GRANTS = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 MIDDLE = "20261127100000"
 """The migration that adds `orders.traceparent`."""
 
@@ -262,3 +268,84 @@ async def test_a_standby_is_waited_for_until_it_is_promoted(orderflow: Programs,
             await connection.execute("SELECT pg_promote()")
         await waiting.wait_for("partition_opened")
         assert await waiting.stop() == 0
+
+
+def named(script: str, owner: str, app: str, database: str, schema: str) -> str:
+    """Put the test's names into the page's script."""
+    names = {"orderflow_owner": owner, "orderflow_app": app, "owner-password": owner, "app-password": app}
+    for name, own in {**names, "order_service": f'"{database}"', "shop": schema}.items():
+        script = re.sub(rf"\b{name}\b", own, script)
+    return script
+
+
+async def consume_with(orderflow: Programs, settings: Settings, database: asyncpg.Connection, app: str) -> None:
+    """Run what the page says the role `app` can do."""
+    [order] = [OrderGenerator(seed=7).order()]
+    uid = order["order_uid"].encode()
+    await send(settings, (uid, json.encode(order)), (uid, b"no order"), partition=0)
+    engine = await orderflow.start("engine", "--workers", "1", **login(app))
+    server = await orderflow.start("serve", **login(app))
+    await engine.wait_for("dead_letter_published")
+    url = (await server.wait_for("http_listening"))["url"]
+    async with ClientSession(url) as client, client.get(f"/order/{order['order_uid']}") as answer:
+        assert answer.status == 200
+    replayed = await orderflow.run("dlq", "replay", "--everything", **login(app))
+    assert replayed.returncode == 0, replayed.stderr
+    await engine.wait_for("dead_letters_replayed", rejected=1)
+    done: list[Finished] = await asyncio.gather(
+        *(
+            orderflow.run(*command.split(), **login(app))
+            for command in ("offsets show", "offsets reset", "prune", "brake status", f"trace {order['order_uid']}")
+        )
+    )
+    assert [finished.returncode for finished in done] == [0] * len(done), done
+    doctor = await orderflow.run("doctor", "--json", **login(app))
+    problems = [finding for finding in json.decode(doctor.stdout) if finding["outcome"] == "failed"]
+    assert (doctor.returncode, problems) == (0, [])
+    await send(settings, (uid, json.encode({**order, "locale": "xx"})), partition=0)
+    read = "SELECT locale FROM orders"
+    await eventually(lambda: database.fetchval(read), lambda locale: locale == "xx")
+    assert await engine.stop() == 0
+    assert await server.stop() == 0
+    assert not [line for line in (*engine.events, *server.events) if line["level"] == "error"]
+
+
+async def test_a_schema_of_another_name_and_a_role_with_the_documented_rights_are_enough(
+    orderflow: Programs, settings: Settings, endpoints: Endpoints, role: str
+) -> None:
+    """The page's statements as they stand: the owner migrates an empty database, everything else runs as the app."""
+    owner, app = f"{role}_owner", role
+    async with own_database(endpoints.environment) as name, connected(endpoints.environment, name) as connection:
+        try:
+            await connection.execute(named(ROLES, owner, app, name, "shop"))
+            changes = {"POSTGRES_DATABASE": name}
+            assert (await orderflow.run("migrate", **changes, **login(owner))).returncode == 0
+            as_owner = await connect({**endpoints.environment, **changes, **login(owner)})
+            await as_owner.execute(named(GRANTS, owner, app, name, "shop"))
+            await as_owner.execute("SELECT 1 FROM orders")
+            await as_owner.close()
+            places = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('orders', 'schema_migrations')"
+            assert [row[0] for row in await connection.fetch(places)] == ["shop"]
+            await connection.execute("SET search_path = shop")
+            within = Programs({**orderflow.environment, **changes}, orderflow.folder, orderflow.mark)
+            try:
+                await consume_with(within, settings, connection, app)
+            finally:
+                await within.close()
+            assert (await orderflow.run("migrate", **changes, **login(owner))).returncode == 0
+        finally:
+            await connection.execute(f"DROP OWNED BY {app}")
+            await connection.execute(f"DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+async def test_the_documented_rights_are_enough_for_existing_tables(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection, role: str
+) -> None:
+    """Only the page's last part, for the schema and the owner that there are; the doctor misses nothing."""
+    await database.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+    try:
+        await database.execute(named(GRANTS, settings.postgres_user, role, settings.postgres_database, "public"))
+        ended = await orderflow.run("doctor", **login(role))
+        assert ended.returncode == 0, ended.stdout
+    finally:
+        await database.execute(f"DROP OWNED BY {role}")
