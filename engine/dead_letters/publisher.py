@@ -3,8 +3,10 @@
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
 import attrs
 import structlog
@@ -16,11 +18,13 @@ from engine.actors.backoff import Backoff
 from engine.actors.status import Status
 from engine.dead_letters.headers import letter_headers
 from engine.dead_letters.refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
-from engine.dead_letters.store import TOO_LARGE, Owner, lock_waiting_letters, mark_published
+from engine.dead_letters.store import TOO_LARGE, Owner, claim_letters, mark_sent, release_letters, renew_claims
 from engine.kafka.lazy_producer import LazyProducer
-from engine.postgres.errors import describe, is_outage
+from engine.postgres.errors import ERRORS, describe, is_outage
 from engine.postgres.link import Link
 from engine.telemetry import events
+
+T = TypeVar("T")
 
 POLL_S = 1.0
 REQUEST_TIMEOUT_S = 10.0
@@ -28,6 +32,10 @@ SEND_DEADLINE_S = 20.0
 LONGEST_PAUSE_S = 5.0
 ONE_BY_ONE_S = 10.0
 """How long the letters of a page are sent one by one. After that the result is stored, and the others wait."""
+LEASE_S = 10.0
+"""How long a claim on letters lasts. If their worker dies, others send them after that time."""
+RENEW_S = 3.0
+RELEASE_WITHIN_S = 2.0
 
 
 @attrs.define
@@ -49,7 +57,11 @@ class PublishedPage:
 
 
 class DeadLetterPublisher:
-    """Publishes stored dead letters, oldest first, each at least once. Errors here never delay ingest."""
+    """Publishes stored dead letters, oldest first, each at least once. Errors here never delay ingest.
+
+    A page of letters is claimed, then sent, then marked: no transaction is open, and no row locked, while Kafka is
+    waited for. The claim keeps other publishers from sending the same letters. It ends by itself if this one dies.
+    """
 
     def __init__(
         self,
@@ -70,6 +82,8 @@ class DeadLetterPublisher:
         self._subject_name = subject_name
         self._producer = LazyProducer(producer_options, request_timeout_s=REQUEST_TIMEOUT_S, name="dead-letters-stop")
         self._wake = asyncio.Event()
+        self._claimant = uuid4()
+        self._claimed: list[Any] = []
         self._log = structlog.get_logger()
 
     def wake(self) -> None:
@@ -122,19 +136,41 @@ class DeadLetterPublisher:
             moved = page.moved
 
     async def publish_page(self) -> PublishedPage:
-        """Publish one page of the outbox."""
-        async with self._link.use() as connection:
-            return await self._link.within_deadline(self._publish(connection))
-
-    async def _publish(self, connection: Connection) -> PublishedPage:
-        async with connection.transaction():
-            page = await self._send_page(await lock_waiting_letters(connection, self._owner))
-            # Published letters are marked even if others failed. Otherwise each try would send them again.
-            await mark_published(connection, self._owner, page.taken)
-            for reason in {reason for _, reason in page.set_aside}:
-                letters = [letter for letter, why in page.set_aside if why == reason]
-                await mark_published(connection, self._owner, letters, reason)
+        """Publish one page of the outbox. Letters that another publisher has claimed are left to it."""
+        letters = await self._store(lambda connection: claim_letters(connection, self._owner, self._claimant, LEASE_S))
+        if not letters:
+            return PublishedPage()
+        self._claimed = letters
+        page = await self._send_claimed(letters)
+        # Published letters are marked even if others failed. Otherwise each try would send them again.
+        sent = [*((letter, None) for letter in page.taken), *page.set_aside]
+        marked = await self._store(lambda connection: mark_sent(connection, self._owner, sent)) if sent else 0
+        if marked < len(letters):
+            await self._store(self._release)
+        self._claimed = []
         return page
+
+    async def _store(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._link.use() as connection:
+            return await self._link.within_deadline(work(connection))
+
+    async def _release(self, connection: Connection) -> None:
+        await release_letters(connection, self._owner, self._claimed, self._claimant)
+
+    async def _send_claimed(self, letters: list[Any]) -> PublishedPage:
+        """Send letters, and renew their claims while the broker is slow."""
+        sending = asyncio.create_task(self._send_page(letters), name="dead-letters-page")
+        try:
+            while not (await asyncio.wait({sending}, timeout=RENEW_S))[0]:
+                with suppress(*ERRORS):
+                    await self._store(
+                        lambda connection: renew_claims(connection, self._owner, letters, self._claimant, LEASE_S)
+                    )
+        except asyncio.CancelledError:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            raise
+        return sending.result()
 
     async def _send_page(self, letters: list[Any]) -> PublishedPage:
         page = PublishedPage()
@@ -210,5 +246,10 @@ class DeadLetterPublisher:
         return {"topic": self._owner.topic, "partition": letter["partition"], "offset": letter["kafka_offset"]}
 
     async def close(self) -> None:
-        """Stop the producer if it was started. Does not wait for long."""
+        """Stop the producer if it was started, and release the letters that were being sent. Does not wait for long."""
         await self._producer.close()
+        if self._claimed:
+            with suppress(*ERRORS):
+                async with asyncio.timeout(RELEASE_WITHIN_S):
+                    await self._store(self._release)
+            self._claimed = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
 import attrs
 from asyncpg import Connection
@@ -24,7 +25,7 @@ REPLAYED_TOO_OFTEN = f"replayed more than {REPLAY_LIMIT} times"
 
 # After an offset reset the same dead letter comes again: the stored row does not change. After a topic was deleted and
 # created again another message may have the same offset: it replaces the row. For an equal row the INSERT is skipped
-# completely, because a publisher that waits for its topic holds the lock of the row.
+# completely, because it would wait for whoever has locked the row.
 _INSERT = """
 INSERT INTO dead_letters AS stored (topic, partition, kafka_offset, key, payload, headers, reason, errors, subject,
                                     produced_at, batch_id, consumer_group, epoch, replay_count, settled_count,
@@ -88,28 +89,71 @@ WHERE d.topic = $1 AND d.consumer_group = replay.consumer_group AND d.partition 
 """
 LETTER_BYTES = "coalesce(octet_length(payload), 0) + coalesce(octet_length(key), 0) + octet_length(headers::text)"
 """An SQL expression for the size of a dead letter in bytes. `fetch_letters` limits its pages by it."""
-_WAITING = f"""
+WAITING = "published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2"
+"""An SQL condition on rows of `dead_letters`: those of an owner ($1, $2) that are not published yet."""
+WAITING_ORDER = "failed_at AT TIME ZONE 'UTC', partition, kafka_offset"
+"""The order of waiting letters. Only their own index has this expression, so that the planner takes no other index.
+
+PostgreSQL assumes that the topic of a letter and whether it waits are independent. If many letters of another topic
+wait, it would otherwise expect to find some of this topic soon in an index over all letters, and read all of it.
+"""
+# A claim that ends too late was made before the clock was set back. It counts as expired.
+_FREE = f"""
 SELECT partition, kafka_offset, {LETTER_BYTES} AS size FROM dead_letters
-WHERE published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2
-ORDER BY failed_at, partition, kafka_offset LIMIT $3 FOR UPDATE SKIP LOCKED
+WHERE {WAITING}
+  AND (claimed_until BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $4)) IS NOT TRUE
+ORDER BY {WAITING_ORDER} LIMIT $3 FOR UPDATE SKIP LOCKED
 """
-_COUNT_WAITING = """
-SELECT count(*) FROM dead_letters
-WHERE published_at IS NULL AND publish_error IS NULL AND consumer_group = $1 AND topic = $2
+_CLAIM = """
+UPDATE dead_letters d SET claimed_by = $5, claimed_until = clock_timestamp() + make_interval(secs => $6)
+FROM unnest($3::int[], $4::bigint[]) AS wanted (partition, kafka_offset)
+WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = wanted.partition AND d.kafka_offset = wanted.kafka_offset
+RETURNING d.*
 """
+_LOCK_CLAIMED = """
+WITH claimed AS (
+    SELECT d.partition, d.kafka_offset FROM dead_letters d
+    JOIN unnest($3::int[], $4::bigint[]) AS named (partition, kafka_offset)
+        ON d.partition = named.partition AND d.kafka_offset = named.kafka_offset
+    WHERE d.consumer_group = $1 AND d.topic = $2 AND d.claimed_by = $5
+    ORDER BY d.partition, d.kafka_offset FOR UPDATE OF d
+)
+"""
+_OF_CLAIMED = """
+FROM claimed c
+WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = c.partition AND d.kafka_offset = c.kafka_offset
+"""
+_RENEW = f"""
+{_LOCK_CLAIMED}
+UPDATE dead_letters d SET claimed_until = clock_timestamp() + make_interval(secs => $6) {_OF_CLAIMED}
+"""
+_RELEASE = f"{_LOCK_CLAIMED} UPDATE dead_letters d SET claimed_by = NULL, claimed_until = NULL {_OF_CLAIMED}"
+_COUNT_WAITING = f"SELECT count(*) FROM (SELECT FROM dead_letters WHERE {WAITING} ORDER BY {WAITING_ORDER}) AS waiting"
 _WAIT_AGAIN = """
 UPDATE dead_letters SET publish_error = NULL
-WHERE consumer_group = $1 AND topic = $2 AND publish_error = ANY($3::text[]) AND resolved_at IS NULL
+WHERE consumer_group = $1 AND topic = $2 AND publish_error IS NOT NULL AND publish_error = ANY($3::text[])
+  AND resolved_at IS NULL
 """
 _LETTERS = """
 SELECT d.* FROM dead_letters d JOIN unnest($3::int[], $4::bigint[]) AS wanted (partition, kafka_offset)
     ON d.partition = wanted.partition AND d.kafka_offset = wanted.kafka_offset
 WHERE d.consumer_group = $1 AND d.topic = $2 ORDER BY d.partition, d.kafka_offset
 """
+# A letter that was rejected again while it was being sent has another batch: it waits for its new version to be sent.
+# Rows are locked in the order of the key, as the batches do it.
 _MARK = """
-UPDATE dead_letters d SET published_at = CASE WHEN $5::text IS NULL THEN clock_timestamp() END, publish_error = $5
-FROM unnest($3::int[], $4::bigint[]) AS sent (partition, kafka_offset)
-WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset
+WITH sent AS (
+    SELECT d.partition, d.kafka_offset, sent.error FROM dead_letters d
+    JOIN unnest($3::int[], $4::bigint[], $5::uuid[], $6::text[]) AS sent (partition, kafka_offset, batch_id, error)
+        ON d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset AND d.batch_id = sent.batch_id
+    WHERE d.consumer_group = $1 AND d.topic = $2 AND d.published_at IS NULL AND d.publish_error IS NULL
+    ORDER BY d.partition, d.kafka_offset FOR UPDATE OF d
+)
+UPDATE dead_letters d
+SET published_at = CASE WHEN s.error IS NULL THEN clock_timestamp() END, publish_error = s.error,
+    claimed_by = NULL, claimed_until = NULL
+FROM sent s
+WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = s.partition AND d.kafka_offset = s.kafka_offset
 """
 
 
@@ -194,10 +238,30 @@ def _columns(rows: list[Any], width: int) -> list[list[Any]]:
     return [[row[index] for row in rows] for index in range(width)]
 
 
-async def lock_waiting_letters(connection: Connection, owner: Owner) -> list[Any]:
-    """Lock and return a page of unpublished dead letters. Rows that another session has locked are skipped."""
-    waiting = await connection.fetch(_WAITING, owner.group, owner.topic, PAGE_LETTERS)
-    return await fetch_letters(connection, owner, waiting)
+async def claim_letters(connection: Connection, owner: Owner, claimant: UUID, lease_s: float) -> list[Any]:
+    """Claim a page of waiting dead letters for `lease_s` seconds, and return them sorted by place.
+
+    Letters that another claimant has claimed are skipped until their claim ends. So are locked rows.
+    """
+    async with connection.transaction():
+        free = await connection.fetch(_FREE, owner.group, owner.topic, PAGE_LETTERS, lease_s)
+        page = _first_bytes(free, PAGE_BYTES)
+        if not page:
+            return []
+        rows = await connection.fetch(_CLAIM, owner.group, owner.topic, *_places(page), claimant, lease_s)
+    return sorted(rows, key=lambda letter: (letter["partition"], letter["kafka_offset"]))
+
+
+async def renew_claims(
+    connection: Connection, owner: Owner, letters: list[Any], claimant: UUID, lease_s: float
+) -> None:
+    """Let the claims on dead letters end `lease_s` seconds from now."""
+    await connection.execute(_RENEW, owner.group, owner.topic, *_places(letters), claimant, lease_s)
+
+
+async def release_letters(connection: Connection, owner: Owner, letters: list[Any], claimant: UUID) -> None:
+    """End the claims on dead letters that were not published: others may send them at once."""
+    await connection.execute(_RELEASE, owner.group, owner.topic, *_places(letters), claimant)
 
 
 async def count_waiting(connection: Connection, owner: Owner) -> int:
@@ -222,10 +286,17 @@ async def fetch_letters(connection: Connection, owner: Owner, sized: list[Any]) 
     return await connection.fetch(_LETTERS, owner.group, owner.topic, *_places(page))
 
 
-async def mark_published(connection: Connection, owner: Owner, letters: list[Any], error: str | None = None) -> None:
-    """Mark dead letters as published, or as set aside because of `error`."""
-    if letters:
-        await connection.execute(_MARK, owner.group, owner.topic, *_places(letters), error)
+async def mark_sent(connection: Connection, owner: Owner, sent: list[tuple[Any, str | None]]) -> int:
+    """Mark dead letters as published, or as set aside because of an error, and end their claims.
+
+    `sent` are the claimed rows, each with the error or None. A letter that has changed since then is not marked.
+    Returns how many were marked.
+    """
+    letters = [letter for letter, _ in sent]
+    batches = [letter["batch_id"] for letter in letters]
+    errors = [error for _, error in sent]
+    done = await connection.execute(_MARK, owner.group, owner.topic, *_places(letters), batches, errors)
+    return int(done.removeprefix("UPDATE "))
 
 
 def _places(letters: list[Any]) -> tuple[list[int], list[int]]:

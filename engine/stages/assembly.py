@@ -89,7 +89,7 @@ class Stages(Generic[T]):
             owner=Owner(options.identity.group, options.identity.topic),
             dlq_topic=options.dlq_topic,
             producer_options=options.kafka_options,
-            link=self._link(),
+            link=self._link(finding_by_key(options.session_options)),
             status=self._status,
             backoff=options.backoff,
             subject_name=self._handler.subject_name,

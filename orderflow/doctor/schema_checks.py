@@ -22,6 +22,7 @@ TABLES: Mapping[str, frozenset[str]] = _OF_ORDERS | {
         "dead_letters": """
             topic partition kafka_offset key payload headers reason errors subject produced_at failed_at batch_id
             consumer_group published_at publish_error resolved_at replay_count epoch replayed_at settled_count
+            claimed_by claimed_until
         """,
         "workers": """
             worker_id worker host pid state partitions restarts started_at heartbeat_at details consumer_group topic

@@ -1,5 +1,6 @@
 """`orderflow dlq publish`: sends letters that wait for the dead-letter topic, for a group without workers."""
 
+import asyncio
 from collections import Counter
 
 import attrs
@@ -9,10 +10,11 @@ from msgspec import json
 
 from engine.actors.backoff import Backoff
 from engine.actors.status import Status
-from engine.dead_letters.publisher import DeadLetterPublisher
+from engine.dead_letters.publisher import LEASE_S, DeadLetterPublisher, PublishedPage
 from engine.dead_letters.refusals import REFUSALS
 from engine.dead_letters.store import Owner, count_waiting, wait_again
 from engine.postgres.link import Link
+from engine.postgres.session import finding_by_key
 from handlers.model import SUBJECT_NAME
 from orderflow.exits import Failed
 from orderflow.progress import progress_bar
@@ -21,6 +23,8 @@ from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import kafka_options, postgres_options
 from orderflow.start.settings import Settings
 
+_LOOK_AGAIN_S = 0.2
+
 
 @attrs.define
 class _Done:
@@ -28,20 +32,31 @@ class _Done:
     set_aside: Counter[str] = attrs.field(factory=Counter)
     trouble: Exception | None = None
 
+    def add(self, page: PublishedPage) -> None:
+        self.published += len(page.taken)
+        self.set_aside.update(reason for _, reason in page.set_aside)
+        self.trouble = page.trouble
+
 
 async def publish_letters(
     connection: Connection, settings: Settings, owner: Owner, *, refused_too: bool, as_json: bool
 ) -> None:
     """Send the waiting letters to the dead-letter topic, and report on standard output, also after a failure.
 
-    `refused_too` includes letters that were set aside before. Letters that a running engine is sending are left to it.
+    `refused_too` includes letters that were set aside before. Letters that a running engine is sending are left to it:
+    they are waited for as long as the claim of a dead worker lasts.
 
     Raises `Failed` unless all letters were sent or set aside.
     """
     await wait_for_topic(settings, settings.kafka_dlq_topic)
     if refused_too:
         await wait_again(connection, owner, REFUSALS)
-    link = Link(postgres_options(settings))
+    link = Link(finding_by_key(postgres_options(settings)))
+
+    async def waiting() -> int:
+        async with link.use() as session:
+            return await count_waiting(session, owner)
+
     publisher = DeadLetterPublisher(
         owner=owner,
         dlq_topic=settings.kafka_dlq_topic,
@@ -53,14 +68,18 @@ async def publish_letters(
     )
     done = _Done()
     try:
-        with progress_bar("Publishing", await count_waiting(connection, owner)) as progress:
-            moved = True
-            while moved and done.trouble is None:
+        with progress_bar("Publishing", await waiting()) as progress:
+            clock = asyncio.get_running_loop().time
+            claims_end = clock() + LEASE_S
+            while done.trouble is None:
                 page = await publisher.publish_page()
-                done.published += len(page.taken)
-                done.set_aside.update(reason for _, reason in page.set_aside)
-                done.trouble, moved = page.trouble, page.moved
+                done.add(page)
                 progress(len(page.taken) + len(page.set_aside))
+                if page.moved:
+                    continue
+                if clock() > claims_end or not await waiting():
+                    break
+                await asyncio.sleep(_LOOK_AGAIN_S)
     finally:
         await publisher.close()
         await link.close()

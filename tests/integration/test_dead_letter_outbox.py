@@ -46,10 +46,10 @@ async def test_a_letter_with_neither_key_nor_value_is_published(
     assert await engine.stop() == 0
 
 
-async def test_a_letter_that_comes_again_does_not_wait_for_its_publisher(
+async def test_a_letter_that_comes_again_does_not_wait_for_its_row(
     orderflow: Programs, environment: dict[str, str], settings: Settings, database: asyncpg.Connection
 ) -> None:
-    """Whoever publishes a letter locks its row, for as long as the topic is away; a replay must not stand behind it."""
+    """An equal letter changes nothing, so whoever has locked the row does not delay the batch."""
     await send(settings, (None, b"bad"), partition=0)
     first = await orderflow.start("engine", "--workers", "1")
     await first.wait_for("dead_letter_published")

@@ -9,18 +9,17 @@ from asyncpg import InvalidAuthorizationSpecificationError
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
+from engine.dead_letters.store import WAITING, WAITING_ORDER
 from lookup.operations.health import LOGIN_REFUSED, Unhealthy, describe_tls
 
 if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
 
 # Letters that are too large for the topic have a `publish_error`, and do not wait.
-_WAITING = """
+_WAITING = f"""
 SELECT count(*)::int AS letters, min(failed_at) AS since,
        coalesce(min(failed_at) < now() - make_interval(secs => $3), false) AS overdue
-FROM (SELECT failed_at FROM dead_letters
-      WHERE published_at IS NULL AND publish_error IS NULL AND topic = $1 AND consumer_group = $2
-      ORDER BY failed_at LIMIT $4) AS waiting
+FROM (SELECT failed_at FROM dead_letters WHERE {WAITING} ORDER BY {WAITING_ORDER} LIMIT $4) AS waiting
 """
 MAX_LETTERS_COUNTED = 10_000
 
@@ -47,7 +46,7 @@ class DeadLetterCheck:
     def __init__(self, pool: "Pool", deadline_s: float, topic: str, group: str, max_wait_s: float) -> None:
         self._pool = pool
         self._deadline_s = deadline_s
-        self._consumer = (topic, group)
+        self._consumer = (group, topic)
         self._max_wait_s = max_wait_s
 
     async def __call__(self) -> Mapping[str, Any]:
