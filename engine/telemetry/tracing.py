@@ -48,6 +48,8 @@ def wanted_by(environment: Mapping[str, str]) -> str | None:
         raise TracingRefused(f"{protocol} must be {PROTOCOL}")
     if endpoint is not None and not _is_url(_value(environment, endpoint)):
         raise TracingRefused(f"{endpoint} must be a URL such as http://127.0.0.1:4318")
+    if endpoint is not None and "@" in urlsplit(_value(environment, endpoint)).netloc:
+        raise TracingRefused(f"{endpoint} must be a URL without a login: set OTEL_EXPORTER_OTLP_HEADERS")
     return wanted
 
 

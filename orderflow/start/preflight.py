@@ -19,7 +19,7 @@ from orderflow.progress import report_newer_schema
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import postgres_options, redis_client
 from orderflow.start.schema import Schema, read_schema
-from orderflow.start.settings import Address, Settings
+from orderflow.start.settings import Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
 from orderflow.start.waiting import wait_for_answer
 
@@ -215,7 +215,7 @@ async def _wait_for_topics(settings: Settings) -> None:
 
 
 async def _wait(
-    settings: Settings, check: Callable[[], Awaitable[bool]], service: str, address: Address, failure: str
+    settings: Settings, check: Callable[[], Awaitable[bool]], service: str, address: object, failure: str
 ) -> None:
     async def ask() -> bool | None:
         return await check() or None

@@ -1,11 +1,12 @@
 """Settings: read once from the environment, frozen, checked with errors that name the variable."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import attrs
 from dotenv import dotenv_values
@@ -17,6 +18,11 @@ MAX_PORT = 65535
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DATABASE = re.compile(r"[^\x00/]{1,63}")
+_HOST_NAME = re.compile(r"[\w.-]+")
+_LOGIN = re.compile(r"://|\bpassword\s*=|:[^@]*@", re.IGNORECASE)
+"""Found in a URL, a connection string or `user:password@host`: each may hold a password."""
+_HARMLESS = re.compile(r"[\w.,+% -]*")
+"""Matches values that an error may repeat: they hold no address, and so no login."""
 
 
 class SettingError(Exception):
@@ -75,6 +81,17 @@ def _text(text: str) -> str:
     return text
 
 
+def _plain(kind: str, login: str, parse: Callable[[str], str] = _text) -> Callable[[str], str]:
+    """Return a parser of a name or a path that refuses a URL or a connection string. `login` names what to set."""
+
+    def checked(text: str) -> str:
+        if _LOGIN.search(text):
+            raise ValueError(f"must be {kind}, not a URL or a connection string: set {login}")
+        return parse(text)
+
+    return checked
+
+
 @attrs.frozen
 class Address:
     """A TCP address. An empty host means every interface."""
@@ -86,11 +103,24 @@ class Address:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
+def _ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) <= MAX_PORT or "/" in host:
+    host = host.removeprefix("[").removesuffix("]")
+    if (
+        not (colon and port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT)
+        or "/" in host
+        or (":" in host and not _ip_address(host))
+    ):
         raise ValueError("must be host:port with a port from 1 to 65535, such as 127.0.0.1:8080 or :8080")
-    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+    return Address(host, int(port))
 
 
 def _addresses(text: str) -> tuple[Address, ...]:
@@ -103,8 +133,34 @@ def _addresses(text: str) -> tuple[Address, ...]:
     return addresses
 
 
+def _hosts(text: str) -> str:
+    hosts = [part.strip().removeprefix("[").removesuffix("]") for part in text.split(",")]
+    if not all(host.startswith("/") or _ip_address(host) or _HOST_NAME.fullmatch(host) for host in hosts):
+        raise ValueError(
+            "must be a host name, an address, the folder of a socket, or a comma-separated list of these "
+            "(POSTGRES_PORT is the port of all)"
+        )
+    return ",".join(hosts)
+
+
+def _no_login(parse: Callable[[str], T], kind: str, login: str) -> Callable[[str], T]:
+    """Return a parser of an address that refuses a URL or a login. `login` names what to set instead."""
+
+    def checked(text: str) -> T:
+        if "@" in text or "://" in text:
+            raise ValueError(f"must be {kind}, without a URL or a login{login and f': set {login}'}")
+        return parse(_text(text))
+
+    return checked
+
+
 def _setting(name: str, default: str, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return attrs.field(metadata={"variable": name, "default": default, "parse": parse}, repr=not secret)
+
+
+_POSTGRES_LOGIN = "POSTGRES_USER and POSTGRES_PASSWORD"
+_REDIS_LOGIN = "REDIS_USERNAME and REDIS_PASSWORD"
+_KAFKA_LOGIN = "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
 
 
 @attrs.frozen(kw_only=True)
@@ -116,19 +172,27 @@ class Settings:
 
     log_level: str = _setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"))
     log_format: str = _setting("LOG_FORMAT", "json", _choice("json", "console"))
-    http_address: Address = _setting("HTTP_ADDR", "127.0.0.1:8080", _address)
+    http_address: Address = _setting("HTTP_ADDR", "127.0.0.1:8080", _no_login(_address, "host:port", ""))
 
-    postgres_host: str = _setting("POSTGRES_HOST", "127.0.0.1", _text)
+    postgres_host: str = _setting("POSTGRES_HOST", "127.0.0.1", _no_login(_hosts, "one or more hosts", _POSTGRES_LOGIN))
     postgres_port: int = _setting("POSTGRES_PORT", "55432", _whole(1, MAX_PORT))
-    postgres_database: str = _setting("POSTGRES_DATABASE", "order_service", _matching(_DATABASE, "a database name"))
-    postgres_user: str = _setting("POSTGRES_USER", "orderflow", _text)
+    postgres_database: str = _setting(
+        "POSTGRES_DATABASE",
+        "order_service",
+        _plain("a database name", f"POSTGRES_HOST, {_POSTGRES_LOGIN}", _matching(_DATABASE, "a database name")),
+    )
+    postgres_user: str = _setting(
+        "POSTGRES_USER", "orderflow", _plain("a user name", f"POSTGRES_HOST, {_POSTGRES_LOGIN}")
+    )
     postgres_password: str = _setting("POSTGRES_PASSWORD", "orderflow", _text, secret=True)
     postgres_ssl_mode: str = _setting(
         "POSTGRES_SSL_MODE", "disable", _choice("disable", "prefer", "require", "verify-full")
     )
-    postgres_ssl_root_cert: str = _setting("POSTGRES_SSL_ROOT_CERT", "", _text)
+    postgres_ssl_root_cert: str = _setting("POSTGRES_SSL_ROOT_CERT", "", _plain("the path of a file", _POSTGRES_LOGIN))
 
-    kafka_brokers: tuple[Address, ...] = _setting("KAFKA_BROKERS", "127.0.0.1:59092", _addresses)
+    kafka_brokers: tuple[Address, ...] = _setting(
+        "KAFKA_BROKERS", "127.0.0.1:59092", _no_login(_addresses, "a comma-separated list of host:port", _KAFKA_LOGIN)
+    )
     kafka_topic: str = _setting(
         "KAFKA_TOPIC", "orders", _matching(_TOPIC, "a topic name of letters, digits, '.', '_' and '-'")
     )
@@ -143,16 +207,18 @@ class Settings:
     kafka_sasl_mechanism: str = _setting(
         "KAFKA_SASL_MECHANISM", "PLAIN", _choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
     )
-    kafka_sasl_username: str = _setting("KAFKA_SASL_USERNAME", "", _text)
+    kafka_sasl_username: str = _setting("KAFKA_SASL_USERNAME", "", _plain("a user name", _KAFKA_LOGIN))
     kafka_sasl_password: str = _setting("KAFKA_SASL_PASSWORD", "", _text, secret=True)
-    kafka_ssl_cafile: str = _setting("KAFKA_SSL_CAFILE", "", _text)
+    kafka_ssl_cafile: str = _setting("KAFKA_SSL_CAFILE", "", _plain("the path of a file", _KAFKA_LOGIN))
     kafka_initial_retry_delay_s: float = _setting("KAFKA_INITIAL_RETRY_DELAY_S", "2", _seconds(0.01, 3600))
     kafka_max_retry_delay_s: float = _setting("KAFKA_MAX_RETRY_DELAY_S", "60", _seconds(0.01, 3600))
     kafka_backoff_factor: float = _setting("KAFKA_BACKOFF_FACTOR", "2.0", _number(float, "a number", 1, 100))
     kafka_max_retries: int = _setting("KAFKA_MAX_RETRIES", "5", _whole(0, 1_000_000))
 
-    redis_address: Address = _setting("REDIS_ADDR", "127.0.0.1:56379", _address)
-    redis_username: str = _setting("REDIS_USERNAME", "", _text)
+    redis_address: Address = _setting(
+        "REDIS_ADDR", "127.0.0.1:56379", _no_login(_address, "host:port", f"{_REDIS_LOGIN} (REDIS_TLS for rediss)")
+    )
+    redis_username: str = _setting("REDIS_USERNAME", "", _plain("a user name", _REDIS_LOGIN))
     redis_password: str = _setting("REDIS_PASSWORD", "", _text, secret=True)
     redis_db: int = _setting("REDIS_DB", "0", _whole(0, 1_000_000))
     redis_tls: bool = _setting("REDIS_TLS", "false", _flag)
@@ -173,9 +239,17 @@ class Settings:
     admin_token: str = _setting("ADMIN_TOKEN", "", _text, secret=True)
 
     @property
-    def postgres_address(self) -> Address:
-        """Where PostgreSQL listens."""
-        return Address(self.postgres_host, self.postgres_port)
+    def postgres_hosts(self) -> list[str]:
+        """The hosts of PostgreSQL's cluster: names, addresses, or folders of sockets."""
+        return self.postgres_host.split(",")
+
+    @property
+    def postgres_address(self) -> str:
+        """Where PostgreSQL listens, for messages: `host:port`, for a list each with the port."""
+        return ",".join(
+            f"{host}/.s.PGSQL.{self.postgres_port}" if host.startswith("/") else str(Address(host, self.postgres_port))
+            for host in self.postgres_hosts
+        )
 
     @property
     def kafka_bootstrap(self) -> list[str]:
@@ -187,15 +261,22 @@ class Settings:
         """`WORKERS`, or the smaller of the machine's cores and the topic's partitions."""
         return self.workers or min(len(os.sched_getaffinity(0)), self.kafka_partitions)
 
-    def postgres_url(self) -> str:
-        """Return the database's URL for dbmate. It contains the password: never print it."""
-        mode, root = self.postgres_ssl_mode, ""
-        if self.postgres_ssl_root_cert and mode in {"require", "verify-full"}:
-            root = f"&sslrootcert={quote(self.postgres_ssl_root_cert, safe='')}"
-        host = f"[{self.postgres_host}]" if ":" in self.postgres_host else self.postgres_host
+    def postgres_url(self, host: str | None = None) -> str:
+        """Return the database's URL for dbmate, at one of the hosts (default: the first).
+
+        It contains the password: never print it.
+        """
+        host = host or self.postgres_hosts[0]
+        options = {"sslmode": self.postgres_ssl_mode}
+        if self.postgres_ssl_root_cert and self.postgres_ssl_mode in {"require", "verify-full"}:
+            options["sslrootcert"] = self.postgres_ssl_root_cert
+        if host.startswith("/"):
+            options["host"], place = host, f":{self.postgres_port}"
+        else:
+            place = str(Address(host, self.postgres_port))
         return (
             f"postgres://{quote(self.postgres_user, safe='')}:{quote(self.postgres_password, safe='')}"
-            f"@{host}:{self.postgres_port}/{quote(self.postgres_database, safe='')}?sslmode={mode}{root}"
+            f"@{place}/{quote(self.postgres_database, safe='')}?{urlencode(options, quote_via=quote, safe='')}"
         )
 
 
@@ -205,15 +286,19 @@ def variables() -> dict[str, str]:
 
 
 def parse_settings(environ: Mapping[str, str]) -> Settings:
-    """Parse and check `environ`. An empty value means the default. Raises `SettingError`."""
+    """Parse and check `environ`. An empty value means the default; a secret keeps its spaces. Raises `SettingError`.
+
+    The error repeats the value only if it cannot hold a login.
+    """
     values: dict[str, Any] = {}
     for field in attrs.fields(Settings):
-        name, default = field.metadata["variable"], field.metadata["default"]
-        text = environ.get(name, "").strip() or default
+        name, default, secret = field.metadata["variable"], field.metadata["default"], not field.repr
+        given = environ.get(name, "")
+        text = (given if secret else given.strip()) or default
         try:
             values[field.name] = field.metadata["parse"](text)
         except ValueError as error:
-            shown = "" if not field.repr else f" (it is {text[:80]!r})"
+            shown = f" (it is {text[:80]!r})" if not secret and _HARMLESS.fullmatch(text) else ""
             raise SettingError(f"{name} {error}{shown}") from None
     settings = Settings(**values)
     if settings.kafka_max_retry_delay_s < settings.kafka_initial_retry_delay_s:

@@ -12,10 +12,11 @@ BAD = {
     "LOG_LEVEL": ["loud", "10"],
     "LOG_FORMAT": ["xml"],
     "HTTP_ADDR": ["8080", "127.0.0.1", "host:0", "host:65536", "host:http", "http://host:80"],
+    "POSTGRES_HOST": ["db:5432", "a,", "[::1]:5432", "host=a", "a b", "::g"],
     "POSTGRES_PORT": ["0", "65536", "5432.0", "five"],
     "POSTGRES_DATABASE": ["a/b", "x" * 64],
     "POSTGRES_SSL_MODE": ["allow", "yes"],
-    "KAFKA_BROKERS": [",", "host", ":9092", "host:9092,other"],
+    "KAFKA_BROKERS": [",", "host", ":9092", "host:9092,other", "user:word:9092"],
     "KAFKA_TOPIC": ["two words", "x" * 250, "ordérs"],
     "KAFKA_PARTITIONS": ["0", "10001", "many"],
     "KAFKA_GROUP_ID": ["two words"],
@@ -44,7 +45,6 @@ BAD = {
     "BRAKE_PAUSE_S": ["0", "nan"],
 }
 FREE_TEXT = {
-    "POSTGRES_HOST",
     "POSTGRES_USER",
     "POSTGRES_PASSWORD",
     "POSTGRES_SSL_ROOT_CERT",
@@ -54,6 +54,24 @@ FREE_TEXT = {
     "REDIS_USERNAME",
     "REDIS_PASSWORD",
     "ADMIN_TOKEN",
+}
+HOLDING_A_LOGIN = {
+    "HTTP_ADDR": ["http://u:swordfish@h:80", "u:swordfish@h:80"],
+    "POSTGRES_HOST": ["postgres://u:swordfish@h/x", "u:swordfish@h", "swordfish@h", "host=h password=swordfish"],
+    "POSTGRES_DATABASE": ["postgres://u:swordfish@h/x", "dbname=x password=swordfish", "u:swordfish@h"],
+    "POSTGRES_USER": ["postgres://u:swordfish@h/x", "user=u password = swordfish"],
+    "POSTGRES_PORT": ["5432/x?password=swordfish"],
+    "POSTGRES_SSL_ROOT_CERT": ["https://u:swordfish@h/ca.pem"],
+    "KAFKA_BROKERS": ["SASL_SSL://u:swordfish@h:9092", "a:9092,u:swordfish@h:9092", "u:swordfish:9092"],
+    "KAFKA_TOPIC": ["kafka://u:swordfish@h:9092/orders"],
+    "KAFKA_DLQ_TOPIC": ["u:swordfish@h"],
+    "KAFKA_GROUP_ID": ["u:swordfish@h"],
+    "KAFKA_SASL_USERNAME": ["sb://h/;SharedAccessKey=swordfish"],
+    "KAFKA_SSL_CAFILE": ["https://u:swordfish@h/ca.pem"],
+    "REDIS_ADDR": ["redis://:swordfish@h:6379", ":swordfish@h:6379", "swordfish@h:6379", "h:6379?password=swordfish"],
+    "REDIS_USERNAME": ["redis://u:swordfish@h"],
+    "REDIS_DB": ["redis://u:swordfish@h/0"],
+    "LOG_LEVEL": ["u:swordfish@h"],
 }
 SECRETS = ("POSTGRES_PASSWORD", "KAFKA_SASL_PASSWORD", "REDIS_PASSWORD", "ADMIN_TOKEN")
 
@@ -88,10 +106,63 @@ def test_a_nul_is_refused_everywhere(name: str) -> None:
     assert name not in SECRETS or "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in HOLDING_A_LOGIN.items() for value in values]
+)
+def test_what_may_hold_a_login_is_refused_and_not_repeated(name: str, value: str) -> None:
+    """A URL or a connection string, or anything with a user and a password in it, is no address and no name."""
+    with pytest.raises(SettingError, match=f"^{name} must be ") as caught:
+        parse_settings({name: value})
+    assert "swordfish" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "login"),
+    [
+        ("POSTGRES_HOST", "postgres://h", "set POSTGRES_USER and POSTGRES_PASSWORD"),
+        (
+            "KAFKA_BROKERS",
+            "SASL_SSL://h:9092",
+            "set KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD",
+        ),
+        ("REDIS_ADDR", "redis://h:6379", "set REDIS_USERNAME and REDIS_PASSWORD"),
+    ],
+)
+def test_a_refused_address_says_where_the_login_belongs(name: str, value: str, login: str) -> None:
+    """The variables are named."""
+    with pytest.raises(SettingError, match=f"without a URL or a login: {login}"):
+        parse_settings({name: value})
+
+
 @pytest.mark.parametrize("name", sorted(variables()))
 def test_an_empty_value_means_the_default(name: str) -> None:
-    """Compose passes unset variables on as empty ones."""
-    assert parse_settings({name: "  "}) == parse_settings({})
+    """Compose passes unset variables on as empty ones. Blanks are empty too, unless they are a password."""
+    assert parse_settings({name: ""}) == parse_settings({})
+    assert name in SECRETS or parse_settings({name: "  "}) == parse_settings({})
+
+
+def test_a_secret_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the spaces around it: from the environment, and from quotes in the file."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("POSTGRES_PASSWORD=' pass \"word# '\nREDIS_PASSWORD=\"\tb \"\nPOSTGRES_USER=' u '\n")
+    monkeypatch.setenv("KAFKA_SASL_PASSWORD", " k ")
+    monkeypatch.setenv("ADMIN_TOKEN", "  ")
+    settings = load_settings(env_file)
+    assert (settings.postgres_password, settings.redis_password) == (' pass "word# ', "\tb ")
+    assert (settings.kafka_sasl_password, settings.admin_token, settings.postgres_user) == (" k ", "  ", "u")
+
+
+def test_postgresql_has_one_or_more_hosts() -> None:
+    """Names, addresses and folders of sockets, all with one port; the URL for dbmate names one of them."""
+    settings = parse_settings({"POSTGRES_HOST": "db-1.local, [::1],/run/a b", "POSTGRES_PORT": "5433"})
+    assert settings.postgres_hosts == ["db-1.local", "::1", "/run/a b"]
+    assert settings.postgres_address == "db-1.local:5433,[::1]:5433,/run/a b/.s.PGSQL.5433"
+    heads = [settings.postgres_url(host).partition("@")[2] for host in settings.postgres_hosts]
+    assert heads == [
+        "db-1.local:5433/order_service?sslmode=disable",
+        "[::1]:5433/order_service?sslmode=disable",
+        ":5433/order_service?sslmode=disable&host=%2Frun%2Fa%20b",
+    ]
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -40,6 +40,7 @@ def test_the_standard_variables_decide(environment: dict[str, str], variable: st
     ("environment", "told"),
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER must be otlp or none"),
+        ({ENDPOINT: "http://u:p@h:4318"}, f"{ENDPOINT} must be a URL without a login: set OTEL_EXPORTER_OTLP_HEADERS"),
         ({ENDPOINT: URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf"),
         ({ENDPOINT: "name:secret@host"}, f"{ENDPOINT} must be a URL such as {URL}"),
         ({ENDPOINT: "http://[secret"}, f"{ENDPOINT} must be a URL such as {URL}"),

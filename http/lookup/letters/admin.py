@@ -13,10 +13,13 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="orderflow"'}
 
 
 class Admin:
-    """Holds a digest of the admin token. With an empty token every request is read-only."""
+    """Holds a digest of the admin token. With an empty or blank token every request is read-only.
+
+    Spaces around the token do not count: an HTTP header cannot carry them.
+    """
 
     def __init__(self, token: str) -> None:
-        self._digest = _digest(token) if token else None
+        self._digest = _digest(token.strip()) if token.strip() else None
 
     @property
     def read_only(self) -> bool:
