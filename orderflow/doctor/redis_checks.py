@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
 from orderflow.exits import CannotStart
 from orderflow.start.connections import redis_client
-from orderflow.start.preflight import check_redis
+from orderflow.start.redis import check_redis
 from orderflow.start.settings import Settings
 
 OLDEST_VERSION = (7, 0)
