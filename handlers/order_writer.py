@@ -4,6 +4,10 @@ By default all orders are inserted with COPY. If an order is already stored, COP
 stored orders are read and locked first, changed orders are deleted with their items, and then COPY inserts the changed
 and the new orders. The next batches also read stored orders first, until a batch has none. So when many messages are
 repeated, batches are not written twice.
+
+Which constraint COPY violates does not matter, because its name differs from database to database: a partition's
+primary key has a name of its own. If COPY fails although the stored orders were read first, either another worker has
+stored an order since then, and the next try reads it, or another unique index refuses the orders.
 """
 
 from datetime import UTC, datetime
@@ -48,6 +52,8 @@ _COLUMNS = {table: [column.name for column in columns] for table, columns in TAB
 # In COPY's format, the length of a field comes before its value.
 _INT4, _INT8, _UUID, _NULL = 4, 8, 16, -1
 _pack_stored_with = Struct(">iiiqiiiqi16siqiqi").pack
+_Read = tuple[frozenset[str], frozenset[str]]
+"""The uids of a batch, and those of its orders that were stored when they were read."""
 
 
 class OrderWriter:
@@ -55,11 +61,13 @@ class OrderWriter:
 
     def __init__(self) -> None:
         self._expect_repeats = False
+        self._conflicting: _Read | None = None
 
     async def write(self, connection: Connection, batch: Batch[PreparedOrder]) -> WritePlan[PreparedOrder]:
         """Write the accepted orders of `batch`. Returns the inserts and changes that were written.
 
-        Raises `RewriteBatch` if COPY fails because an order is already stored.
+        Raises `RewriteBatch` if COPY fails because an order is already stored, `UniqueViolationError` if another unique
+        index refuses the orders.
         """
         candidates = [
             Candidate(
@@ -72,7 +80,8 @@ class OrderWriter:
             for record, order in batch.accepted()
         ]
         stored: dict[str, Stored] = {}
-        if self._expect_repeats and candidates:
+        was_read = self._expect_repeats
+        if was_read and candidates:
             stored = await self._stored(connection, candidates, batch.topic)
         if candidates:
             self._expect_repeats = bool(stored)
@@ -84,8 +93,24 @@ class OrderWriter:
         writes = plan.inserts + plan.changes
         writes.sort(key=lambda write: write.candidate.uid)
         if writes:
-            await self._copy(connection, writes, batch)
+            try:
+                await self._copy_orders(connection, writes, batch.batch_id)
+            except UniqueViolationError:
+                if was_read and self._failed_before((frozenset(one.uid for one in candidates), frozenset(stored))):
+                    raise
+                self._expect_repeats = True
+                raise RewriteBatch from None
+            items = copy_data([write.candidate.order.item_rows for write in writes])
+            await connection.copy_to_table(
+                "order_items", source=items, columns=_COLUMNS["order_items"], format="binary"
+            )
         return plan
+
+    def _failed_before(self, read: _Read) -> bool:
+        """Return whether the same orders failed with the same stored ones before: then no other worker stored any."""
+        failed_before = self._conflicting == read
+        self._conflicting = None if failed_before else read
+        return failed_before
 
     async def _stored(
         self, connection: Connection, candidates: list[Candidate[PreparedOrder]], topic: str
@@ -118,19 +143,9 @@ class OrderWriter:
             [time_of(candidate.source.timestamp) for candidate in unchanged],
         )
 
-    async def _copy(
-        self, connection: Connection, writes: list[Write[PreparedOrder]], batch: Batch[PreparedOrder]
-    ) -> None:
-        try:
-            rows = copy_data(_order_rows(writes, batch.batch_id))
-            await connection.copy_to_table("orders", source=rows, columns=_COLUMNS["orders"], format="binary")
-        except UniqueViolationError as error:
-            if error.constraint_name != "orders_pkey":
-                raise
-            self._expect_repeats = True
-            raise RewriteBatch from None
-        items = copy_data([write.candidate.order.item_rows for write in writes])
-        await connection.copy_to_table("order_items", source=items, columns=_COLUMNS["order_items"], format="binary")
+    async def _copy_orders(self, connection: Connection, writes: list[Write[PreparedOrder]], batch_id: UUID) -> None:
+        rows = copy_data(_order_rows(writes, batch_id))
+        await connection.copy_to_table("orders", source=rows, columns=_COLUMNS["orders"], format="binary")
 
 
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:

@@ -19,6 +19,7 @@ from orderflow.start.redis import check_redis
 from orderflow.start.schema import Schema, read_schema
 from orderflow.start.settings import Settings
 from orderflow.start.tls import certificate_refusal
+from orderflow.start.unique_key import check_unique_key
 from orderflow.start.waiting import wait_for_answer
 
 _UNDEFINED_TABLE = "42P01"
@@ -93,6 +94,9 @@ async def check_schema(settings: Settings) -> Schema | None:
         return None
     try:
         schema = await read_schema(connection)
+        if problem := schema.unfit or schema.lacking:
+            raise CannotStart(problem)
+        await check_unique_key(connection)
     except asyncpg.PostgresError as error:
         if error.sqlstate == _UNDEFINED_TABLE:
             raise CannotStart("the database has no schema yet: run `orderflow migrate`") from None
@@ -105,8 +109,6 @@ async def check_schema(settings: Settings) -> Schema | None:
         return None
     finally:
         connection.terminate()
-    if problem := schema.unfit or schema.lacking:
-        raise CannotStart(problem)
     return schema
 
 
