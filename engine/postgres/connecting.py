@@ -15,6 +15,7 @@ from engine.postgres.session import KEEPALIVES, TRANSACTION_TIMEOUT, with_server
 
 _LATEST_TRIES = 3
 _HAS_TRANSACTION_TIMEOUT = 17
+_TIMED_OUT = "transaction timeout"
 _UNSUPPORTED_PARAMETER = "unsupported startup parameter"
 # PgBouncer says why it refuses a login in the text alone: the SQLSTATE is that of a protocol violation.
 _REFUSED_LOGINS = ("password authentication failed", "SASL authentication failed", "no such user")
@@ -67,6 +68,11 @@ async def _try(way: _Way, dsn: str | None, options: dict[str, Any]) -> tuple[Con
         raise
     try:
         found = await _recognise(connection, way, options.get("timeout"))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        connection.terminate()
+        if way is _Way.DIRECT and _TIMED_OUT in str(error):
+            return None, _Way.UNLIMITED
+        raise
     except BaseException:
         connection.terminate()
         raise
