@@ -15,7 +15,8 @@ class PooledConnection(Connection):
     """Runs each statement in a transaction that begins by making `settings`, which end with it.
 
     It has to be connected with `statement_cache_size=0`, because a prepared statement stays in the session that it was
-    prepared in. COPY makes no transaction of its own. A statement that is not answered closes the connection.
+    prepared in. COPY makes no transaction of its own. A statement that is not answered in time leaves its transaction
+    open, because asyncpg would wait without a limit before it sends ROLLBACK: terminate the connection.
     """
 
     settings: Mapping[str, str] = {}
@@ -82,13 +83,9 @@ class PooledConnection(Connection):
             await self.execute(_BEGIN, timeout=timeout)
             yield
             await super().execute("COMMIT", timeout=timeout)
-        except asyncpg.PostgresError:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):
             if not self.is_closed():
                 await super().execute("ROLLBACK", timeout=timeout)
-            raise
-        except BaseException:
-            # asyncpg would not send ROLLBACK before the server confirms that the statement was cancelled.
-            self.terminate()
             raise
 
 

@@ -9,6 +9,8 @@ import asyncpg
 import attrs
 import pytest
 from aiohttp import ClientSession
+from lookup.operations.checks import connection_of
+from lookup.serving.store_reader import StoreReader, StoresUnavailable
 from msgspec import json
 
 from engine.postgres.blockers import BlockerWatch
@@ -186,6 +188,24 @@ async def test_the_session_of_a_frozen_worker_is_ended_and_no_other(
         connection.terminate()
     await heir.close()
     await spare.close()
+
+
+async def test_a_lookup_that_is_cancelled_leaves_a_pool_that_works(settings: Settings, ports: dict[str, str]) -> None:
+    """The caller sees its own time-out, and the next one gets an answer."""
+    pool = await asyncpg.create_pool(
+        connect=connect, **postgres_options(through(settings, ports["transaction"])), min_size=0, max_size=1
+    )
+    async with asyncio.timeout(15):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5), connection_of(pool, 5) as connection:
+                await connection.fetchval("SELECT pg_sleep(30)")
+        with pytest.raises(StoresUnavailable):
+            await StoreReader("test", pool, deadline_s=5).read(
+                lambda connection: connection.fetchval("SELECT pg_sleep(30)", timeout=0.5)
+            )
+        async with connection_of(pool, 5) as connection:
+            assert await connection.fetchval("SELECT 42") == 42
+    pool.terminate()
 
 
 async def open_offset_in(connection: asyncpg.Connection) -> None:
