@@ -13,13 +13,15 @@ from asyncpg import Connection
 from engine.postgres.pooler import PooledConnection, as_pooled
 from engine.postgres.session import KEEPALIVES, TRANSACTION_TIMEOUT, with_server_settings
 
-_LATEST_TRIES = 3
+_TRIES = 3
+_TIMEOUT_S = 60.0
+"""asyncpg's own for connecting. The first statements of a connection have the same."""
 _HAS_TRANSACTION_TIMEOUT = 17
 _TIMED_OUT = "transaction timeout"
 _UNSUPPORTED_PARAMETER = "unsupported startup parameter"
 # PgBouncer says why it refuses a login in the text alone: the SQLSTATE is that of a protocol violation.
 _REFUSED_LOGINS = ("password authentication failed", "SASL authentication failed", "no such user")
-_NO_DATABASE = ("no such database", "does not exist")
+_NO_DATABASE = ("no such database", 'database "')
 
 
 class StatementPooling(asyncpg.InterfaceError):
@@ -45,7 +47,7 @@ async def connect(dsn: str | None = None, **options: Any) -> Connection:
     It can be the argument `connect` of `asyncpg.create_pool`.
     """
     place = tuple(str(part) for part in (dsn, *(options.get(name) for name in ("host", "port", "database", "user"))))
-    for _ in range(_LATEST_TRIES):
+    for _ in range(_TRIES):
         way = _ways.get(place, _Way.DIRECT)
         connection, found = await _try(way, dsn, options)
         if connection is not None:
@@ -67,7 +69,7 @@ async def _try(way: _Way, dsn: str | None, options: dict[str, Any]) -> tuple[Con
             return None, _Way.DIRECT  # an older server has taken over
         raise
     try:
-        found = await _recognise(connection, way, options.get("timeout"))
+        found = await _recognise(connection, way, options.get("timeout", _TIMEOUT_S))
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         connection.terminate()
         if way is _Way.DIRECT and _TIMED_OUT in str(error):
@@ -101,7 +103,7 @@ async def _open(way: _Way, dsn: str | None, options: dict[str, Any]) -> Connecti
     return connection
 
 
-async def _recognise(connection: Connection, way: _Way, timeout_s: float | None) -> _Way:
+async def _recognise(connection: Connection, way: _Way, timeout_s: float) -> _Way:
     if pooled := as_pooled(connection):
         return await _recognise_pooler(pooled, timeout_s)
     # The tag of a simple query counts its rows. A prepared statement would stay behind in a session of the pooler.
@@ -116,7 +118,7 @@ async def _recognise(connection: Connection, way: _Way, timeout_s: float | None)
     return _Way.POOLED
 
 
-async def _recognise_pooler(connection: PooledConnection, timeout_s: float | None) -> _Way:
+async def _recognise_pooler(connection: PooledConnection, timeout_s: float) -> _Way:
     try:
         await connection.execute("BEGIN", timeout=timeout_s)
         direct = connection.get_server_pid() == connection.announced_pid()
@@ -133,6 +135,6 @@ def _refusal_of_pooler(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
     text = str(error)
     if text.startswith(_REFUSED_LOGINS):
         return asyncpg.InvalidPasswordError(text)
-    if any(part in text for part in _NO_DATABASE):
+    if text.startswith(_NO_DATABASE):
         return asyncpg.InvalidCatalogNameError(text)
     return error
