@@ -49,7 +49,11 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
             fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
             yield failed("PostgreSQL", f"nothing answers at {place}", fix)
         elif schema.newer:
-            yield warned("PostgreSQL", f"answers at {place}, {schema.newer}", "update this program")
+            yield warned(
+                "PostgreSQL",
+                f"answers at {place}, {schema.newer}",
+                "update this program, unless they belong to another one",
+            )
         else:
             yield ok("PostgreSQL", f"answers at {place}, schema {latest_version()}")
     try:

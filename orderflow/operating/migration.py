@@ -5,8 +5,9 @@ dbmate alone does not take turns: of several that start at once, all but one fai
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import asyncpg
 from asyncpg import Connection
@@ -22,6 +23,8 @@ from orderflow.start.waiting import RETRY_DELAY_S
 
 _LOCK = int.from_bytes(b"orderflo")
 """The key of the advisory lock of the database, which the command that applies migrations holds."""
+PING_S = 10.0
+_ANSWERS_WITHIN_S = 30.0
 _MAINTENANCE = ("postgres", "template1")
 _EXISTS = {"42P04", "23505"}
 _LATER = {"55006", "25006"}
@@ -77,7 +80,7 @@ async def _maintenance_connection(settings: Settings) -> Connection | None:
 
 
 async def migrate_alone(
-    connection: Connection, schema: Schema, timeout_s: float, apply: Callable[[], Awaitable[None]]
+    connection: Connection, schema: Schema, timeout_s: float, apply: Callable[[], Coroutine[Any, Any, None]]
 ) -> Schema:
     """Call `apply` while no other command does, unless nothing is missing. Returns the schema afterwards.
 
@@ -97,7 +100,7 @@ async def migrate_alone(
             await connection.execute(_UNLIMITED)
             schema = await read_schema(connection)
             if schema.missing:
-                await apply()
+                await _while_connected(connection, apply())
                 schema = await _read_again(connection)
             return schema
         await transaction.rollback()
@@ -109,6 +112,21 @@ async def migrate_alone(
         await asyncio.sleep(RETRY_DELAY_S)
         schema = await read_schema(connection)
     return schema
+
+
+async def _while_connected(connection: Connection, work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`, which may take hours, and cancel it when PostgreSQL no longer answers on `connection`.
+
+    dbmate has no time-out: without an answer from the network it would wait without end.
+    """
+    task = asyncio.create_task(work, name="dbmate")
+    try:
+        while not (await asyncio.wait({task}, timeout=PING_S))[0]:
+            await connection.execute("SELECT 1", timeout=_ANSWERS_WITHIN_S)
+        task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _read_again(connection: Connection) -> Schema:

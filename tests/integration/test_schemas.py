@@ -13,9 +13,12 @@ from aiohttp import ClientSession
 from msgspec import json
 
 from orderflow.exits import CannotStart
+from orderflow.operating import migration
 from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import postgres_options
 from orderflow.start.migrations import TABLE, latest_version, versions_of_program
 from orderflow.start.preflight import check_schema
+from orderflow.start.schema import read_schema
 from orderflow.start.settings import Settings, parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.eventually import eventually
@@ -162,6 +165,28 @@ async def test_migrate_ends_when_another_one_does_not(orderflow: Programs, endpo
         assert ended.returncode == 1
         assert "another `orderflow migrate` is not done yet (waited 1 s)" in ended.stderr
         assert await connection.fetchval(f"SELECT to_regclass('{TABLE}')") is None
+
+
+async def test_migrate_gives_up_when_the_server_is_lost_while_dbmate_works(
+    settings: Settings, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dbmate itself would wait for an answer without end, and a large migration has no time-out."""
+    monkeypatch.setattr(migration, "PING_S", 0.01)
+    await database.execute(f"DELETE FROM {TABLE} WHERE version = '{MIDDLE}'")
+    connection = await asyncpg.connect(**postgres_options(settings))
+    ended = asyncio.Event()
+
+    async def hang() -> None:
+        await database.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with asyncio.timeout(10):
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await migration.migrate_alone(connection, await read_schema(connection), 1, hang)
+    assert ended.is_set()
 
 
 async def test_a_role_without_the_right_to_create_has_nothing_to_do_or_is_told_what_it_lacks(
