@@ -12,7 +12,7 @@ from engine.postgres.errors import describe
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
 from orderflow.operating.dbmate import find_dbmate, run_dbmate
-from orderflow.operating.migration import create_database, migrate_alone
+from orderflow.operating.migration import create_database, is_database_missing, migrate_alone
 from orderflow.progress import report_newer_schema, report_waiting, say
 from orderflow.start.connections import postgres_options
 from orderflow.start.migrations import migrations_directory
@@ -75,7 +75,7 @@ async def _connect(settings: Settings) -> tuple[Connection, Schema]:
             connection.terminate()
             problem = f"{STANDBY} ({address}; waited {limit_s:g} s)"
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if isinstance(error, asyncpg.InvalidCatalogNameError):
+            if await is_database_missing(settings, error):
                 problem = f"the database {settings.postgres_database!r} could not be created within {limit_s:g} s"
                 first, created = not created, created or await create_database(settings)
                 if created and first:

@@ -26,6 +26,7 @@ _LOCK = int.from_bytes(b"orderflo")
 PING_S = 10.0
 _ANSWERS_WITHIN_S = 30.0
 _MAINTENANCE = ("postgres", "template1")
+_OF_POOLERS = (asyncpg.ProtocolViolationError, asyncpg.ConnectionDoesNotExistError)
 _EXISTS = {"42P04", "23505"}
 _LATER = {"55006", "25006"}
 """The template is in use; the server is still a standby."""
@@ -34,6 +35,25 @@ _UNLIMITED = """
 SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
 """
+
+
+async def is_database_missing(settings: Settings, error: BaseException) -> bool:
+    """Return whether a connection failed because the database does not exist.
+
+    PgBouncer hides that behind errors of its own, and repeats them for a while.
+    """
+    if not isinstance(error, _OF_POOLERS):
+        return isinstance(error, asyncpg.InvalidCatalogNameError)
+    connection = await _maintenance_connection(settings)
+    if connection is None:
+        return False
+    try:
+        found = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", settings.postgres_database)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return False
+    finally:
+        connection.terminate()
+    return found is None
 
 
 async def create_database(settings: Settings) -> bool:
