@@ -11,6 +11,7 @@ import structlog
 from asyncpg import Connection
 from redis.exceptions import ResponseError
 
+from engine.postgres.bookkeeping import LOCAL_COMMIT
 from engine.postgres.link import Link
 from handlers.body import version_of
 from handlers.cache import OrderCache
@@ -57,7 +58,7 @@ class CacheRecovery:
         within_deadline = self._link.within_deadline
         # An exception leaves the transaction open. The link closes a connection that is still in a transaction.
         async with self._link.use() as connection:
-            await within_deadline(connection.execute("BEGIN"))
+            await within_deadline(connection.execute(f"BEGIN; {LOCAL_COMMIT}"))
             if await within_deadline(connection.fetchval(_OTHER_SERVER, run_id)):
                 await self._drop_older(connection, run_id)
             await within_deadline(connection.execute("COMMIT"))

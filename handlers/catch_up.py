@@ -13,6 +13,7 @@ from asyncpg import Connection
 from redis.exceptions import RedisError
 
 from engine.actors.identity import Identity
+from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import ERRORS, describe, is_outage
 from engine.postgres.link import Link
 from handlers.cache import OrderCache, versioned_traces
@@ -57,12 +58,15 @@ class CatchUp:
 
     async def _keep_notes(self) -> None:
         """Take over notes of an older build, and delete those that say nothing any more. Redis is not needed for it."""
-        group, topic = self._identity.group, self._identity.topic
         more = True
         while more:
             async with self._link.use() as connection:
-                await self._link.within_deadline(adopt_older_notes(connection, group, topic, OLDER_THAN_S))
-                more = await self._link.within_deadline(expire_notes(connection, self._ttl_s + MARGIN_S))
+                more = await self._link.within_deadline(self._adopt_and_expire(connection))
+
+    async def _adopt_and_expire(self, connection: Connection) -> bool:
+        async with local_transaction(connection):
+            await adopt_older_notes(connection, self._identity.group, self._identity.topic, OLDER_THAN_S)
+            return await expire_notes(connection, self._ttl_s + MARGIN_S)
 
     async def _catch_up_all(self) -> None:
         while await self.catch_up_page():
@@ -74,7 +78,7 @@ class CatchUp:
             return await self._link.within_deadline(self._catch_up(connection))
 
     async def _catch_up(self, connection: Connection) -> bool:
-        async with connection.transaction():
+        async with local_transaction(connection):
             changes = _page(await lock_pending(connection, OLDER_THAN_S, PAGE_NOTES))
             if not changes:
                 return False

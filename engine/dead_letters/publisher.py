@@ -20,6 +20,7 @@ from engine.dead_letters.headers import letter_headers
 from engine.dead_letters.refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
 from engine.dead_letters.store import TOO_LARGE, Owner, claim_letters, mark_sent, release_letters, renew_claims
 from engine.kafka.lazy_producer import LazyProducer
+from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import ERRORS, describe, is_outage
 from engine.postgres.link import Link
 from engine.telemetry import events
@@ -151,8 +152,12 @@ class DeadLetterPublisher:
         return page
 
     async def _store(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async def store(connection: Connection) -> T:
+            async with local_transaction(connection):
+                return await work(connection)
+
         async with self._link.use() as connection:
-            return await self._link.within_deadline(work(connection))
+            return await self._link.within_deadline(store(connection))
 
     async def _release(self, connection: Connection) -> None:
         await release_letters(connection, self._owner, self._claimed, self._claimant)

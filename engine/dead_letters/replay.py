@@ -10,6 +10,7 @@ from asyncpg import Connection
 from engine.dead_letters.headers import replay_headers
 from engine.dead_letters.list import MATCHING, ON_ITS_WAY_NOW, Selection
 from engine.dead_letters.store import LETTER_BYTES, PAGE_LETTERS, REPLAY_LIMIT, Owner, fetch_letters
+from engine.postgres.bookkeeping import local_transaction
 
 T = TypeVar("T")
 
@@ -180,6 +181,7 @@ async def count_replays(store: Store, owner: Owner, letters: list[Any]) -> None:
     )
 
     async def query(connection: Connection) -> None:
-        await connection.execute(_COUNT_REPLAY, owner.group, owner.topic, *arguments)
+        async with local_transaction(connection):
+            await connection.execute(_COUNT_REPLAY, owner.group, owner.topic, *arguments)
 
     await store.read(query)

@@ -9,6 +9,7 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.dead_letters.headers import encode_headers
+from engine.postgres.bookkeeping import local_transaction
 from engine.records import Batch, Place, Record, record_time
 from engine.verdict import Rejected
 
@@ -272,7 +273,8 @@ async def count_waiting(connection: Connection, owner: Owner) -> int:
 
 async def wait_again(connection: Connection, owner: Owner, errors: Sequence[str]) -> None:
     """Queue dead letters for publishing again if one of `errors` was the reason why they were set aside."""
-    await connection.execute(_WAIT_AGAIN, owner.group, owner.topic, list(errors))
+    async with local_transaction(connection):
+        await connection.execute(_WAIT_AGAIN, owner.group, owner.topic, list(errors))
 
 
 async def fetch_letters(connection: Connection, owner: Owner, sized: list[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.actors.identity import Identity
+from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import is_outage
 from engine.postgres.link import Link
 from engine.records import Batch, Written
@@ -188,7 +189,7 @@ class BatchHistory:
         row = self._row
         if row is None or row.complete:
             return
-        async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
+        async with asyncio.timeout(DEADLINE_S), self._link.use() as connection, local_transaction(connection):
             counts = row.counts
             await _write_counts(connection, row)
             row.complete = counts is row.counts
@@ -196,7 +197,7 @@ class BatchHistory:
     async def forget(self) -> int:
         """Delete old rows, at most `FORGOTTEN_AT_ONCE`. Returns how many were deleted."""
         scope = (self._identity.group, self._identity.topic, self._kept_s, FORGOTTEN_AT_ONCE)
-        async with asyncio.timeout(DEADLINE_S), self._other_link.use() as connection:
+        async with asyncio.timeout(DEADLINE_S), self._other_link.use() as connection, local_transaction(connection):
             tag = await connection.execute(_FORGET, *scope)
         return int(tag.split()[-1])
 

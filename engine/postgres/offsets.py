@@ -10,6 +10,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from engine.kafka.lag import Position
 from engine.kafka.stored_offset import StoredOffset
+from engine.postgres.bookkeeping import LOCAL_COMMIT, local_transaction
 from engine.records import Record
 
 _OPEN_INSERT = """
@@ -73,6 +74,7 @@ async def open_offset(connection: Connection, group: str, topic: str, partition:
     """
     async with connection.transaction():
         await connection.execute("SET LOCAL lock_timeout = '10s'")
+        await connection.execute(LOCAL_COMMIT)
         await connection.execute(_OPEN_INSERT, group, topic, partition, earliest)
         row = await connection.fetchrow(_OPEN_SELECT, group, topic, partition)
     assert row is not None
@@ -87,10 +89,11 @@ async def has_landed(
     It was committed if any of the partitions has its id. If other transactions have moved all these offsets since then,
     the row of `batch_id` decides; None if the batch shares a row.
     """
-    for partition in sorted(partitions):
-        row = await connection.fetchrow(_LANDED, group, topic, partition)
-        if row is not None and row["write_id"] == write_id:
-            return True
+    async with local_transaction(connection):
+        for partition in sorted(partitions):
+            row = await connection.fetchrow(_LANDED, group, topic, partition)
+            if row is not None and row["write_id"] == write_id:
+                return True
     return batch_id is not None and await connection.fetchrow(_HAS_ROW, batch_id) is not None
 
 

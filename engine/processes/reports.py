@@ -9,6 +9,7 @@ import structlog
 from msgspec import json
 
 from engine.actors.identity import host_name
+from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import describe
 from engine.postgres.link import Link
 from engine.processes.supervisor import Child
@@ -61,7 +62,11 @@ class WorkerReports:
 
     async def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         try:
-            async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
+            async with (
+                asyncio.timeout(DEADLINE_S),
+                self._link.use() as connection,
+                local_transaction(connection),
+            ):
                 await connection.executemany(statement, rows)
         except (
             OSError,

@@ -15,6 +15,7 @@ from asyncpg import Connection
 
 from engine.actors.identity import Identity
 from engine.actors.status import Status
+from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import describe, is_outage
 from engine.postgres.link import Link
 from engine.stages.brake import Brake
@@ -22,6 +23,7 @@ from engine.telemetry import events
 
 CHECK_S = 1.0
 LEASE_S = 5.0
+DEADLINE_S = 5.0
 END_S = 2.0
 """How long storing the end of a pause may take. A worker that stops has little time."""
 _ENGAGE = """
@@ -50,7 +52,9 @@ async def engaged_brakes(connection: Connection, group: str, topic: str) -> list
 
 async def release_brakes(connection: Connection, group: str, topic: str) -> int:
     """End all pauses of the group. The workers continue within a second. Returns the number of pauses."""
-    return sum(row["engaged"] for row in await connection.fetch(_RELEASE, group, topic))
+    async with local_transaction(connection):
+        rows = await connection.fetch(_RELEASE, group, topic)
+    return sum(row["engaged"] for row in rows)
 
 
 class BrakePause:
@@ -110,20 +114,24 @@ class BrakePause:
         identity, limits = self._identity, self._brake.limits
         worker = (identity.group, identity.topic, identity.worker, identity.host, identity.supervisor)
         row = (brake_id, *worker, left_s, self._brake.rejected, limits.window)
-        return await self._run("engage", lambda connection: connection.execute(_ENGAGE, *row, timeout=5)) is not None
+        return await self._run("engage", lambda connection: connection.execute(_ENGAGE, *row)) is not None
 
     async def _is_engaged(self, brake_id: UUID) -> bool:
         """Update the row, and return whether it still exists. Returns true if PostgreSQL cannot be asked."""
-        return await self._run("look", lambda connection: connection.fetchval(_CHECK, brake_id, timeout=5)) is not False
+        return await self._run("look", lambda connection: connection.fetchval(_CHECK, brake_id)) is not False
 
     async def _end(self, brake_id: UUID) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(END_S):
-                await self._run("lift", lambda connection: connection.execute(_END, brake_id, timeout=END_S))
+                await self._run("lift", lambda connection: connection.execute(_END, brake_id))
 
     async def _run(self, what: str, work: Any) -> Any:
         try:
-            async with self._link.use() as connection:
+            async with (
+                asyncio.timeout(DEADLINE_S),
+                self._link.use() as connection,
+                local_transaction(connection),
+            ):
                 return await work(connection)
         except Exception as error:
             if not is_outage(error):

@@ -78,7 +78,7 @@ async def get_readiness(request: web.Request) -> web.Response:
     The engine, Kafka and dead letters do not count: stored orders can be looked up without them.
     """
     parts = await request.app[HEALTH].examine("postgresql", "redis")
-    ready = request.app[LOOKUP].alive and any(part.healthy for part in parts)
+    ready = request.app[LOOKUP].alive and any(part.answers for part in parts)
     return json_answer({**render_health(parts), "status": "ok" if ready else "unavailable"}, 200 if ready else 503)
 
 

@@ -17,7 +17,7 @@ from orderflow.operating.offset_reset import Reset, apply_resets, plan_resets, s
 from orderflow.operating.offset_skip import apply_skip, plan_skip
 from orderflow.parameters import WholeNumber
 from orderflow.start.brokers import wait_for_topic
-from orderflow.start.database import with_postgres
+from orderflow.start.database import change_postgres, with_postgres
 from orderflow.start.logs import configure_logging, quieten_libraries
 from orderflow.start.settings import load_settings
 
@@ -108,7 +108,7 @@ def reset(target: str | int, partition: int | None, yes: bool) -> None:
         resets = await plan_resets(connection, settings, target, partition)
         if not yes:
             _confirm_skipping([reset for reset in resets if reset.skipped])
-        await apply_resets(connection, settings, resets)
+        await change_postgres(settings, lambda own: apply_resets(own, settings, resets))
         for reset in resets:
             note = " (the topic was recreated)" if reset.topic_changed else ""
             before = "none" if reset.previous is None else reset.previous
@@ -144,7 +144,7 @@ def skip(partition: int, target: int | None, yes: bool) -> None:
         plan = await plan_skip(connection, settings, partition, target)
         lost = f"offsets {plan.begin} to {plan.end - 1} of partition {partition}"
         if plan.begin == plan.end:
-            await apply_skip(connection, settings, plan)
+            await change_postgres(settings, lambda own: apply_skip(own, settings, plan))
             click.echo(
                 f"partition {partition}  next offset {plan.end}: nothing is lost. "
                 "The unreadable batch was already consumed, and is no longer compared with the topic"
@@ -153,7 +153,7 @@ def skip(partition: int, target: int | None, yes: bool) -> None:
         if not yes:
             count = plan.end - plan.begin
             _confirm(f"this loses {lost}, {count} {'message' if count == 1 else 'messages'} at most")
-        await apply_skip(connection, settings, plan)
+        await change_postgres(settings, lambda own: apply_skip(own, settings, plan))
         structlog.get_logger().warning(
             events.OFFSETS_SKIPPED,
             topic=settings.kafka_topic,

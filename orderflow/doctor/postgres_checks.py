@@ -1,4 +1,4 @@
-"""Checks of PostgreSQL: reachable, version, schema, writable, permissions, clock, and tables."""
+"""Checks of PostgreSQL: reachable, version, schema, writable, commits, permissions, clock, and tables."""
 
 import time
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ from asyncpg import Connection
 from engine.postgres.connecting import connect
 from engine.postgres.errors import describe
 from engine.postgres.session import fetch_time_s
+from engine.postgres.standby import COMMITS_WAIT, commits_wait
 from orderflow.doctor.durability_checks import check_durability
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
 from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
@@ -25,7 +26,8 @@ OLDEST_VERSION = 15
 MAX_CLOCK_DIFFERENCE_S = 5.0
 _WANTED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _OF_SERVER = tuple(
-    f"PostgreSQL {what}" for what in ("version", "pooler", "writes", "durability", "permissions", "clock", "tables")
+    f"PostgreSQL {what}"
+    for what in ("version", "pooler", "writes", "commits", "durability", "permissions", "clock", "tables")
 )
 _OF_WORKERS = ("Brake", "Partitions' offsets", "Dead letters")
 _MISSING_PRIVILEGES = """
@@ -66,6 +68,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         yield _version(connection)
         yield await check_pooler(connection, settings)
         yield await _writes(connection)
+        yield await _commits(connection)
         yield await check_durability(connection)
         permissions = await _permissions(connection, settings)
         yield permissions
@@ -102,6 +105,14 @@ async def _writes(connection: Connection) -> Finding:
         fix = f"run in psql as a superuser: {await _writable_again(connection, source)}"
         return failed("PostgreSQL writes", f"it is read-only (set by: {source})", fix)
     return ok("PostgreSQL writes", "accepted")
+
+
+async def _commits(connection: Connection) -> Finding:
+    if await commits_wait(connection):
+        without = "ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();"
+        fix = f"start the standby. If it is lost, run in psql as a superuser: {without}"
+        return failed("PostgreSQL commits", COMMITS_WAIT, fix)
+    return ok("PostgreSQL commits", "confirmed")
 
 
 async def _writable_again(connection: Connection, source: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 from asyncpg import Connection
 
+from engine.postgres.bookkeeping import local_transaction
 from orderflow.start.settings import Settings
 
 STEP_ROWS = 1000
@@ -107,7 +108,8 @@ async def _steps(connection: Connection, delete: str, *scope: Any) -> AsyncItera
     """Delete in steps, and yield the number of rows of each step. A later step does not check skipped rows again."""
     after = _BEGINNING
     while True:
-        [(count, last)] = await connection.fetch(delete, *scope, after, STEP_ROWS)
+        async with local_transaction(connection):
+            [(count, last)] = await connection.fetch(delete, *scope, after, STEP_ROWS)
         if not count:
             return
         after = last

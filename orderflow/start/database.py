@@ -8,6 +8,7 @@ from asyncpg import Connection
 
 from engine.postgres.connecting import connect
 from engine.postgres.errors import describe
+from engine.postgres.link import Link
 from orderflow.exits import Failed
 from orderflow.start.connections import postgres_options
 from orderflow.start.preflight import wait_for_postgres
@@ -35,6 +36,25 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
     finally:
         if connection is not None:
             connection.terminate()
+
+
+async def change_postgres(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `work`, which makes a change that a standby must have, with a connection of its own, and return its result.
+
+    Raises `Failed` after `COMMAND_TIMEOUT_S`. Then, and when it is interrupted, the connection is closed: if PostgreSQL
+    were asked to cancel a COMMIT that waits for a standby, the change would be visible although no standby has it.
+    """
+    link = Link(postgres_options(settings), COMMAND_TIMEOUT_S)
+    try:
+        async with link.use() as connection:
+            return await link.within_deadline(work(connection))
+    except TimeoutError:
+        raise Failed(
+            f"PostgreSQL did not confirm the change within {COMMAND_TIMEOUT_S:g} s. It may still take effect: "
+            "`orderflow doctor` says what commits wait for"
+        ) from None
+    finally:
+        await link.close()
 
 
 def _is_undefined(error: Exception) -> bool:

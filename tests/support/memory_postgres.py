@@ -161,6 +161,8 @@ class MemoryPostgres:
 
     def _on_other_tables(self, own: Transaction, words: list[str], args: tuple[Any, ...]) -> Any:
         match words:
+            case ["SET", "LOCAL", *_]:
+                return "SET"
             case ["SELECT", "1"] | ["SELECT", "WHERE", "pg_backend_pid()", *_]:
                 return "SELECT 1"
             case ["INSERT", "INTO", "dead_letters", *_]:

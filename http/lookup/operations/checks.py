@@ -10,7 +10,8 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from engine.dead_letters.store import WAITING, WAITING_ORDER
-from lookup.operations.health import LOGIN_REFUSED, Unhealthy, describe_tls
+from engine.postgres.standby import COMMITS_WAIT, commits_wait
+from lookup.operations.health import LOGIN_REFUSED, Impaired, Unhealthy, describe_tls
 
 if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
@@ -25,18 +26,24 @@ MAX_LETTERS_COUNTED = 10_000
 
 
 class StoreCheck:
-    """PostgreSQL answers a query."""
+    """PostgreSQL answers a query, and confirms commits."""
 
     def __init__(self, pool: "Pool", deadline_s: float) -> None:
         self._pool = pool
         self._deadline_s = deadline_s
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Run the check. Raises `Unhealthy` when PostgreSQL refuses the login, else what asyncpg raises."""
+        """Run the check. Raises `Impaired` when commits wait for a standby, `Unhealthy` when the login is refused.
+
+        Else it raises what asyncpg raises.
+        """
         try:
-            await _fetch(self._pool, "SELECT 1", deadline_s=self._deadline_s)
+            async with connection_of(self._pool, self._deadline_s) as connection:
+                waits = await commits_wait(connection)
         except InvalidAuthorizationSpecificationError:
             raise Unhealthy(LOGIN_REFUSED) from None
+        if waits:
+            raise Impaired(f"{COMMITS_WAIT}: see `orderflow doctor`", cause=COMMITS_WAIT)
         return {}
 
 

@@ -26,19 +26,28 @@ class Unhealthy(Exception):
         self.details = details
 
 
+class Impaired(Unhealthy):
+    """A part answers, but cannot do all that it is for. What is read from it is known."""
+
+
 @attrs.frozen
 class Part:
-    """The result of one check."""
+    """The result of one check. A part that is not healthy may still answer."""
 
     name: str
     healthy: bool
     details: Mapping[str, Any]
+    answers: bool = attrs.field()
+
+    @answers.default
+    def _answers_if_healthy(self) -> bool:
+        return self.healthy
 
 
 class Health:
     """Runs the checks. Concurrent calls share one run.
 
-    The checks in `needs_postgresql` read from PostgreSQL: while it is not healthy, their results are "not known".
+    The checks in `needs_postgresql` read from PostgreSQL: while it does not answer, their results are "not known".
     """
 
     def __init__(
@@ -61,7 +70,7 @@ class Health:
 
     async def _run(self, names: frozenset[str]) -> list[Part]:
         parts = await asyncio.gather(*(self._run_one(name) for name in self._checks if name in names))
-        if all(part.healthy for part in parts if part.name == POSTGRESQL):
+        if all(part.answers for part in parts if part.name == POSTGRESQL):
             return parts
         return [attrs.evolve(part, details=NOT_KNOWN) if self._is_not_known(part) else part for part in parts]
 
@@ -75,7 +84,8 @@ class Health:
                 details = dict(await self._checks[name]())
         except Exception as error:
             details = error.details if isinstance(error, Unhealthy) else {}
-            return Part(name, healthy=False, details={"error": _describe(error, self._deadline_s), **details})
+            details = {"error": _describe(error, self._deadline_s), **details}
+            return Part(name, healthy=False, details=details, answers=isinstance(error, Impaired))
         return Part(
             name, healthy=True, details={**details, "duration_ms": round((time.perf_counter() - began) * 1000, 3)}
         )

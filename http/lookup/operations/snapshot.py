@@ -11,7 +11,7 @@ from msgspec import json
 from engine.actors.status import Counters
 from engine.kafka.lag import Lag
 from engine.kafka.lag_reader import LagReader, unknown_lag
-from lookup.operations.health import KAFKA, Health, render_health
+from lookup.operations.health import KAFKA, POSTGRESQL, Health, render_health
 from lookup.operations.owners import OwnerReader
 from lookup.operations.refusals import read_refusals
 from lookup.operations.store import OperationsStore, StoredState
@@ -34,8 +34,8 @@ class Operations:
         """Return the current state as JSON on one line: `at`, `services`, `workers`, `partitions`, `rates`."""
         # One after the other: they share a connection, and a service that failed its check is not asked again.
         parts = await self._health.examine()
-        healthy = {part.name for part in parts if part.healthy}
-        stored = await self._read_store() if "postgresql" in healthy else None
+        answers = {part.name for part in parts if part.answers}
+        stored = await self._read_store() if POSTGRESQL in answers else None
         reached = any(part.name == KAFKA and "brokers" in part.details for part in parts)
         lags = None if stored is None else await self._measure(stored, kafka=reached)
         owners = await self._owners.read(stored.workers) if stored is not None and reached else None
