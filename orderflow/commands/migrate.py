@@ -7,7 +7,7 @@ import asyncpg
 import click
 from asyncpg import Connection
 
-from engine.postgres.connecting import connect
+from engine.postgres.connecting import connect_to_one
 from engine.postgres.errors import describe
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
@@ -40,11 +40,11 @@ def migrate() -> None:
 
 async def _migrate(settings: Settings) -> None:
     migrations = migrations_directory()
-    connection, schema = await _connect(settings)
+    host, connection, schema = await _connect(settings)
 
     async def apply() -> None:
         program = await find_dbmate(say)
-        url, password = settings.postgres_url(), settings.postgres_password
+        url, password = settings.postgres_url(host), settings.postgres_password
         for line in await run_dbmate(program, url, migrations, "up", password=password, say=say):
             say(line)
 
@@ -59,8 +59,8 @@ async def _migrate(settings: Settings) -> None:
     say(f"The database {settings.postgres_database!r} is at version {max(schema.applied)}")
 
 
-async def _connect(settings: Settings) -> tuple[Connection, Schema]:
-    """Connect when PostgreSQL accepts connections and writes. A missing database is created.
+async def _connect(settings: Settings) -> tuple[str, Connection, Schema]:
+    """Connect when PostgreSQL accepts connections and writes, and return the host, too. A missing database is created.
 
     Raises `CannotStart` when the login is refused or the database cannot be used, `Failed` after `START_TIMEOUT_S`.
     """
@@ -68,10 +68,10 @@ async def _connect(settings: Settings) -> tuple[Connection, Schema]:
     deadline, waiting, created = time.monotonic() + limit_s, False, False
     while True:
         try:
-            connection = await connect(**postgres_options(settings))
+            host, connection = await connect_to_one(settings.postgres_hosts, postgres_options(settings))
             schema = await _read(connection)
             if not (schema.standby and schema.missing):
-                return connection, schema
+                return host, connection, schema
             connection.terminate()
             problem = f"{STANDBY} ({address}; waited {limit_s:g} s)"
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -49,7 +49,8 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     else:
         if schema is None:
             fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
-            yield failed("PostgreSQL", f"nothing answers at {place}", fix)
+            nothing = "nothing that accepts writes" if len(settings.postgres_hosts) > 1 else "nothing"
+            yield failed("PostgreSQL", f"{nothing} answers at {place}", fix)
         elif schema.newer:
             yield warned(
                 "PostgreSQL",

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from orderflow.exits import CannotStart, Failed
 from orderflow.services.service import Say, run_tool, silent
@@ -106,7 +107,8 @@ async def run_dbmate(
         )
     except Failed as error:
         message = str(error).replace(url, "the database")
-        message = message.replace(password, "…") if password else message
+        for secret in filter(str.strip, {password, quote(password, safe="")}):
+            message = message.replace(secret, "…")
         _, refused, why = message.partition(_REFUSED)
         if refused:
             raise CannotStart(refused + why.removesuffix(_RAISED)) from None

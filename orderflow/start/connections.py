@@ -29,9 +29,9 @@ def _trusting(cafile: str, variable: str, *, check_hostname: bool = True) -> ssl
 
 
 def postgres_options(settings: Settings, application: str = OURS) -> dict[str, Any]:
-    """Return keyword arguments for `asyncpg.connect` and `asyncpg.create_pool`."""
+    """Return keyword arguments for `connect` of `engine.postgres.connecting`, and for `asyncpg.create_pool`."""
     return {
-        "host": settings.postgres_host,
+        "host": settings.postgres_hosts,
         "port": settings.postgres_port,
         "database": settings.postgres_database,
         "user": settings.postgres_user,

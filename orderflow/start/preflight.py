@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from engine.postgres.connecting import StatementPooling, connect
+from engine.postgres.connecting import connect
 from engine.postgres.errors import is_outage, is_refusal_to_connect
+from engine.postgres.recognition import StatementPooling
 from orderflow.exits import CannotStart, Failed
 from orderflow.progress import report_newer_schema
 from orderflow.start.brokers import wait_for_topic

@@ -52,8 +52,11 @@ class TcpProxy:
     With `tls` it terminates the clients' TLS, and connects to the service without encryption.
     """
 
-    def __init__(self, host: str, port: int, listen_on: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, listen_on: int = 0, tls: ssl.SSLContext | None = None, own_host: str = "127.0.0.1"
+    ) -> None:
         self._target = (host, port)
+        self._own_host = own_host
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
@@ -77,7 +80,7 @@ class TcpProxy:
         for flowing in self._flowing.values():
             flowing.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._tls)
+            self._server = await asyncio.start_server(self._accept, self._own_host, self.port, ssl=self._tls)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
@@ -201,10 +204,10 @@ class TcpProxy:
 
 @asynccontextmanager
 async def tcp_proxy(
-    host: str, port: int, listen_on: int = 0, tls: ssl.SSLContext | None = None
+    host: str, port: int, listen_on: int = 0, tls: ssl.SSLContext | None = None, own_host: str = "127.0.0.1"
 ) -> AsyncIterator[TcpProxy]:
     """Provide an open proxy in front of an address, on a free port or a given one, and close it afterwards."""
-    proxy = TcpProxy(host, port, listen_on, tls)
+    proxy = TcpProxy(host, port, listen_on, tls, own_host)
     await proxy.open()
     try:
         yield proxy
