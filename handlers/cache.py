@@ -7,42 +7,36 @@ If the order's message had a traceparent, there is a second key, `order-trace:` 
 the body and the traceparent.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
-from importlib.resources import files
-
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from collections.abc import Collection, Sequence
 
 from engine.telemetry.trace_context import Traceparent, parse_traceparent
 from handlers.body import BEFORE_VERSION, VERSION_WIDTH, Bodies, body_belongs_to
+from handlers.cache_node import Command
+from handlers.cache_scripts import DROP_OLDER, GET, PUT_NEWER, PUT_TRACES
+from handlers.cache_servers import Servers
 
 KEY_PREFIX = b"order:"
 TRACE_PREFIX = b"order-trace:"
 SOME_TRACES = b"order-traces"
 """This key exists as long as any trace key may exist. Without it lookups do not read the trace keys."""
-ACCESS = "~order:* ~order-trace* +ping +info +select +mget +evalsha +script|load +getrange +set +unlink"
+ACCESS = (
+    "~order:* ~order-trace* +ping +info +select +mget +evalsha +script|load +getrange +set +unlink "
+    "+cluster|slots +asking"
+)
 """The ACL rules that a Redis user needs for the cache."""
 _AFTER_TIME = len(b'"}')
 _TIME_WIDTH = VERSION_WIDTH - _AFTER_TIME
-ORDERS_A_SCRIPT = 250
-"""How many orders one script call writes. Redis serves no other client during a call, and larger calls are slower."""
-
-
-def _script(name: str) -> str:
-    return files("handlers").joinpath(name).read_text(encoding="utf-8")
+_TRIAL_TTL_S = 5
+_TRIAL_BODY, _LATER = (BEFORE_VERSION + b'%s-01-01T00:00:00.000000Z"}' % year for year in (b"2001", b"2002"))
 
 
 class OrderCache:
     """Reads and writes bodies in Redis, with few round trips per call. Raises `redis.RedisError` if Redis fails."""
 
-    def __init__(self, redis: Redis, ttl_s: int) -> None:
-        self._redis = redis
+    def __init__(self, servers: Servers, ttl_s: int) -> None:
+        self._servers = servers
         self._ttl_s = ttl_s
         self._some_traces = False
-        self._put_newer = redis.register_script(_script("put_newer.lua"))
-        self._put_traces = redis.register_script(_script("put_traces.lua"))
-        self._drop_older = redis.register_script(_script("drop_older.lua"))
 
     async def get_many(self, uids: Sequence[str]) -> Bodies:
         """Return the cached bodies by uid. Values that are incomplete, or belong to another uid, are left out."""
@@ -51,7 +45,7 @@ class OrderCache:
         encoded = [uid.encode() for uid in uids]
         keys = [*(KEY_PREFIX + uid for uid in encoded), SOME_TRACES]
         trace_keys = [TRACE_PREFIX + uid for uid in encoded] if self._some_traces else []
-        values = await self._get(keys + trace_keys)
+        values = await self._servers.get(keys + trace_keys)
         found = Bodies(
             (uid, body)
             for uid, body in zip(uids, values, strict=False)
@@ -59,17 +53,13 @@ class OrderCache:
         )
         self._some_traces = values[len(uids)] is not None
         if self._some_traces:
-            traces = values[len(keys) :] or await self._get([TRACE_PREFIX + uid for uid in encoded])
+            traces = values[len(keys) :] or await self._servers.get([TRACE_PREFIX + uid for uid in encoded])
             found.traces = {
                 uid: traceparent
                 for uid, trace in zip(uids, traces, strict=True)
                 if trace is not None and uid in found and (traceparent := _read_trace(trace, found[uid]))
             }
         return found
-
-    async def _get(self, keys: list[bytes]) -> list[bytes | None]:
-        values: list[bytes | None] = await self._redis.mget(keys)  # type: ignore[assignment]
-        return values
 
     async def put_many(self, bodies: Sequence[tuple[str, bytes]], traces: Sequence[tuple[str, bytes]] = ()) -> int:
         """Store `(uid, body)` pairs with the time to live. A newer body in the cache is not replaced.
@@ -78,26 +68,30 @@ class OrderCache:
         stored because the memory of Redis is full. For these uids the older cached body is deleted.
         """
         # Traces are written first, so that each new body has its trace. A trace without its body is ignored.
-        for start in range(0, len(traces), ORDERS_A_SCRIPT):
-            part = traces[start : start + ORDERS_A_SCRIPT]
-            keys = [SOME_TRACES, *(TRACE_PREFIX + uid.encode() for uid, _ in part)]
-            await self._put_traces(keys=keys, args=[self._ttl_s, _TIME_WIDTH, *(trace for _, trace in part)])
-        refused = 0
-        for start in range(0, len(bodies), ORDERS_A_SCRIPT):
-            part = bodies[start : start + ORDERS_A_SCRIPT]
-            keys = [KEY_PREFIX + uid.encode() for uid, _ in part]
-            values = [body for _, body in part]
-            refused += int(await self._put_newer(keys=keys, args=[self._ttl_s, VERSION_WIDTH, BEFORE_VERSION, *values]))
-        return refused
+        if traces:
+            pairs = [(SOME_TRACES, b"1"), *((TRACE_PREFIX + uid.encode(), trace) for uid, trace in traces)]
+            await self._servers.run(PUT_TRACES, [self._ttl_s, _TIME_WIDTH], pairs)
+        pairs = [(KEY_PREFIX + uid.encode(), body) for uid, body in bodies]
+        return await self._servers.run(PUT_NEWER, [self._ttl_s, VERSION_WIDTH, BEFORE_VERSION], pairs)
 
-    async def drop_older(self, versions: Sequence[tuple[str, bytes]]) -> int:
-        """Delete cached bodies that are older than their `(uid, version)`, or damaged. Return how many were deleted."""
-        keys = [KEY_PREFIX + uid.encode() for uid, _ in versions]
-        return int(
-            await self._drop_older(
-                keys=keys, args=[VERSION_WIDTH, BEFORE_VERSION, *(version for _, version in versions)]
-            )
-        )
+    async def drop_older(self, versions: Sequence[tuple[str, bytes]], only: Collection[str] | None = None) -> int:
+        """Delete cached bodies that are older than their `(uid, version)`, or damaged. Return how many were deleted.
+
+        With `only` this is done on the servers with these identities.
+        """
+        pairs = [(KEY_PREFIX + uid.encode(), version) for uid, version in versions]
+        return await self._servers.run(DROP_OLDER, [VERSION_WIDTH, BEFORE_VERSION], pairs, only)
+
+    async def try_out(self) -> bool:
+        """Read, write and delete a value on every server, as the cache does. Return whether the memory has room.
+
+        Raises the error that readers or writers would get. One round trip.
+        """
+        answers = await self._servers.try_out(_trial, _trial_key)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return not any(answers[_PUT :: len(_trial(b""))])
 
     async def check_access(self) -> None:
         """Check the permissions of readers and writers with one key of each kind. Changes nothing.
@@ -105,14 +99,34 @@ class OrderCache:
         Raises `redis.NoPermissionError` if an ACL does not allow this user to use them.
         """
         keys = [KEY_PREFIX, TRACE_PREFIX, SOME_TRACES]
-        await self._get(keys)
-        with suppress(NoScriptError):  # Redis checks the ACL first; the script does not exist
-            await self._redis.evalsha("0" * 40, len(keys), *keys)
+        await self._servers.get(keys)
+        await self._servers.run(DROP_OLDER, [0, b""], [(key, b"") for key in keys])
 
-    async def run_id(self) -> str | None:
-        """Return the run id of this Redis server, which changes at a restart. None if the server does not return it."""
-        run_id = (await self._redis.info("server")).get("run_id")
-        return None if run_id is None else str(run_id)
+    async def identities(self) -> list[str] | None:
+        """Return for each server what changes when it may have lost writes. None if a server does not return it."""
+        return await self._servers.identities()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._servers.aclose()
+
+
+def _trial_key(number: int) -> bytes:
+    """Return a key that belongs to no order, because no uid has this character."""
+    return KEY_PREFIX + b"\0%d" % number
+
+
+def _trial(key: bytes) -> list[Command]:
+    return [
+        ("MGET", key),
+        ("EVALSHA", GET.sha, 1, key),
+        ("EVALSHA", PUT_NEWER.sha, 1, key, _TRIAL_TTL_S, VERSION_WIDTH, BEFORE_VERSION, _TRIAL_BODY),
+        ("EVALSHA", DROP_OLDER.sha, 1, key, VERSION_WIDTH, BEFORE_VERSION, _LATER[-VERSION_WIDTH:]),
+    ]
+
+
+_PUT = 2
+"""The place of the answer of `PUT_NEWER` among those of `_trial`."""
 
 
 def versioned_trace(body: bytes, traceparent: Traceparent) -> bytes:

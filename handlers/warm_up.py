@@ -14,6 +14,7 @@ from handlers.events import CACHE_WARMED, CACHE_WARMING_STOPPED
 from handlers.reader import fetch_newest
 
 PAGE_ORDERS = 500
+RETRY_S = 5.0
 
 
 class WarmUp:
@@ -26,18 +27,23 @@ class WarmUp:
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
-        """Fill the cache once. If Redis or PostgreSQL fails, this ends early: lookups also fill the cache."""
+        """Fill the cache once. If Redis or PostgreSQL fails, the page that failed is repeated until it succeeds."""
         warmed = 0
+        stopped = False
         before: tuple[Any, str] | None = (datetime.max.replace(tzinfo=UTC), "")
-        try:
-            while warmed < self._limit and before is not None:
+        while warmed < self._limit and before is not None:
+            try:
                 async with self._link.use() as connection:
                     page = min(PAGE_ORDERS, self._limit - warmed)
-                    bodies, before = await self._link.within_deadline(fetch_newest(connection, before, page))
+                    bodies, next_page = await self._link.within_deadline(fetch_newest(connection, before, page))
                 await self._cache.put_many(list(bodies.items()), versioned_traces(bodies))
-                warmed += len(bodies)
-                await asyncio.sleep(0)
-        except (RedisError, *ERRORS) as error:
-            self._log.warning(CACHE_WARMING_STOPPED, orders=warmed, error=describe(error))
-            return
+            except (RedisError, *ERRORS) as error:
+                if not stopped:
+                    self._log.warning(CACHE_WARMING_STOPPED, orders=warmed, error=describe(error))
+                stopped = True
+                await asyncio.sleep(RETRY_S)
+                continue
+            before = next_page
+            warmed += len(bodies)
+            await asyncio.sleep(0)
         self._log.info(CACHE_WARMED, orders=warmed)

@@ -4,6 +4,8 @@ WAITING_FOR_SERVICE = "waiting_for_service"
 """A service does not answer yet: its name, its address, and the longest wait in seconds."""
 SCHEMA_IS_NEWER = "schema_is_newer"
 """The database has migrations that this program does not know: `detail` names both versions. The start goes on."""
+STARTED_WITHOUT_REDIS = "started_without_redis"
+"""Redis does not answer, or refuses writes: its address, `cause` and `problem`. The cache is used once it is well."""
 OFFSETS_SKIPPED = "offsets_skipped"
 """An operator skipped a batch that cannot be read: the messages from `offset` to `last_offset` are lost."""
 

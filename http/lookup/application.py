@@ -78,7 +78,7 @@ class _Stores:
 
     async def __aenter__(self) -> "_Stores":
         options, connections = self._options, self._connections
-        self._redis = connections.redis()
+        self._order_cache = OrderCache(connections.redis(), options.cache_ttl_s)
         self._pool = await open_pool(connections, options.store_connections, options.store_deadline_s)
         self._search_pool = await open_pool(
             connections,
@@ -88,10 +88,10 @@ class _Stores:
             statement_cache_size=0,
         )
         self._cache = GuardedCache(
-            self._redis,
-            OrderCache(self._redis, options.cache_ttl_s),
+            self._order_cache,
             deadline_s=options.cache_deadline_s,
             probe_pause_s=options.cache_probe_pause_s,
+            check_s=options.cache_check_s,
         )
         self._matcher = OwnerMatcher()
         self._owners = self._make_owners(options.health_deadline_s)
@@ -127,7 +127,7 @@ class _Stores:
         broker = BrokerCheck(connections.kafka, connections.kafka_topic, deadline_s)
         checks: dict[str, Check] = {
             POSTGRESQL: StoreCheck(pool, deadline_s),
-            "redis": CacheCheck(self._redis),
+            "redis": CacheCheck(self._order_cache),
             KAFKA: broker,
             ENGINE: EngineCheck(pool, deadline_s, *consumer, owners),
             "dead_letters": DeadLetterCheck(pool, deadline_s, *consumer, options.dead_letter_max_wait_s),
@@ -164,7 +164,7 @@ class _Stores:
         await self._owners.close()
         await self._broker.close()
         await self._operations_broker.close()
-        await self._redis.aclose()
+        await self._order_cache.aclose()
         # `close` would wait for the server's answer. Every query has ended by now.
         self._pool.terminate()
         self._search_pool.terminate()

@@ -28,7 +28,7 @@ from engine.telemetry.tracing import FLUSH_S
 from orderflow.exits import CannotStart
 from orderflow.help import Command
 from orderflow.parameters import WholeNumber
-from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.connections import cache_servers, kafka_options, postgres_options
 from orderflow.start.listening import reason_of, try_to_listen
 from orderflow.start.logs import configure_logging
 from orderflow.start.preflight import ready_before
@@ -60,7 +60,7 @@ def serve(processes: int, share: int | None) -> None:
     """Serve the page and the orders over HTTP on HTTP_ADDR.
 
     Runs in the foreground until SIGTERM or Ctrl-C, then finishes the requests in flight and exits 0. It needs
-    PostgreSQL with the current schema and Redis to start, and at least one of them afterwards.
+    PostgreSQL with the current schema to start, and PostgreSQL or Redis afterwards.
     """
     settings = load_settings()
     check_tracing()
@@ -127,7 +127,7 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
     )
     connections = Connections(
         postgres=finding_by_key(postgres_options(settings, f"{OURS} {name}")),
-        redis=lambda: redis_client(settings),
+        redis=lambda: cache_servers(settings),
         kafka=kafka_options(settings),
         kafka_topic=settings.kafka_topic,
         kafka_group=settings.kafka_group_id,

@@ -18,7 +18,7 @@ from handlers.cache_writer import CacheWriter
 from handlers.catch_up import CatchUp
 from handlers.order_handler import OrderHandler
 from handlers.warm_up import WarmUp
-from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.connections import cache_servers, kafka_options, postgres_options
 from orderflow.start.logs import configure_logging
 from orderflow.start.settings import Settings, load_settings
 from orderflow.start.tracing import start_tracing
@@ -50,10 +50,9 @@ async def _run(settings: Settings, index: int, name: str) -> int:
         brake=BrakeLimits(settings.brake_share, settings.brake_window, settings.brake_pause_s),
         tracing=start_tracing("orderflow-engine", name),
     )
-    redis = redis_client(settings)
     status = Status(settings.kafka_max_retries)
     session = finding_by_key(options.session_options)
-    cache = OrderCache(redis, settings.redis_ttl_s)
+    cache = OrderCache(cache_servers(settings), settings.redis_ttl_s)
     cache_writer = CacheWriter(cache, Link(session), status)
     background_link = Link(session)
     background = [CatchUp(cache, background_link, settings.redis_ttl_s, options.identity).run, cache_writer.wait]
@@ -68,4 +67,4 @@ async def _run(settings: Settings, index: int, name: str) -> int:
         return await Worker(options, OrderHandler(cache_writer), status, background, close).run()
     finally:
         await background_link.close()
-        await redis.aclose()
+        await cache.aclose()

@@ -5,6 +5,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from handlers.cache_trouble import NOT_REACHABLE
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped
 from orderflow.exits import CannotStart
 from orderflow.start.connections import redis_client
@@ -17,24 +18,31 @@ FULL_SHARE = 0.95
 
 async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
     """Run the checks one after the other; those that need Redis are skipped without it."""
+    address = ",".join(map(str, settings.redis_addresses))
     try:
-        reached = await check_redis(settings)
+        trouble = await check_redis(settings)
     except CannotStart as problem:
-        reached = False
         yield Finding("Redis", Outcome.FAILED, str(problem))
+        reached = False
     else:
-        if not reached:
+        reached = trouble != NOT_REACHABLE
+        if trouble is None:
+            yield ok("Redis", f"answers at {address}")
+        elif reached:
+            yield failed(
+                "Redis", f"{address} does not serve the cache ({trouble.cause}): {trouble.problem}", trouble.fix
+            )
+        else:
             fix = "start it (`orderflow services up`), or check REDIS_ADDR and REDIS_TLS"
-            yield failed("Redis", f"nothing answers at {settings.redis_address}", fix)
+            yield failed("Redis", f"nothing answers at {address}", fix)
     if not reached:
         yield skipped("Redis version", "Redis")
         yield skipped("Redis memory", "Redis")
         return
-    yield ok("Redis", f"answers at {settings.redis_address}")
     redis = redis_client(settings)
     try:
         server, memory, counters = [await redis.info(section) for section in ("server", "memory", "stats")]
-    except RedisError as error:
+    except (RedisError, OSError) as error:
         yield failed("Redis version", f"INFO is refused ({type(error).__name__})", "allow it to REDIS_USERNAME (+info)")
         return
     finally:
@@ -44,6 +52,9 @@ async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _version(server: dict[str, Any]) -> Finding:
+    # Valkey says that it is Redis 7.2, because it can do what that can.
+    if "valkey_version" in server:
+        return ok("Redis version", f"Valkey {server['valkey_version']}")
     text = str(server["redis_version"])
     if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_VERSION:
         return failed("Redis version", f"{text} is too old", "run 7.0 or later, or Valkey")

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from engine.postgres.session import DEFAULTS, OURS
 from orderflow.exits import CannotStart
-from orderflow.start.settings import Settings
+from orderflow.start.settings import Address, Settings
 from orderflow.start.tls import ReloadingContext
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+    from handlers.cache_servers import CacheServers
 
 
 def _postgres_ssl(settings: Settings) -> ssl.SSLContext | str | bool:
@@ -42,16 +44,20 @@ def postgres_options(settings: Settings, application: str = OURS) -> dict[str, A
     }
 
 
-def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> "Redis":
-    """Return a Redis client that fails within `timeout_s` and does not retry: callers have their own retry policy."""
+def redis_client(settings: Settings, *, address: Address | None = None, timeout_s: float = 2.0) -> "Redis":
+    """Return a client of one Redis server, by default the first. It fails within `timeout_s` and does not retry.
+
+    Callers have their own retry policy.
+    """
     # Most commands do not need Redis, and this import takes a sixth of their start time.
     from redis.asyncio import Redis  # noqa: PLC0415
     from redis.asyncio.retry import Retry  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
 
+    address = address or settings.redis_address
     return Redis(
-        host=settings.redis_address.host or "127.0.0.1",
-        port=settings.redis_address.port,
+        host=address.host or "127.0.0.1",
+        port=address.port,
         db=settings.redis_db,
         username=settings.redis_username or None,
         password=settings.redis_password or None,
@@ -59,6 +65,16 @@ def redis_client(settings: Settings, *, timeout_s: float = 2.0) -> "Redis":
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
+    )
+
+
+def cache_servers(settings: Settings) -> "CacheServers":
+    """Return the Redis servers of the cache: one server, or a cluster."""
+    from handlers.cache_servers import CacheServers  # noqa: PLC0415
+
+    return CacheServers(
+        lambda host, port: redis_client(settings, address=Address(host, port)),
+        [(address.host or "127.0.0.1", address.port) for address in settings.redis_addresses],
     )
 
 

@@ -1,6 +1,6 @@
 """Checks before a long-running command starts: services answer, the schema is current, the topics exist.
 
-It waits for a service that is down, at most `START_TIMEOUT_S`. A problem that waiting cannot fix ends the command with
+It waits for PostgreSQL and Kafka, at most `START_TIMEOUT_S`. A problem that waiting cannot fix ends the command with
 exit code 3; the message names the command or the setting that fixes it.
 """
 
@@ -16,7 +16,7 @@ from orderflow.exits import CannotStart, Failed
 from orderflow.progress import report_newer_schema
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import postgres_options
-from orderflow.start.redis import check_redis
+from orderflow.start.redis import look_at_redis
 from orderflow.start.schema import Schema, read_schema
 from orderflow.start.settings import Settings
 from orderflow.start.tls import certificate_refusal
@@ -29,12 +29,12 @@ STANDBY = "PostgreSQL is a standby, which accepts no writes: point POSTGRES_HOST
 
 
 async def wait_until_ready(settings: Settings, *, kafka: bool = True) -> None:
-    """Wait until PostgreSQL (with the current schema) and Redis answer, and with `kafka` also Kafka and its topics.
+    """Wait until PostgreSQL answers with the current schema, and with `kafka` also Kafka with its topics.
 
-    With `kafka`, PostgreSQL must be no standby. It waits for all of them in parallel. Raises `Failed` after the
-    time-out, `CannotStart` when waiting cannot help.
+    With `kafka`, PostgreSQL must be no standby. It waits for them in parallel. Redis is only looked at, once: it is not
+    needed. Raises `Failed` after the time-out, `CannotStart` when waiting cannot help.
     """
-    checks = [wait_for_postgres(settings, writes=kafka), _wait_for_redis(settings)]
+    checks = [wait_for_postgres(settings, writes=kafka), look_at_redis(settings)]
     if kafka:
         checks.append(_wait_for_topics(settings))
     tasks = [asyncio.create_task(check) for check in checks]
@@ -145,12 +145,6 @@ def _refused_login(settings: Settings, error: BaseException) -> str:
             return (
                 f"PostgreSQL refused the login of {settings.postgres_user!r}: check POSTGRES_USER and POSTGRES_PASSWORD"
             )
-
-
-async def _wait_for_redis(settings: Settings) -> None:
-    address = settings.redis_address
-    failure = f"Redis did not answer: start it, or check REDIS_ADDR ({address})"
-    await _wait(settings, lambda: check_redis(settings), "Redis", address, failure)
 
 
 async def _wait_for_topics(settings: Settings) -> None:

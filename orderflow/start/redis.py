@@ -1,21 +1,40 @@
 """Checks of Redis before a long-running command starts, and by `orderflow doctor`."""
 
 import attrs
+import structlog
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from handlers.cache import ACCESS, OrderCache
+from handlers.cache_trouble import FULL, NOT_REACHABLE, Trouble, trouble_of
+from orderflow import events
 from orderflow.exits import CannotStart
-from orderflow.start.connections import redis_client
+from orderflow.start.connections import cache_servers, redis_client
 from orderflow.start.settings import Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
 
+_MENDED_BY_SETTINGS = {"command_missing", "not_a_cluster"}
+_NO_SUCH_DATABASE = ("DB index", "SELECT is not allowed")
 
-async def check_redis(settings: Settings) -> bool:
-    """Check once. Returns False when Redis is down. Raises `CannotStart` when waiting cannot help."""
-    redis = redis_client(settings)
+
+async def look_at_redis(settings: Settings) -> None:
+    """Check Redis once. Trouble that may end by itself is logged: without Redis the cache is empty, and no more.
+
+    Raises `CannotStart` when waiting cannot help.
+    """
+    trouble = await check_redis(settings)
+    if trouble is not None:
+        address = ",".join(map(str, settings.redis_addresses))
+        log = structlog.get_logger()
+        log.warning(events.STARTED_WITHOUT_REDIS, address=address, cause=trouble.cause, problem=trouble.problem)
+
+
+async def check_redis(settings: Settings) -> Trouble | None:
+    """Try out once what the cache does. Return what is wrong. Raises `CannotStart` when waiting cannot help."""
+    servers = cache_servers(settings)
+    cache = OrderCache(servers, settings.redis_ttl_s)
     try:
-        await redis.ping()
-        await OrderCache(redis, settings.redis_ttl_s).check_access()
+        await cache.check_access()
+        has_room = await cache.try_out()
     except NoPermissionError as error:
         user = settings.redis_username or "default"
         raise CannotStart(
@@ -24,17 +43,26 @@ async def check_redis(settings: Settings) -> bool:
         ) from None
     except AuthenticationError:
         raise CannotStart("Redis refused the login: check REDIS_USERNAME and REDIS_PASSWORD") from None
-    except ResponseError as error:
-        if "DB index" in str(error):
-            raise CannotStart(f"Redis has no database {settings.redis_db}: check REDIS_DB") from None
-        return False
     except (RedisError, OSError) as error:
-        if refusal := await _redis_refusal(settings, error):
+        if any(text in str(error) for text in _NO_SUCH_DATABASE):
+            raise _wrong_database(settings) from None
+        trouble = trouble_of(error)
+        if trouble.cause in _MENDED_BY_SETTINGS:
+            raise CannotStart(f"Redis: {trouble}") from None
+        if trouble == NOT_REACHABLE and (refusal := await _redis_refusal(settings, error)):
             raise CannotStart(refusal) from None
-        return False
+        return trouble
     finally:
-        await redis.aclose()
-    return True
+        await cache.aclose()
+    if servers.is_cluster and settings.redis_db:
+        raise _wrong_database(settings)
+    return None if has_room else FULL
+
+
+def _wrong_database(settings: Settings) -> CannotStart:
+    return CannotStart(
+        f"Redis has no database {settings.redis_db}: check REDIS_DB (a Redis Cluster has only the database 0)"
+    )
 
 
 async def _redis_refusal(settings: Settings, error: BaseException) -> str | None:

@@ -154,6 +154,10 @@ def _no_login(parse: Callable[[str], T], kind: str, login: str) -> Callable[[str
     return checked
 
 
+def _redis_addresses(text: str) -> tuple[Address, ...]:
+    return tuple(_address(part.strip()) for part in text.split(","))
+
+
 def _setting(name: str, default: str, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return attrs.field(metadata={"variable": name, "default": default, "parse": parse}, repr=not secret)
 
@@ -215,8 +219,10 @@ class Settings:
     kafka_backoff_factor: float = _setting("KAFKA_BACKOFF_FACTOR", "2.0", _number(float, "a number", 1, 100))
     kafka_max_retries: int = _setting("KAFKA_MAX_RETRIES", "5", _whole(0, 1_000_000))
 
-    redis_address: Address = _setting(
-        "REDIS_ADDR", "127.0.0.1:56379", _no_login(_address, "host:port", f"{_REDIS_LOGIN} (REDIS_TLS for rediss)")
+    redis_addresses: tuple[Address, ...] = _setting(
+        "REDIS_ADDR",
+        "127.0.0.1:56379",
+        _no_login(_redis_addresses, "host:port, or a list of them", f"{_REDIS_LOGIN} (REDIS_TLS for rediss)"),
     )
     redis_username: str = _setting("REDIS_USERNAME", "", _plain("a user name", _REDIS_LOGIN))
     redis_password: str = _setting("REDIS_PASSWORD", "", _text, secret=True)
@@ -255,6 +261,11 @@ class Settings:
     def kafka_bootstrap(self) -> list[str]:
         """The brokers as `host:port` strings."""
         return [str(address) for address in self.kafka_brokers]
+
+    @property
+    def redis_address(self) -> Address:
+        """The address of Redis, or of the first node of the list."""
+        return self.redis_addresses[0]
 
     @property
     def effective_workers(self) -> int:

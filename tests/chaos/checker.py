@@ -25,6 +25,7 @@ from handlers.reader import fetch_bodies
 from orderflow.start.connections import kafka_options, postgres_options
 from orderflow.start.settings import Settings
 from tests.chaos.ledger import Sent
+from tests.support.redis_servers import CachedValues
 
 WATCH_S = 0.2
 CACHE_SETTLES_S = 30.0
@@ -120,7 +121,11 @@ async def stored_offsets(connection: asyncpg.Connection, settings: Settings) -> 
 
 
 async def check(
-    connection: asyncpg.Connection, redis: Redis, settings: Settings, sent: list[Sent], minimum: int = 1000
+    connection: asyncpg.Connection,
+    redis: Redis | CachedValues,
+    settings: Settings,
+    sent: list[Sent],
+    minimum: int = 1000,
 ) -> Report:
     """Compare what was acknowledged with what is stored. Fails when fewer than `minimum` messages went through."""
     assert len(sent) >= minimum, f"(e) only {len(sent)} messages went through this run, {minimum} are needed"
@@ -191,7 +196,7 @@ async def check_once(connection: asyncpg.Connection, settings: Settings, report:
         report.lost.append(f"(a) {total} messages of {report.sent} were consumed")
 
 
-async def cache_settled(connection: asyncpg.Connection, redis: Redis, sent: list[Sent]) -> list[str]:
+async def cache_settled(connection: asyncpg.Connection, redis: Redis | CachedValues, sent: list[Sent]) -> list[str]:
     """Wait until no answer in the cache is stale, for as long as one may last after a crash; return those that are.
 
     Under load only this tells: an order that changes between the two looks, at Redis and at PostgreSQL, seems stale.
@@ -204,7 +209,7 @@ async def cache_settled(connection: asyncpg.Connection, redis: Redis, sent: list
     return found
 
 
-async def stale_answers(connection: asyncpg.Connection, redis: Redis, sent: list[Sent]) -> list[str]:
+async def stale_answers(connection: asyncpg.Connection, redis: Redis | CachedValues, sent: list[Sent]) -> list[str]:
     """Return, in words, every uid for which Redis holds something else than PostgreSQL: (d)."""
     found = []
     uids = sorted({one.uid for one in sent})

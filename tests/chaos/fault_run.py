@@ -8,10 +8,11 @@ from random import Random
 import asyncpg
 import attrs
 
-from orderflow.start.connections import postgres_options, redis_client
+from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
 from tests.chaos.checker import Report, VersionWatch, cache_settled, check, drained, last_offsets
 from tests.chaos.ledger import Ledger
+from tests.support.redis_servers import cached_values
 
 RECOVERY_TIMEOUT_S = 120.0
 LOAD_STEP = 200
@@ -108,7 +109,7 @@ class FaultRun:
         """Run the checker over what is stored now, which must be all that was sent."""
         connection = await asyncpg.connect(**postgres_options(self.settings))
         try:
-            async with redis_client(self.settings) as redis:
+            async with cached_values(self.settings) as redis:
                 await cache_settled(connection, redis, ledger.sent)
                 return await check(connection, redis, self.settings, ledger.sent)
         finally:

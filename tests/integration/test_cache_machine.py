@@ -26,6 +26,7 @@ from engine.actors.status import Status
 from engine.postgres.link import Link
 from handlers.cache import OrderCache
 from handlers.cache_bookkeeping import PendingChange, note_change
+from handlers.cache_servers import OneServer
 from handlers.cache_writer import CacheBatch, CacheWriter
 from handlers.catch_up import CatchUp
 from handlers.reader import fetch_bodies
@@ -254,7 +255,7 @@ def open_stores(settings: Settings) -> Iterator[Stores]:
         loop = runner.get_loop()
         postgres = loop.run_until_complete(asyncpg.connect(**options))
         redis = redis_client(settings, timeout_s=30)
-        cache, write_link, catch_up_link = OrderCache(redis, TTL_S), Link(options), Link(options)
+        cache, write_link, catch_up_link = OrderCache(OneServer(redis), TTL_S), Link(options), Link(options)
         generator = OrderGenerator(seed=5)
         orders = [make_order(generator) for _ in range(ORDERS)]
         for order in orders:
@@ -267,7 +268,7 @@ def open_stores(settings: Settings) -> Iterator[Stores]:
             cache,
             CacheWriter(cache, write_link, Status()),
             CatchUp(cache, catch_up_link, TTL_S, Identity("group", "orders", "worker")),
-            GuardedCache(redis, cache, deadline_s=30, probe_pause_s=30),
+            GuardedCache(cache, deadline_s=30, probe_pause_s=30, check_s=30),
         )
         for link in (write_link, catch_up_link):
             loop.run_until_complete(link.close())

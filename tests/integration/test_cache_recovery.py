@@ -14,6 +14,7 @@ from engine.actors.identity import Identity
 from engine.postgres.link import Link
 from handlers.cache import OrderCache
 from handlers.cache_bookkeeping import PendingChange, note_change
+from handlers.cache_servers import OneServer
 from handlers.catch_up import CatchUp
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.connections import postgres_options, redis_client
@@ -56,7 +57,7 @@ async def caught_up(redis: Redis, settings: Settings, database: asyncpg.Connecti
 async def catching_up(redis: Redis, settings: Settings) -> AsyncIterator[None]:
     """Have a worker of the topic `orders` bring into the cache what is left undone."""
     link = Link(postgres_options(settings))
-    catch_up = CatchUp(OrderCache(redis, TTL_S), link, TTL_S, Identity("group", "orders", "worker"))
+    catch_up = CatchUp(OrderCache(OneServer(redis), TTL_S), link, TTL_S, Identity("group", "orders", "worker"))
     running = asyncio.create_task(catch_up.run())
     try:
         yield
@@ -103,4 +104,4 @@ async def test_a_redis_that_is_another_server(redis: Redis, settings: Settings, 
     """It is known from then on."""
     await caught_up(redis, settings, database)
     known = await database.fetchval("SELECT run_id FROM cache_servers")
-    assert known == (await redis.info("server"))["run_id"]
+    assert known.startswith((await redis.info("server"))["run_id"])

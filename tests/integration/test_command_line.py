@@ -101,8 +101,8 @@ async def test_a_wait_is_told_and_ctrl_c_ends_it(
 
 async def test_a_service_that_logs_tells_its_wait_in_the_log(orderflow: Programs) -> None:
     """No plain line stands among the JSON, and a stop during the wait is a clean one."""
-    engine = await orderflow.start("engine", REDIS_ADDR=f"127.0.0.1:{free_ports(1)[0]}")
-    assert (await engine.wait_for("waiting_for_service"))["service"] == "Redis"
+    engine = await orderflow.start("engine", POSTGRES_PORT=str(free_ports(1)[0]))
+    assert (await engine.wait_for("waiting_for_service"))["service"] == "PostgreSQL"
     assert await engine.stop(signal.SIGINT) == 0
     assert len(engine.events) == len(engine.stderr_lines)
 

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from engine.telemetry.trace_context import new_traceparent
 from handlers.body import VERSION_WIDTH, finish_body, render_time
 from handlers.cache import OrderCache, versioned_trace
+from handlers.cache_servers import OneServer
 from orderflow.doctor.finding import CHECK_TIMEOUT_S
 from orderflow.doctor.schema_checks import TABLES
 from orderflow.operating.dbmate import find_dbmate, run_dbmate
@@ -167,12 +168,13 @@ async def test_a_redis_user_that_may_do_too_little_is_named_with_the_rule_that_m
         await examined(orderflow, 0, **changes)
         restricted = redis_client(attrs.evolve(settings, redis_username=user, redis_password=password))
         async with restricted:
-            cache, moment = OrderCache(restricted, 60), render_time(datetime(2026, 1, 1, tzinfo=UTC))
+            cache, moment = OrderCache(OneServer(restricted), 60), render_time(datetime(2026, 1, 1, tzinfo=UTC))
             body = finish_body(b'{"order_uid":"a"}', moment, moment)
             assert await cache.put_many([("a", body)], [("a", versioned_trace(body, new_traceparent()))]) == 0
             assert (await cache.get_many(["a"])).traces
             assert await cache.drop_older([("a", b"9" * VERSION_WIDTH)]) == 1
-            assert await cache.run_id()
+            assert await cache.identities()
+            assert await cache.try_out()
     finally:
         await redis.acl_deluser(user)
 

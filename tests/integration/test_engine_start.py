@@ -36,10 +36,7 @@ async def test_a_missing_topic_is_refused_and_not_created(orderflow: Programs, v
         assert "orderflow topics create" in ended.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("variable", "form"),
-    [("POSTGRES_PORT", "{}"), ("REDIS_ADDR", "127.0.0.1:{}"), ("KAFKA_BROKERS", "127.0.0.1:{}")],
-)
+@pytest.mark.parametrize(("variable", "form"), [("POSTGRES_PORT", "{}"), ("KAFKA_BROKERS", "127.0.0.1:{}")])
 async def test_a_service_that_stays_down_ends_the_start(orderflow: Programs, variable: str, form: str) -> None:
     """Exit 1 after START_TIMEOUT_S, and the variable that says where the service should be."""
     place = form.format(free_ports(1)[0])

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from engine.telemetry.trace_context import new_traceparent, trace_id_of
 from handlers.body import render_body
 from handlers.cache import OrderCache, versioned_trace
+from handlers.cache_servers import OneServer
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually, settled
@@ -139,7 +140,7 @@ async def test_a_late_fill_takes_no_trace_away(redis: Redis, orders: OrderGenera
     order = make_order(orders)
     older, newer = (render_body(order, STORED_AT, STORED_AT + timedelta(seconds=number)) for number in (0, 1))
     first, second = new_traceparent(), new_traceparent()
-    cache, uid = OrderCache(redis, 60), order.order_uid
+    cache, uid = OrderCache(OneServer(redis), 60), order.order_uid
     await cache.put_many([(uid, newer)], [(uid, versioned_trace(newer, second))])
     await cache.put_many([(uid, older)], [(uid, versioned_trace(older, first))])
     found = await cache.get_many([uid, "unknown"])

@@ -11,7 +11,7 @@ from lookup.application import create_application
 from lookup.serving.options import Connections, LookupOptions
 from lookup.serving.protocol import LookupRunner
 
-from orderflow.start.connections import kafka_options, postgres_options, redis_client
+from orderflow.start.connections import cache_servers, kafka_options, postgres_options
 from orderflow.start.settings import Address, Settings
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
@@ -40,11 +40,11 @@ async def lookup_server(settings: Settings, **changes: Any) -> AsyncIterator[Loo
             settings,
             postgres_host="127.0.0.1",
             postgres_port=postgres.port,
-            redis_address=Address("127.0.0.1", redis.port),
+            redis_addresses=(Address("127.0.0.1", redis.port),),
         )
         connections = Connections(
             postgres=postgres_options(proxied),
-            redis=lambda: redis_client(proxied),
+            redis=lambda: cache_servers(proxied),
             kafka=kafka_options(proxied),
             kafka_topic=proxied.kafka_topic,
             kafka_group=proxied.kafka_group_id,

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from asyncpg import InvalidAuthorizationSpecificationError
-from redis import exceptions as redis_errors
-from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from engine.dead_letters.store import WAITING, WAITING_ORDER
 from engine.postgres.standby import COMMITS_WAIT, commits_wait
+from handlers.cache import OrderCache
+from handlers.cache_trouble import FULL, NOT_REACHABLE, Trouble, trouble_of
+from handlers.cache_trouble import LOGIN_REFUSED as CACHE_LOGIN_REFUSED
 from lookup.operations.health import LOGIN_REFUSED, Impaired, Unhealthy, describe_tls
 
 if TYPE_CHECKING:
@@ -70,20 +72,27 @@ class DeadLetterCheck:
 
 
 class CacheCheck:
-    """Redis answers PING."""
+    """Every Redis server of the cache accepts what readers and writers do."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, cache: OrderCache) -> None:
+        self._cache = cache
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Run the check. Raises `Unhealthy` when Redis is unreachable or refuses the login, else a redis-py error."""
+        """Run the check. Raises `Unhealthy` with the cause when Redis is unreachable or refuses something."""
         try:
-            await self._redis.ping()
-        except redis_errors.AuthenticationError:
-            raise Unhealthy(LOGIN_REFUSED) from None
-        except (redis_errors.ConnectionError, redis_errors.TimeoutError) as error:
-            raise Unhealthy(describe_tls(error) or "not reachable") from None
+            has_room = await self._cache.try_out()
+        except (RedisError, OSError) as error:
+            trouble = trouble_of(error)
+            raise Unhealthy(describe_tls(error) or _describe(trouble), cause=trouble.cause) from None
+        if not has_room:
+            raise Unhealthy(str(FULL), cause=FULL.cause)
         return {}
+
+
+def _describe(trouble: Trouble) -> str:
+    if trouble.cause == NOT_REACHABLE.cause:
+        return trouble.problem
+    return LOGIN_REFUSED if trouble.cause == CACHE_LOGIN_REFUSED.cause else str(trouble)
 
 
 async def _fetch(pool: "Pool", query: str, *arguments: Any, deadline_s: float) -> list[Any]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from redis.asyncio import Redis
+
+from handlers.cache_servers import Servers
 
 if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
@@ -17,8 +18,8 @@ class Connections:
 
     postgres: Mapping[str, Any] = attrs.field(repr=False)
     """Keyword arguments of `asyncpg.create_pool`."""
-    redis: Callable[[], Redis] = attrs.field(repr=False)
-    """Creates a client that fails quickly and does not retry by itself."""
+    redis: Callable[[], Servers] = attrs.field(repr=False)
+    """Creates clients of the cache's servers that fail quickly and do not retry by themselves."""
     kafka: Mapping[str, Any] = attrs.field(repr=False)
     """Keyword arguments of `aiokafka.client.AIOKafkaClient`."""
     kafka_topic: str
@@ -45,6 +46,8 @@ class LookupOptions:
     """The longest time of one MGET or one fill, before Redis counts as unavailable."""
     cache_probe_pause_s: float = 0.25
     """The pause between two probes while Redis is unavailable."""
+    cache_check_s: float = 5.0
+    """The pause between two probes while Redis is available: a server that refuses writes still answers reads."""
     store_deadline_s: float = 2.0
     """The longest time of one SELECT, with the wait for a connection."""
     store_connections: int = 4

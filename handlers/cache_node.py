@@ -1,0 +1,73 @@
+"""One Redis server: a server alone, or a primary of a Redis Cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from handlers.cache_scripts import ALL, Script
+
+Pair = tuple[bytes, bytes]
+"""A key, and the value for it that is an argument of a script."""
+Command = tuple[Any, ...]
+PAIRS_A_SCRIPT = 250
+"""How many keys one script call handles. Redis serves no other client during a call, and larger calls are slower."""
+
+
+class Node:
+    """Sends commands to one server. Raises `redis.RedisError` if it fails."""
+
+    def __init__(self, redis: Redis, host: str = "", port: int = 0) -> None:
+        self.redis = redis
+        self.host = host
+        self.port = port
+        self.failed_at = 0.0
+        """The time of the loop of the last failure."""
+        self.identity: str | None = None
+        """What `read_identity` returned last."""
+
+    async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
+        """Run the script, and load it first if the server does not know it."""
+        try:
+            return await self.redis.evalsha(script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            await self.redis.script_load(script.source)
+            return await self.redis.evalsha(script.sha, len(keys), *keys, *arguments)
+
+    async def send(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
+        """Send the commands in one round trip, and return the answers. A refusal is an answer: a `ResponseError`.
+
+        Scripts that the server does not know are loaded, and their commands are sent again. With `asking` a node
+        answers for a slot that is being moved to it.
+        """
+        answers = await self._send(commands, asking)
+        unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            for sha in {commands[place][1] for place in unknown}:
+                await self.redis.script_load(ALL[sha].source)
+            again = await self._send([commands[place] for place in unknown], asking)
+            for place, answer in zip(unknown, again, strict=True):
+                answers[place] = answer
+        return answers
+
+    async def _send(self, commands: Sequence[Command], asking: bool) -> list[Any]:
+        pipeline = self.redis.pipeline(transaction=False)
+        for command in commands:
+            if asking:
+                # It is valid for the next command of the same connection only.
+                pipeline.execute_command("ASKING")
+            pipeline.execute_command(*command)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers[1::2] if asking else answers
+
+    async def read_identity(self) -> str | None:
+        """Return what changes when this server may have lost writes. None if it does not say it.
+
+        It is the server's run id, which changes at a restart, and the id of its replication, which changes when a
+        replica takes over: also when it had been the primary before.
+        """
+        information = await self.redis.info("server", "replication")
+        parts = [str(information[name]) for name in ("run_id", "master_replid") if name in information]
+        self.identity = ":".join(parts) if "run_id" in information else None
+        return self.identity
