@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
@@ -58,7 +59,8 @@ class Step:
 class Status:
     """The status that a worker reports. After `max_retries` failed tries an outage makes the worker unhealthy.
 
-    `beat_now` is an event: when it is set, the next heartbeat is sent at once.
+    `beat_now` is an event: when it is set, the next heartbeat is sent at once. `waiting_batch` is the batch that waits
+    for PostgreSQL: its topic, its offsets by partition, the error, and what must be set up. None if none waits.
     """
 
     def __init__(self, max_retries: int = 5) -> None:
@@ -71,6 +73,7 @@ class Status:
         self.braked = False
         self.started = False
         self.member_id: str | None = None
+        self.waiting_batch: Mapping[str, Any] | None = None
         self.beat_now = asyncio.Event()
 
     @contextmanager

@@ -8,7 +8,7 @@ import attrs
 from asyncpg import Connection
 from msgspec import json
 
-from engine.dead_letters.headers import encode_headers
+from engine.dead_letters.reduced import stored_content
 from engine.postgres.bookkeeping import local_transaction
 from engine.records import Batch, Place, Record, record_time
 from engine.verdict import Rejected
@@ -175,9 +175,7 @@ async def insert_dead_letters(
             batch.topic,
             record.partition,
             record.offset,
-            record.key,
-            record.value,
-            encode_headers(record),
+            *stored_content(record, verdict),
             verdict.reason,
             _encode_errors(verdict),
             verdict.subject,

@@ -183,6 +183,7 @@ class Worker(Generic[T]):
             details={
                 **attrs.asdict(self._status.counters),
                 "outages_now": self._status.outages,
+                "waiting_batch": self._status.waiting_batch,
                 "refused": {
                     str(partition): attrs.asdict(refusal)
                     for partition, refusal in islice(refused.items(), MAX_REFUSED_REPORTED)

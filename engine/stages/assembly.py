@@ -26,8 +26,10 @@ from engine.stages.brake import Brake
 from engine.stages.brake_pause import BrakePause
 from engine.stages.opener import PartitionOpener
 from engine.stages.options import WorkerOptions
+from engine.stages.postgres_outage import PostgresOutage
 from engine.stages.processor import Processor
 from engine.stages.source import KafkaSource
+from engine.stages.transaction import BatchTransactions
 from engine.stages.writer import BatchWriter
 
 T = TypeVar("T")
@@ -62,9 +64,11 @@ class Stages(Generic[T]):
         writing = finding_by_key(self._options.session_options)
         write_link = self._link(with_server_settings(writing, lock_timeout=str(LOCK_TIMEOUT_MS)))
         self.history = BatchHistory(options.identity, write_link, self._spare, options.batch_history_s)
-        writer = self._make_writer(write_link)
+        brake = Brake(options.brake)
+        pause = BrakePause(options.identity, brake, self._spare, status)
+        writer = self._make_writer(write_link, brake, pause, stopping)
         self.writer: BatchActor[HandledChunk[T]] = BatchActor("writer", writer.handle_batch, **capacity)
-        processor = self._make_processor(stopping)
+        processor = Processor(options.identity.topic, handler, self.table, brake, pause, stopping, self.writer.put)
         self.processor: BatchActor[Chunk] = BatchActor("processor", processor.handle_batch, **capacity)
         self.source = self._make_source()
 
@@ -95,24 +99,33 @@ class Stages(Generic[T]):
             subject_name=self._handler.subject_name,
         )
 
-    def _make_writer(self, link: Link) -> BatchWriter[T]:
-        return BatchWriter(
-            identity=self._options.identity,
+    def _make_writer(self, link: Link, brake: Brake, pause: BrakePause, stopping: asyncio.Event) -> BatchWriter[T]:
+        options = self._options
+        outage = PostgresOutage(options.identity.topic, link, self._status, options.backoff)
+        transactions = BatchTransactions(
+            group=options.identity.group,
             handler=self._handler,
             link=link,
             history=self.history,
             watch=self._watch,
             table=self.table,
             status=self._status,
-            backoff=self._options.backoff,
-            dead_letters_stored=self.publisher.wake,
-            tracing=self._options.tracing,
+            outage=outage,
         )
-
-    def _make_processor(self, stopping: asyncio.Event) -> Processor[T]:
-        identity, brake = self._options.identity, Brake(self._options.brake)
-        pause = BrakePause(identity, brake, self._spare, self._status)
-        return Processor(identity.topic, self._handler, self.table, brake, pause, stopping, self.writer.put)
+        return BatchWriter(
+            identity=options.identity,
+            handler=self._handler,
+            transactions=transactions,
+            outage=outage,
+            history=self.history,
+            table=self.table,
+            status=self._status,
+            brake=brake,
+            brake_pause=pause,
+            stopping=stopping,
+            dead_letters_stored=self.publisher.wake,
+            tracing=options.tracing,
+        )
 
     def _make_source(self) -> KafkaSource:
         options, identity = self._options, self._options.identity

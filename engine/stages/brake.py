@@ -1,11 +1,19 @@
 """The brake: detects that too many recent messages were rejected, so the producer is probably broken. Pure.
 
-`engine/stages/processor.py` asks it; `engine/stages/brake_pause.py` is the pause.
+`engine/stages/processor.py` counts what the handler rejects, before it is written: the brake engages early.
+`engine/stages/writer.py` counts what is stored, with what PostgreSQL has refused. `engine/stages/brake_pause.py` is the
+pause.
 """
 
 from collections import deque
+from collections.abc import Iterable
+from typing import Any
 
 import attrs
+
+from engine.dead_letters.headers import read_replay_headers
+from engine.records import Entry
+from engine.verdict import Rejected
 
 
 @attrs.frozen
@@ -20,33 +28,76 @@ class BrakeLimits:
     pause_s: float = 60.0
 
 
+class _Window:
+    """The verdicts on the last `limits.window` messages."""
+
+    def __init__(self, limits: BrakeLimits) -> None:
+        self._limits = limits
+        self._recent: deque[bool] = deque()
+        self.rejected = 0
+
+    @property
+    def engaged(self) -> bool:
+        window = self._limits.window
+        return len(self._recent) == window and self.rejected > self._limits.share * window
+
+    def count(self, rejected: bool) -> None:
+        if len(self._recent) == self._limits.window:
+            self.rejected -= self._recent.popleft()
+        self._recent.append(rejected)
+        self.rejected += rejected
+
+    def clear(self) -> None:
+        self._recent.clear()
+        self.rejected = 0
+
+
 class Brake:
-    """Counts the rejected messages among the last `limits.window` messages. It engages only after a full window."""
+    """Counts the rejected messages among the last `limits.window` messages. It engages only after a full window.
+
+    Messages are counted twice: when the handler has judged them, and when they are stored.
+    """
 
     def __init__(self, limits: BrakeLimits) -> None:
         self.limits = limits
-        self._recent: deque[bool] = deque()
-        self._rejected = 0
+        self._judged, self._stored = _Window(limits), _Window(limits)
 
     @property
     def rejected(self) -> int:
-        """The number of rejected messages in the window."""
-        return self._rejected
+        """The number of rejected messages in the window: the higher one of the two counts."""
+        return max(self._judged.rejected, self._stored.rejected)
 
     @property
     def engaged(self) -> bool:
         """Whether consumption must pause."""
-        window = self.limits.window
-        return len(self._recent) == window and self._rejected > self.limits.share * window
+        return self._judged.engaged or self._stored.engaged
+
+    @property
+    def engaged_by_stored(self) -> bool:
+        """Whether consumption must pause because of what was stored, and not only of what the handler has judged."""
+        return self._stored.engaged
 
     def count(self, rejected: bool) -> None:
-        """Count one message, rejected or not."""
-        if len(self._recent) == self.limits.window:
-            self._rejected -= self._recent.popleft()
-        self._recent.append(rejected)
-        self._rejected += rejected
+        """Count a message that the handler has judged."""
+        self._judged.count(rejected)
+
+    def count_judged(self, entries: Iterable[Entry[Any]], topic: str) -> None:
+        """Count the messages that the handler has judged."""
+        _count(self._judged, entries, topic)
+
+    def count_stored(self, entries: Iterable[Entry[Any]], topic: str) -> None:
+        """Count the messages of a committed batch."""
+        _count(self._stored, entries, topic)
 
     def release(self) -> None:
         """Release the brake: start counting again from zero."""
-        self._recent.clear()
-        self._rejected = 0
+        self._judged.clear()
+        self._stored.clear()
+
+
+def _count(window: _Window, entries: Iterable[Entry[Any]], topic: str) -> None:
+    for entry in entries:
+        rejected = isinstance(entry.value, Rejected)
+        # A rejected replay of a dead letter does not mean that the producer is broken.
+        if not (rejected and read_replay_headers(entry.record, topic)):
+            window.count(rejected)

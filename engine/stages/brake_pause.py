@@ -58,20 +58,26 @@ async def release_brakes(connection: Connection, group: str, topic: str) -> int:
 
 
 class BrakePause:
-    """Pauses the worker while its brake is engaged."""
+    """Pauses the worker while its brake is engaged. Two stages may wait for the same pause."""
 
     def __init__(self, identity: Identity, brake: Brake, link: Link, status: Status) -> None:
         self._identity = identity
         self._brake = brake
         self._link = link
         self._status = status
+        self._lock = asyncio.Lock()
         self._log = structlog.get_logger()
 
     async def hold(self, stop: asyncio.Event) -> None:
-        """Wait until the time of the pause is over, an operator ends it, or `stop` is set.
+        """While the brake is engaged, wait until the pause's time is over, an operator ends it, or `stop` is set.
 
         In the first two cases the brake is released. During an outage of PostgreSQL an operator cannot end the pause.
         """
+        async with self._lock:
+            if self._brake.engaged and not stop.is_set():
+                await self._hold(stop)
+
+    async def _hold(self, stop: asyncio.Event) -> None:
         limits = self._brake.limits
         self._status.braked = True
         self._log.error(

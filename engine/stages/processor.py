@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from engine.dead_letters.headers import read_replay_headers
 from engine.handler import Handler
 from engine.kafka.partitions import PartitionTable
 from engine.records import Chunk, Entry, HandledChunk
 from engine.stages.brake import Brake
 from engine.stages.brake_pause import BrakePause
-from engine.verdict import Rejected
 
 T = TypeVar("T")
 
@@ -48,7 +46,7 @@ class Processor(Generic[T]):
                 return  # stopped during the pause: the next owner of the partitions consumes the rest again
             handled = self._handle(chunk)
             await self._hand_on(handled, chunk.size_bytes, max(1, len(handled.entries)))
-            self._count(handled.entries)
+            self._brake.count_judged(handled.entries, self._topic)
             if self._brake.engaged:
                 await self._brake_pause.hold(self._stopping)
             await asyncio.sleep(0)
@@ -65,10 +63,3 @@ class Processor(Generic[T]):
             chunk.size_bytes,
             chunk.consumed_at,
         )
-
-    def _count(self, entries: list[Entry[T]]) -> None:
-        for entry in entries:
-            rejected = isinstance(entry.value, Rejected)
-            # A rejected replay of a dead letter does not mean that the producer is broken.
-            if not (rejected and read_replay_headers(entry.record, self._topic)):
-                self._brake.count(rejected)

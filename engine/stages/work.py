@@ -62,12 +62,27 @@ class Work(Generic[T]):
         }
         return attrs.evolve(self, entries=entries, ends=ends)
 
-    def halves(self) -> "tuple[Work[T], Work[T]]":
-        """Return the two halves of the entries. The second half keeps the ends."""
-        middle = len(self.entries) // 2
-        first, second = self.entries[:middle], self.entries[middle:]
+    def pieces(self, size: int) -> "list[Work[T]]":
+        """Return the work in pieces of up to `size` entries, in their order. The last piece keeps the ends."""
+        pieces, rest = [], self
+        while len(rest.entries) > size:
+            piece, rest = rest.split(size)
+            pieces.append(piece)
+        return [*pieces, rest]
+
+    def split(self, size: int) -> "tuple[Work[T], Work[T]]":
+        """Return the first `size` entries, and the other entries with the ends."""
+        first, second = self.entries[:size], self.entries[size:]
         ends = {partition: record.offset + 1 for partition, record in _last_records(first).items()}
         return attrs.evolve(self, entries=first, ends=ends), attrs.evolve(self, entries=second)
+
+    def offsets(self) -> dict[int, list[int]]:
+        """Return the first and the last offset of the entries by partition."""
+        offsets: dict[int, list[int]] = {}
+        for entry in self.entries:
+            place = offsets.setdefault(entry.record.partition, [entry.record.offset] * 2)
+            place[1] = entry.record.offset
+        return offsets
 
     def advances(self, table: PartitionTable) -> list[Advance]:
         """Return the offset move of each partition. Raises `Fenced` if a partition is no longer open."""

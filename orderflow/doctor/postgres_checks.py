@@ -14,6 +14,7 @@ from orderflow.doctor.durability_checks import check_durability
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
 from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
 from orderflow.doctor.pooler_checks import check_pooler
+from orderflow.doctor.refusal_checks import check_changes, check_refusals
 from orderflow.doctor.schema_checks import TABLES, check_tables
 from orderflow.doctor.setting_sources import change_of_setting
 from orderflow.exits import CannotStart
@@ -29,7 +30,7 @@ _OF_SERVER = tuple(
     f"PostgreSQL {what}"
     for what in ("version", "pooler", "writes", "commits", "durability", "permissions", "clock", "tables")
 )
-_OF_WORKERS = ("Brake", "Partitions' offsets", "Dead letters")
+_OF_WORKERS = ("PostgreSQL changes", "Brake", "Partitions' offsets", "Dead letters", "Refused messages")
 _MISSING_PRIVILEGES = """
 SELECT name || ': ' || string_agg(privilege, ', ') FROM unnest($1::text[]) AS name, unnest($2::text[]) AS privilege
 WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege) GROUP BY name ORDER BY name
@@ -77,9 +78,11 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         tables = await check_tables(connection) if schema else skipped("PostgreSQL tables", "the current schema")
         yield tables
         if permissions.outcome is Outcome.OK and tables.outcome is Outcome.OK:
+            yield await check_changes(connection)
             yield await check_brake(connection, settings)
             yield await check_partitions_accepted(connection, settings)
             yield await check_dead_letters(connection, settings)
+            yield await check_refusals(connection, settings)
         else:
             for check in _OF_WORKERS:
                 yield skipped(check, "the tables, and the permission to read them")

@@ -154,7 +154,10 @@ async def test_a_pause_whose_answer_was_lost_goes_on(settings: Settings, databas
     link, stop = ForgetfulLink(postgres_options(settings)), asyncio.Event()
     who = Identity(topic="orders", group="orderflow", worker="1", host="here")
     status = Status()
-    brake_pause = BrakePause(who, Brake(BrakeLimits(0.5, WINDOW, pause_s=600)), link, status)
+    brake = Brake(BrakeLimits(0.5, WINDOW, pause_s=600))
+    for _ in range(WINDOW):
+        brake.count(rejected=True)
+    brake_pause = BrakePause(who, brake, link, status)
     pause = asyncio.create_task(brake_pause.hold(stop))
     await eventually(
         lambda: database.fetchval("SELECT count(*) FROM brakes WHERE seen_at > engaged_at + interval '0.5 s'"), bool

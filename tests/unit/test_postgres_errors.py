@@ -1,22 +1,29 @@
 """What an error of PostgreSQL means: refused data is bisected, an outage is waited out, a defect ends the worker."""
 
 import asyncio
+import re
 import ssl
+from pathlib import Path
 
 import asyncpg
 import pytest
 from asyncpg import exceptions
 
 from engine.postgres.errors import (
+    JUDGEMENTS,
+    Judgement,
     Outage,
+    SetupNeeded,
     describe,
     describe_refusal,
     is_momentary,
     is_outage,
     is_refusal_to_connect,
+    needs_setup,
     refuses_data,
 )
 
+GUARANTEES = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text(encoding="utf-8")
 CANARY = "canary-79990001122@example.org"
 
 DATA: list[Exception] = [
@@ -31,6 +38,9 @@ DATA: list[Exception] = [
     exceptions.DatetimeFieldOverflowError("year 300000"),
     exceptions.InvalidTextRepresentationError("no number"),
     exceptions.ProgramLimitExceededError("index row too large"),
+    exceptions.RaiseError("raised by a trigger"),
+    exceptions.CardinalityViolationError("two rows in a subquery of a trigger"),
+    exceptions.WithCheckOptionViolationError("a view"),
     exceptions.DataError("invalid input for query argument $1"),  # asyncpg's encoder raises this one
 ]
 OUTAGES: list[Exception] = [
@@ -121,10 +131,75 @@ def test_every_error_of_postgresql_means_exactly_one_thing() -> None:
         assert refuses_data(error) != is_outage(error)
 
 
-def test_only_deadlocks_and_serialization_failures_are_tried_again_at_once() -> None:
-    """They are over by the time they are reported."""
+def test_only_what_another_transaction_causes_is_tried_again_at_once() -> None:
+    """It may be over by the time it is reported, and so is a plan of a table that has changed meanwhile."""
     momentary = {name_of(error) for error in [*DATA, *OUTAGES] if is_momentary(error)}
-    assert momentary == {"DeadlockDetectedError", "SerializationError"}
+    assert momentary == {"DeadlockDetectedError", "SerializationError", "LockNotAvailableError"}
+    assert is_momentary(exceptions.InvalidCachedStatementError("cached plan must not change result type"))
+
+
+def test_the_page_of_guarantees_has_the_table_of_the_code() -> None:
+    """Each class of SQLSTATE, and each code with a judgement of its own, is in the row of its judgement."""
+    rows = re.findall(r"^\| \*\*([a-z-]+)\*\* \| ([0-9A-Z, ]+) \|", GUARANTEES, re.MULTILINE)
+    on_page = {code: Judgement(name) for name, codes in rows for code in codes.split(", ")}
+    assert on_page == dict(JUDGEMENTS)
+
+
+def test_every_class_of_sqlstate_that_asyncpg_knows_is_in_the_table() -> None:
+    """None is judged by chance."""
+    kinds = [kind for kind in vars(exceptions).values() if isinstance(kind, type)]
+    codes = {kind.sqlstate[:2] for kind in kinds if issubclass(kind, exceptions.PostgresError) and kind.sqlstate}
+    assert codes <= JUDGEMENTS.keys()
+
+
+def raised(error: asyncpg.PostgresError, function: str, **fields: str) -> asyncpg.PostgresError:
+    """Return the error with its fields, and with the name of the function in PostgreSQL's source that raised it."""
+    error.server_source_function = function  # type: ignore[attr-defined]
+    for name, value in fields.items():
+        setattr(error, name, value)
+    return error
+
+
+def test_a_missing_partition_is_told_from_a_violated_check() -> None:
+    """PostgreSQL gives both the same code: the one names a table and no constraint. A trigger names neither."""
+    for function in ("ExecFindPartition", "ExecPartitionCheckEmitError"):
+        assert needs_setup(raised(exceptions.CheckViolationError("no partition"), function, table_name="orders"))
+    check = exceptions.CheckViolationError("violates")
+    assert refuses_data(raised(check, "ExecConstraints", table_name="orders", constraint_name="small"))
+    for fields in ({}, {"table_name": "orders"}):
+        assert refuses_data(raised(exceptions.CheckViolationError("by a trigger"), "exec_stmt_raise", **fields))
+
+
+def test_a_code_that_nobody_knows_is_refused_data_only_if_a_function_raised_it() -> None:
+    """Else it is waited out."""
+    unknown = exceptions.UnknownPostgresError
+    for error, data in (
+        (raised(unknown("x"), "exec_stmt_raise"), True),
+        (raised(unknown("x"), "somewhere_new"), False),
+    ):
+        error.sqlstate = "MY001"  # type: ignore[misc]
+        assert refuses_data(error) == data
+        assert is_outage(error) != data
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (exceptions.UndefinedTableError("renamed"), True),
+        (exceptions.InsufficientPrivilegeError("revoked"), True),
+        (exceptions.FeatureNotSupportedError("COPY FROM with row-level security"), True),
+        (SetupNeeded("create a partition"), True),
+        (exceptions.DiskFullError("no space left"), False),
+        (ConnectionRefusedError("refused"), False),
+        (exceptions.UniqueViolationError("duplicate key"), False),
+    ],
+    ids=name_of,
+)
+def test_what_somebody_must_change_in_the_database_is_told_from_what_ends_by_itself(
+    error: Exception, wanted: bool
+) -> None:
+    """Both are waited for, and only the one is reported with what to change."""
+    assert needs_setup(error) == wanted
 
 
 @pytest.mark.parametrize(
@@ -182,4 +257,6 @@ def test_a_refusal_names_what_of_the_schema_refused_and_quotes_nothing() -> None
     assert describe_refusal(error) == "CheckViolationError (23514): table orders, constraint no_poison"
     error.constraint_name = CANARY * 3
     assert describe_refusal(error) == "CheckViolationError (23514): table orders"
+    error.context = f'SQL statement "{CANARY}"\nPL/pgSQL function public.check_all() line 3 at RAISE'
+    assert describe_refusal(error) == "CheckViolationError (23514): table orders, function public.check_all"
     assert describe_refusal(asyncpg.DataError(CANARY)) == describe(asyncpg.DataError(CANARY))

@@ -9,6 +9,7 @@ from lookup.operations.checks import connection_of
 from lookup.operations.health import Unhealthy
 from lookup.operations.owners import OwnerReader, Owners
 from lookup.operations.refusals import refusals_of
+from lookup.operations.waiting import waiting_batches
 from lookup.operations.workers import DEAD, FORGOTTEN_AFTER_S, fetch_workers
 
 if TYPE_CHECKING:
@@ -34,17 +35,22 @@ class EngineCheck:
         """Return the number of workers by state, and of live workers by host. Raises `Unhealthy`.
 
         `refused` holds for each partition that a worker refuses the reason and the fix. `foreign` lists the partitions
-        that a foreign member of the group owns; None while that is not known.
+        that a foreign member of the group owns; None while that is not known. `setup` lists the batches that wait until
+        something in the database is changed.
         """
         async with connection_of(self._pool, self._deadline_s) as connection:
             rows = await fetch_workers(connection, *self._consumer)
         owners = await self._owners.read(rows)
-        partitions = {"refused": refusals_of(rows), "foreign": _foreign(owners)}
+        waiting = waiting_batches(rows)
+        partitions = {"refused": refusals_of(rows), "foreign": _foreign(owners), "setup": waiting}
         if not rows:
             raise Unhealthy(f"no worker runs: none has reported within {FORGOTTEN_AFTER_S} s", **partitions)
         workers = Counter(row["state"] for row in rows)
         alive = Counter(row["host"] for row in rows if row["state"] != DEAD)
         details = {"workers": workers, "hosts": alive, **partitions}
+        if waiting and State.OUTAGE in workers:
+            changes = "; ".join(dict.fromkeys(batch["setup"] for batch in waiting))
+            raise Unhealthy(f"the database must be changed: {changes}", **details)
         if WORKING_STATES.isdisjoint(workers):
             states = ", ".join(f"{count} {state}" for state, count in workers.items())
             raise Unhealthy(f"no worker works: {states}", **details)

@@ -1,0 +1,100 @@
+"""Waits until PostgreSQL can write a batch, and reports the outage in the log and in the worker's status."""
+
+import asyncio
+import random
+from itertools import islice
+from typing import Any
+
+import structlog
+
+from engine.actors.backoff import Backoff
+from engine.actors.status import Status
+from engine.postgres.errors import describe, describe_refusal, is_momentary, is_outage, needs_setup, refuses_data
+from engine.postgres.link import Link
+from engine.postgres.setup import explain_setup
+from engine.stages.work import Work
+from engine.telemetry import events
+
+MOMENTARY_TRIES = 10
+MOMENTARY_S = 10.0
+"""How long errors may count as momentary: waiting for a lock takes seconds each time."""
+EXPLAIN_S = 5.0
+MAX_PARTITIONS_REPORTED = 20
+
+
+class Refused(Exception):
+    """PostgreSQL refused the data of a batch. The error text contains no data."""
+
+
+class PostgresOutage:
+    """One outage, from the first failed try to write a batch until one succeeds."""
+
+    def __init__(self, topic: str, link: Link, status: Status, backoff: Backoff) -> None:
+        self._topic = topic
+        self._link = link
+        self._status = status
+        self._backoff = backoff
+        self._momentary = 0
+        self._momentary_since_s = 0.0
+        self._tries = 0
+        self._log = structlog.get_logger()
+
+    async def wait_or_raise(self, error: Exception, work: Work[Any]) -> None:
+        """Return when it is time to try again. Raises `Refused`, or the error if another try cannot succeed."""
+        if refuses_data(error):
+            raise Refused(describe_refusal(error)) from None
+        if not is_outage(error):
+            raise error
+        if is_momentary(error) and self._is_short():
+            await pause_briefly()
+            return
+        self._tries += 1
+        await self.wait_out(error, self._tries, work)
+
+    def _is_short(self) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        if not self._momentary:
+            self._momentary_since_s = now_s
+        self._momentary += 1
+        return self._momentary <= MOMENTARY_TRIES and now_s - self._momentary_since_s < MOMENTARY_S
+
+    async def wait_out(self, error: Exception, attempt: int, work: Work[Any]) -> None:
+        """Report that the last `attempt` tries have failed, and wait until the next one."""
+        setup = await self._explain(error) if needs_setup(error) else None
+        delay_s = self._backoff.delay_s(attempt, random.random())
+        offsets = dict(islice(work.offsets().items(), MAX_PARTITIONS_REPORTED))
+        waiting = {"topic": self._topic, "offsets": {str(partition): ends for partition, ends in offsets.items()}}
+        told = waiting if setup is None else {**waiting, "setup": setup}
+        self._status.outage("postgres", attempt)
+        self._status.waiting_batch = {**told, "error": describe(error)}
+        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
+        self._log.warning(
+            event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2), **told
+        )
+        await asyncio.sleep(delay_s)
+
+    async def _explain(self, error: Exception) -> str:
+        try:
+            async with asyncio.timeout(EXPLAIN_S), self._link.use() as connection:
+                return await explain_setup(connection, error)
+        except Exception as trouble:
+            if not is_outage(trouble):
+                raise
+            return describe_refusal(error)
+
+    def give_up(self) -> None:
+        """Record that the batch is no longer tried, because its partitions have another owner."""
+        self._tries = self._momentary = 0
+        self._status.waiting_batch = None
+
+    def over(self) -> None:
+        """Record that a batch was written."""
+        tries = self._tries
+        self.give_up()
+        if self._status.recovered("postgres"):
+            self._log.info(events.OUTAGE_ENDED, of="postgres", tries=tries)
+
+
+async def pause_briefly() -> None:
+    """Wait for some milliseconds, so that two transactions that disturb each other do not go on doing so."""
+    await asyncio.sleep(random.uniform(0.005, 0.05))

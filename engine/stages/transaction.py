@@ -1,0 +1,190 @@
+"""The transaction of a batch: offsets, the handler's rows, dead letters, the row of the batch.
+
+During an outage the same batch is tried again, without a limit. If the connection is lost during COMMIT, the writer
+waits until the server has ended the transaction, and then checks by the offsets whether it was committed.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+from uuid import UUID, uuid4
+
+import structlog
+from asyncpg import Connection
+from asyncpg.transaction import Transaction
+
+from engine.actors import failpoints
+from engine.actors.status import Status
+from engine.dead_letters.replays import recognise_replays, store_verdicts
+from engine.handler import Handler, RewriteBatch
+from engine.kafka.partitions import PartitionTable
+from engine.postgres.batches import BatchHistory
+from engine.postgres.blockers import BlockerWatch
+from engine.postgres.errors import SetupNeeded, is_outage
+from engine.postgres.link import Link
+from engine.postgres.offsets import advance_offsets, has_landed
+from engine.records import Batch, Entry, Written
+from engine.stages.isolation import REWRITES, Isolation, describe_rewrite
+from engine.stages.postgres_outage import PostgresOutage, Refused, pause_briefly
+from engine.stages.work import Work
+from engine.telemetry import events
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+WRITE_DEADLINE_S = 60.0
+STEP_GRACE_S = 30.0
+SEARCH_S = 20.0
+"""How long one search for refused messages may take. What it has judged by then is committed first."""
+
+
+class BatchTransactions(Generic[T]):
+    """Runs the transactions of one consumer group through `link`, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        handler: Handler[T],
+        link: Link,
+        history: BatchHistory,
+        watch: BlockerWatch,
+        table: PartitionTable,
+        status: Status,
+        outage: PostgresOutage,
+    ) -> None:
+        self._group = group
+        self._handler = handler
+        self._link = link
+        self._history = history
+        self._watch = watch
+        self._table = table
+        self._status = status
+        self._outage = outage
+        self._attempted: tuple[Batch[T], Written] | None = None
+        self._log = structlog.get_logger()
+
+    async def commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written]:
+        """Commit the batch and return it as it was written. Waits during outages. Raises `Fenced`, `Refused`."""
+        done: tuple[Batch[T], Written] | None = None
+        self._attempted, write_id, rewrites = None, uuid4(), 0
+        while done is None:
+            try:
+                done = await self._run("write", lambda connection: self._commit(connection, batch, work, write_id))
+            except RewriteBatch as error:
+                rewrites += 1
+                if rewrites == REWRITES:
+                    raise Refused(describe_rewrite(error)) from None
+                if rewrites > 1:
+                    await pause_briefly()
+            except Exception as error:
+                await self._outage.wait_or_raise(error, work)
+                done = await self._settle_lost_commit(batch, work, write_id)
+        self._outage.over()
+        return done
+
+    async def isolate(self, batch: Batch[T], work: Work[T], refusal: Refused) -> list[Entry[T]]:
+        """Return the first entries of a refused batch with their verdicts: see `Isolation.run`.
+
+        Waits if the search cannot be made, or if no message is refused by itself: then the set-up refuses the batch, as
+        `refusal` says. The entries are then returned as they are, to be written again. Raises `Fenced`.
+        """
+        try:
+            return await self._run("isolate", lambda connection: self._search(connection, batch, work, refusal))
+        except Exception as error:
+            try:
+                await self._outage.wait_or_raise(error, work)
+            except Refused as again:
+                await self._outage.wait_or_raise(SetupNeeded(str(again)), work)
+        return batch.entries
+
+    async def _run(self, step: str, work: Callable[[Connection], Awaitable[R]]) -> R:
+        with self._status.step(step, WRITE_DEADLINE_S + STEP_GRACE_S):
+            async with self._link.use() as connection:
+                return await self._link.within_deadline(work(connection))
+
+    async def _commit(
+        self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID
+    ) -> tuple[Batch[T], Written]:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            batch = await self._move_offsets(connection, batch, work, write_id)
+            written = Written()
+            if batch.entries:
+                written = await self._handler.handle_batch(connection, batch)
+                await store_verdicts(connection, self._group, batch, self._handler.subject)
+                await self._history.store(connection, batch, written, work.openings)
+        except BaseException:
+            await _roll_back(connection, transaction)
+            raise
+        self._attempted = batch, written
+        failpoints.reach(failpoints.AFTER_COPY)
+        await transaction.commit()
+        return batch, written
+
+    async def _search(self, connection: Connection, batch: Batch[T], work: Work[T], refusal: Refused) -> list[Entry[T]]:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            # Only while this worker owns the partitions. Its successor waits for these rows, and can end this session.
+            batch = await self._move_offsets(connection, batch, work, uuid4())
+            search = Isolation(connection, self._handler, self._group, batch)
+            judged = await search.run(SEARCH_S)
+        finally:
+            await _roll_back(connection, transaction)
+        refused = sum(entry is not before for entry, before in zip(judged, batch.entries, strict=False))
+        self._log.info(
+            events.BATCH_SEARCHED,
+            topic=batch.topic,
+            messages=len(judged),
+            refused=refused,
+            tries=search.tries,
+            error=str(refusal),
+        )
+        if refused or len(judged) < len(batch.entries):
+            return judged
+        if half := judged[: len(judged) // 2]:
+            return half
+        raise SetupNeeded(f"no message is refused by itself: {refusal}")
+
+    async def _move_offsets(self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID) -> Batch[T]:
+        """Begin the transaction's work: move the offsets. Returns the batch with its replays. Raises `Fenced`."""
+        async with self._watch.guard(connection):
+            advances = work.advances(self._table)
+            await advance_offsets(connection, self._group, batch.topic, advances, write_id)
+        if not batch.entries:
+            return batch
+        async with self._watch.guard(connection):
+            return await recognise_replays(connection, self._group, batch)
+
+    async def _settle_lost_commit(
+        self, batch: Batch[T], work: Work[T], write_id: UUID
+    ) -> tuple[Batch[T], Written] | None:
+        """Return what the earlier try of this batch wrote if it was committed, although its connection was lost."""
+        attempted, attempt, found = self._attempted, 0, None
+        if attempted is None or not batch.entries:
+            # If a batch without entries was committed, the next try is fenced. Then its partitions are opened again
+            # at the new offsets.
+            return None
+        while found is None:
+            try:
+                found = await self._run("settle", lambda connection: self._find(connection, batch, work, write_id))
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                attempt += 1
+                await self._outage.wait_out(error, attempt, work)
+        if not found:
+            return None
+        self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
+        return attempted
+
+    async def _find(self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID) -> bool:
+        own = batch.batch_id if self._history.writes_row(batch.batch_id) else None
+        async with self._watch.guard(connection):
+            return await has_landed(connection, self._group, batch.topic, write_id, work.ends, own)
+
+
+async def _roll_back(connection: Connection, transaction: Transaction) -> None:
+    if not connection.is_closed():
+        await transaction.rollback()
