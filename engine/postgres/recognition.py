@@ -58,30 +58,34 @@ async def open_connection(dsn: str | None = None, **options: Any) -> Connection:
 
 async def _try(way: _Way, dsn: str | None, options: dict[str, Any]) -> tuple[Connection | None, _Way]:
     """Return a connection, or None and the way that may lead to one."""
+    connection = None
     try:
         connection = await _open(way, dsn, options)
-    except asyncpg.ProtocolViolationError as error:
-        if way is not _Way.POOLED and _UNSUPPORTED_PARAMETER in str(error):
-            return None, _Way.POOLED
-        raise _refusal_of_pooler(error) from None
-    except asyncpg.UndefinedObjectError:
-        if way is _Way.UNLIMITED:
-            return None, _Way.DIRECT  # an older server has taken over
-        raise
-    try:
         found = await _recognise(connection, way, options.get("timeout", _TIMEOUT_S))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        connection.terminate()
-        if way is _Way.DIRECT and _TIMED_OUT in str(error):
-            return None, _Way.UNLIMITED
-        raise
-    except BaseException:
-        connection.terminate()
+    except BaseException as error:
+        if connection is not None:
+            connection.terminate()
+        if other := _other_way(way, error):
+            return None, other
+        if isinstance(error, asyncpg.ProtocolViolationError):
+            raise _refusal_of_pooler(error) from None
         raise
     if found is way:
         return connection, way
     connection.terminate()
     return None, found
+
+
+def _other_way(way: _Way, error: BaseException) -> _Way | None:
+    """Return the way to try after this error, None if it does not show another one."""
+    if way is not _Way.POOLED and _UNSUPPORTED_PARAMETER in str(error):
+        return _Way.POOLED
+    # asyncpg's InternalClientError: the server has ended the session while nothing was asked, or asked just now.
+    if way is _Way.DIRECT and (_TIMED_OUT in str(error) or isinstance(error, asyncpg.InternalClientError)):
+        return _Way.UNLIMITED
+    if way is _Way.UNLIMITED and isinstance(error, asyncpg.UndefinedObjectError):
+        return _Way.DIRECT  # an older server has taken over
+    return None
 
 
 async def _open(way: _Way, dsn: str | None, options: dict[str, Any]) -> Connection:
