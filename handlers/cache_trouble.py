@@ -20,6 +20,7 @@ from redis.exceptions import (
 from handlers.cache_cluster import NotACluster
 
 # Inside a script Redis says it in other words.
+_DENIED = re.compile(r"ACL failure|no permissions", re.IGNORECASE)
 _UNKNOWN_COMMAND = re.compile(r"unknown .*command", re.IGNORECASE)
 _TOO_MANY_CLIENTS = "max number of clients"
 
@@ -48,7 +49,7 @@ READ_ONLY = Trouble(
     "it is a read-only replica",
     "name the primary in REDIS_ADDR, or make this server the primary (REPLICAOF NO ONE)",
 )
-_NO_PERMISSION = Trouble(
+NO_PERMISSION = Trouble(
     "no_permission", "it denies this user a command or a key", "run `orderflow doctor`, which names the ACL rules"
 )
 _COMMAND_MISSING = Trouble(
@@ -81,7 +82,7 @@ _BY_CLASS: Sequence[tuple[tuple[type[Exception], ...], Trouble]] = (
     ((ReadOnlyError, MasterDownError), READ_ONLY),  # before the class that MasterDownError is made from
     ((ClusterDownError,), _CLUSTER_DOWN),
     ((AskError, ClusterCrossSlotError), _SLOTS_MOVE),
-    ((NoPermissionError,), _NO_PERMISSION),
+    ((NoPermissionError,), NO_PERMISSION),
     ((AuthenticationError,), LOGIN_REFUSED),
     ((BusyLoadingError,), _LOADING),
     ((OutOfMemoryError,), FULL),
@@ -105,6 +106,8 @@ def _of_text(error: ResponseError) -> Trouble:
         return _BY_CODE[code]
     if isinstance(error, NotACluster):
         return Trouble("not_a_cluster", text, "REDIS_ADDR is one host:port, or the nodes of one Redis Cluster")
+    if _DENIED.search(text):
+        return NO_PERMISSION
     if _UNKNOWN_COMMAND.search(text):
         return _COMMAND_MISSING
     return Trouble("refused", f"it refuses a command ({text[:100]})", "look at its log and its configuration")

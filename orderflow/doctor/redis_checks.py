@@ -39,16 +39,26 @@ async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
         yield skipped("Redis version", "Redis")
         yield skipped("Redis memory", "Redis")
         return
-    redis = redis_client(settings)
     try:
-        server, memory, counters = [await redis.info(section) for section in ("server", "memory", "stats")]
+        information = await _information(settings)
     except (RedisError, OSError) as error:
         yield failed("Redis version", f"INFO is refused ({type(error).__name__})", "allow it to REDIS_USERNAME (+info)")
         return
-    finally:
-        await redis.aclose()
-    yield _version(server)
-    yield _memory(memory, counters)
+    yield _version(information)
+    yield _memory(information)
+
+
+async def _information(settings: Settings) -> dict[str, Any]:
+    """Return what the first server of the list that answers says of itself."""
+    problem: Exception | None = None
+    for address in settings.redis_addresses:
+        async with redis_client(settings, address=address) as redis:
+            try:
+                return dict(await redis.info("server", "memory", "stats"))
+            except (RedisError, OSError) as error:
+                problem = error
+    assert problem is not None
+    raise problem
 
 
 def _version(server: dict[str, Any]) -> Finding:
@@ -61,8 +71,8 @@ def _version(server: dict[str, Any]) -> Finding:
     return ok("Redis version", text)
 
 
-def _memory(memory: dict[str, Any], counters: dict[str, Any]) -> Finding:
-    maximum, used, evicted = memory["maxmemory"], memory["used_memory"], counters["evicted_keys"]
+def _memory(server: dict[str, Any]) -> Finding:
+    maximum, used, evicted = server["maxmemory"], server["used_memory"], server["evicted_keys"]
     proposed_mib = max(2 * max(maximum, used) // 2**20, 1)
     fix = f"run in redis-cli: CONFIG SET maxmemory {proposed_mib}mb, CONFIG RESETSTAT (or lower REDIS_TTL)"
     if evicted:

@@ -5,7 +5,7 @@ import structlog
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from handlers.cache import ACCESS, OrderCache
-from handlers.cache_trouble import FULL, NOT_REACHABLE, Trouble, trouble_of
+from handlers.cache_trouble import FULL, NO_PERMISSION, NOT_REACHABLE, Trouble, trouble_of
 from orderflow import events
 from orderflow.exits import CannotStart
 from orderflow.start.connections import cache_servers, redis_client
@@ -35,18 +35,18 @@ async def check_redis(settings: Settings) -> Trouble | None:
     try:
         await cache.check_access()
         has_room = await cache.try_out()
-    except NoPermissionError as error:
-        user = settings.redis_username or "default"
-        raise CannotStart(
-            f"Redis denies {user!r} the keys order:*, order-trace:* and order-traces, or a command that uses them "
-            f"({error}): run in redis-cli `ACL SETUSER {user} {ACCESS}`"
-        ) from None
     except AuthenticationError:
         raise CannotStart("Redis refused the login: check REDIS_USERNAME and REDIS_PASSWORD") from None
     except (RedisError, OSError) as error:
         if any(text in str(error) for text in _NO_SUCH_DATABASE):
             raise _wrong_database(settings) from None
         trouble = trouble_of(error)
+        if trouble == NO_PERMISSION:
+            user = settings.redis_username or "default"
+            raise CannotStart(
+                f"Redis denies {user!r} the keys order:*, order-trace:* and order-traces, or a command that uses them "
+                f"({error}): run in redis-cli `ACL SETUSER {user} {ACCESS}`"
+            ) from None
         if trouble.cause in _MENDED_BY_SETTINGS:
             raise CannotStart(f"Redis: {trouble}") from None
         if trouble == NOT_REACHABLE and (refusal := await _redis_refusal(settings, error)):

@@ -8,10 +8,12 @@ import attrs
 import pytest
 from aiohttp import ClientSession
 
+from handlers.cache import OrderCache
 from orderflow.doctor.redis_checks import examine_redis
 from orderflow.exits import CannotStart
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import free_ports
+from orderflow.start.connections import cache_servers
 from orderflow.start.redis import check_redis
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
@@ -52,6 +54,14 @@ async def the_finding(settings: Settings) -> tuple[str, str]:
     """Return what `doctor` says of Redis."""
     [found, *_] = [finding async for finding in examine_redis(settings)]
     return found.outcome, found.message
+
+
+async def identities(settings: Settings) -> list[str] | None:
+    cache = OrderCache(cache_servers(settings), settings.redis_ttl_s)
+    try:
+        return await cache.identities()
+    finally:
+        await cache.aclose()
 
 
 async def lose_a_snapshot(redis: RedisServer) -> None:
@@ -112,9 +122,12 @@ async def test_what_redis_refuses_is_named_until_it_is_mended(
 
 
 async def test_a_server_that_was_demoted_answers_no_lookup(
-    server: LookupServer, shared_redis: RedisServer, database: asyncpg.Connection
+    server: LookupServer, ours: Settings, shared_redis: RedisServer, database: asyncpg.Connection
 ) -> None:
-    """It answers reads, but nobody can correct its answers any more: PostgreSQL is asked instead."""
+    """It answers reads, but nobody can correct its answers any more: PostgreSQL is asked instead.
+
+    When it is promoted again, it has another identity, so that the engine searches it for old answers.
+    """
     order = make_order(OrderGenerator(seed=21))
     await store_order(database, order)
 
@@ -124,7 +137,7 @@ async def test_a_server_that_was_demoted_answers_no_lookup(
             return answer.headers["X-Cache"], await answer.read()
 
     await eventually(look_up, lambda found: found[0] == "hit")
-    await shared_redis.client.config_set("replica-serve-stale-data", "yes")
+    before = await identities(ours)
     await shared_redis.ask("REPLICAOF", HOST, 1)
     try:
         await database.execute("UPDATE orders SET updated_at = $1", STORED_AT + timedelta(seconds=1))
@@ -132,7 +145,8 @@ async def test_a_server_that_was_demoted_answers_no_lookup(
         assert b'"updated_at":"2026-02-03T04:05:07.789012Z"' in body
     finally:
         await shared_redis.ask("REPLICAOF", "NO", "ONE")
-    await eventually(look_up, lambda found: found == ("hit", body))
+    await eventually(look_up, lambda found: found[0] == "hit")
+    assert await identities(ours) != before
 
 
 async def test_a_missing_command_ends_the_start_and_is_named(
