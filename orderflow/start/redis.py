@@ -51,6 +51,10 @@ async def check_redis(settings: Settings) -> Trouble | None:
             raise CannotStart(f"Redis: {trouble}") from None
         if trouble == NOT_REACHABLE and (refusal := await _redis_refusal(settings, error)):
             raise CannotStart(refusal) from None
+        if trouble == NOT_REACHABLE and servers.is_cluster:
+            return Trouble(
+                "node_not_reachable", f"a node of the cluster does not answer ({error})", "look at CLUSTER NODES"
+            )
         return trouble
     finally:
         await cache.aclose()

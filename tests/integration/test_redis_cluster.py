@@ -143,7 +143,7 @@ async def server(empty: RedisCluster, clustered: Settings) -> AsyncIterator[Look
 
 
 async def test_without_one_node_postgresql_answers_and_the_cluster_is_found_again(
-    server: LookupServer, cluster: RedisCluster, database: asyncpg.Connection
+    server: LookupServer, cluster: RedisCluster, clustered: Settings, database: asyncpg.Connection
 ) -> None:
     """Every order is found while the node is silent and while it is gone; then there are hits again."""
     generator = OrderGenerator(seed=11)
@@ -173,6 +173,9 @@ async def test_without_one_node_postgresql_answers_and_the_cluster_is_found_agai
     assert "miss" in await all_found()
     async with server.client.get("/healthz") as answer:
         assert (await answer.json())["checks"]["redis"]["status"] == "unavailable"
+    trouble = await check_redis(clustered)
+    assert trouble is not None
+    assert str(lost.port) in trouble.problem
     await lost.start()
     await cluster.formed()
     await eventually(all_found, {"hit"}.__eq__)
