@@ -6,7 +6,7 @@ SET LOCAL lock_timeout = '10s';
 ALTER TABLE dead_letters ADD COLUMN claimed_by uuid, ADD COLUMN claimed_until timestamptz;
 
 -- The expression is the one in the queries. It keeps them from using other indexes that contain failed_at: see WAITING_ORDER
--- in engine/dead_letters/store.py.
+-- in engine/dead_letters/outbox.py.
 CREATE INDEX dead_letters_waiting_idx
     ON dead_letters (consumer_group, topic, (failed_at AT TIME ZONE 'UTC'), partition, kafka_offset) INCLUDE (failed_at)
     WHERE published_at IS NULL AND publish_error IS NULL;

@@ -17,8 +17,9 @@ from engine.actors import failpoints
 from engine.actors.backoff import Backoff
 from engine.actors.status import Status
 from engine.dead_letters.headers import letter_headers
+from engine.dead_letters.outbox import claim_letters, mark_sent, release_letters, renew_claims
 from engine.dead_letters.refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
-from engine.dead_letters.store import TOO_LARGE, Owner, claim_letters, mark_sent, release_letters, renew_claims
+from engine.dead_letters.store import TOO_LARGE, Owner
 from engine.kafka.lazy_producer import LazyProducer
 from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import ERRORS, describe, is_outage

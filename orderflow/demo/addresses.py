@@ -9,7 +9,8 @@ import attrs
 
 from orderflow.services import ServiceSet, free_ports, port_in_use
 from orderflow.services.ports import LOOPBACK
-from orderflow.start.settings import Address, Settings, load_settings, parse_settings, variables
+from orderflow.start.address import Address
+from orderflow.start.settings import Settings, load_settings, parse_settings, variables
 
 _PLAIN = {"POSTGRES_SSL_MODE": "disable", "REDIS_TLS": "false", "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
 _ADDRESSES = {*_PLAIN, "POSTGRES_HOST", "POSTGRES_PORT", "REDIS_ADDR", "KAFKA_BROKERS", "HTTP_ADDR"}

@@ -10,9 +10,10 @@ from msgspec import json
 
 from engine.actors.backoff import Backoff
 from engine.actors.status import Status
+from engine.dead_letters.outbox import count_waiting, wait_again
 from engine.dead_letters.publisher import LEASE_S, DeadLetterPublisher, PublishedPage
 from engine.dead_letters.refusals import REFUSALS
-from engine.dead_letters.store import Owner, count_waiting, wait_again
+from engine.dead_letters.store import Owner
 from engine.postgres.link import Link
 from engine.postgres.session import finding_by_key
 from handlers.model import SUBJECT_NAME

@@ -16,8 +16,9 @@ from aiokafka.errors import (
 
 from engine.kafka.brokers import REFUSED_LOGIN, TROUBLE, Brokers
 from orderflow.exits import CannotStart
+from orderflow.start.address import Address
 from orderflow.start.connections import kafka_options
-from orderflow.start.settings import Address, Settings
+from orderflow.start.settings import Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
 from orderflow.start.waiting import wait_for_answer
 

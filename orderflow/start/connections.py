@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.postgres.session import DEFAULTS, OURS
 from orderflow.exits import CannotStart
-from orderflow.start.settings import Address, Settings
+from orderflow.start.address import Address
+from orderflow.start.settings import Settings
 from orderflow.start.tls import ReloadingContext
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from orderflow.start.settings import Address
+from orderflow.start.address import Address
 
 
 def try_to_listen(address: Address) -> None:

@@ -1,6 +1,5 @@
 """Settings: read once from the environment, frozen, checked with errors that name the variable."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -11,14 +10,21 @@ from urllib.parse import quote, urlencode
 import attrs
 from dotenv import dotenv_values
 
+from orderflow.start.address import (
+    MAX_PORT,
+    Address,
+    parse_address,
+    parse_addresses,
+    parse_hosts,
+    parse_redis_addresses,
+    without_login,
+)
 from orderflow.start.real_environment import real_environment
 
 T = TypeVar("T")
-MAX_PORT = 65535
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DATABASE = re.compile(r"[^\x00/]{1,63}")
-_HOST_NAME = re.compile(r"[\w.-]+")
 _LOGIN = re.compile(r"://|\bpassword\s*=|:[^@]*@", re.IGNORECASE)
 """Found in a URL, a connection string or `user:password@host`: each may hold a password."""
 _HARMLESS = re.compile(r"[\w.,+% -]*")
@@ -92,72 +98,6 @@ def _plain(kind: str, login: str, parse: Callable[[str], str] = _text) -> Callab
     return checked
 
 
-@attrs.frozen
-class Address:
-    """A TCP address. An empty host means every interface."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-
-def _ip_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _address(text: str) -> Address:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if (
-        not (colon and port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT)
-        or "/" in host
-        or (":" in host and not _ip_address(host))
-    ):
-        raise ValueError("must be host:port with a port from 1 to 65535, such as 127.0.0.1:8080 or :8080")
-    return Address(host, int(port))
-
-
-def _addresses(text: str) -> tuple[Address, ...]:
-    try:
-        addresses = tuple(_address(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError:
-        addresses = ()
-    if not addresses or any(not address.host for address in addresses):
-        raise ValueError("must be a comma-separated list of host:port, such as 127.0.0.1:59092")
-    return addresses
-
-
-def _hosts(text: str) -> str:
-    hosts = [part.strip().removeprefix("[").removesuffix("]") for part in text.split(",")]
-    if not all(host.startswith("/") or _ip_address(host) or _HOST_NAME.fullmatch(host) for host in hosts):
-        raise ValueError(
-            "must be a host name, an address, the folder of a socket, or a comma-separated list of these "
-            "(POSTGRES_PORT is the port of all)"
-        )
-    return ",".join(hosts)
-
-
-def _no_login(parse: Callable[[str], T], kind: str, login: str) -> Callable[[str], T]:
-    """Return a parser of an address that refuses a URL or a login. `login` names what to set instead."""
-
-    def checked(text: str) -> T:
-        if "@" in text or "://" in text:
-            raise ValueError(f"must be {kind}, without a URL or a login{login and f': set {login}'}")
-        return parse(_text(text))
-
-    return checked
-
-
-def _redis_addresses(text: str) -> tuple[Address, ...]:
-    return tuple(_address(part.strip()) for part in text.split(","))
-
-
 def _setting(name: str, default: str, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
     return attrs.field(metadata={"variable": name, "default": default, "parse": parse}, repr=not secret)
 
@@ -176,9 +116,11 @@ class Settings:
 
     log_level: str = _setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"))
     log_format: str = _setting("LOG_FORMAT", "json", _choice("json", "console"))
-    http_address: Address = _setting("HTTP_ADDR", "127.0.0.1:8080", _no_login(_address, "host:port", ""))
+    http_address: Address = _setting("HTTP_ADDR", "127.0.0.1:8080", without_login(parse_address, "host:port", ""))
 
-    postgres_host: str = _setting("POSTGRES_HOST", "127.0.0.1", _no_login(_hosts, "one or more hosts", _POSTGRES_LOGIN))
+    postgres_host: str = _setting(
+        "POSTGRES_HOST", "127.0.0.1", without_login(parse_hosts, "one or more hosts", _POSTGRES_LOGIN)
+    )
     postgres_port: int = _setting("POSTGRES_PORT", "55432", _whole(1, MAX_PORT))
     postgres_database: str = _setting(
         "POSTGRES_DATABASE",
@@ -195,7 +137,9 @@ class Settings:
     postgres_ssl_root_cert: str = _setting("POSTGRES_SSL_ROOT_CERT", "", _plain("the path of a file", _POSTGRES_LOGIN))
 
     kafka_brokers: tuple[Address, ...] = _setting(
-        "KAFKA_BROKERS", "127.0.0.1:59092", _no_login(_addresses, "a comma-separated list of host:port", _KAFKA_LOGIN)
+        "KAFKA_BROKERS",
+        "127.0.0.1:59092",
+        without_login(parse_addresses, "a comma-separated list of host:port", _KAFKA_LOGIN),
     )
     kafka_topic: str = _setting(
         "KAFKA_TOPIC", "orders", _matching(_TOPIC, "a topic name of letters, digits, '.', '_' and '-'")
@@ -222,7 +166,7 @@ class Settings:
     redis_addresses: tuple[Address, ...] = _setting(
         "REDIS_ADDR",
         "127.0.0.1:56379",
-        _no_login(_redis_addresses, "host:port, or a list of them", f"{_REDIS_LOGIN} (REDIS_TLS for rediss)"),
+        without_login(parse_redis_addresses, "host:port, or a list of them", f"{_REDIS_LOGIN} (REDIS_TLS for rediss)"),
     )
     redis_username: str = _setting("REDIS_USERNAME", "", _plain("a user name", _REDIS_LOGIN))
     redis_password: str = _setting("REDIS_PASSWORD", "", _text, secret=True)

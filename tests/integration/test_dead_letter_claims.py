@@ -13,7 +13,7 @@ from lookup.operations import checks
 
 from engine.actors.backoff import Backoff
 from engine.actors.status import Status
-from engine.dead_letters import publisher, store
+from engine.dead_letters import outbox, publisher
 from engine.dead_letters.publisher import DeadLetterPublisher
 from engine.dead_letters.store import PAGE_LETTERS, Owner
 from engine.postgres.link import Link
@@ -157,9 +157,9 @@ async def test_unsent_letters_of_another_topic_are_not_read(database: asyncpg.Co
     await database.execute("ANALYZE dead_letters")
     await database.execute("SET enable_seqscan = off")  # as in the sessions of publishers and of the HTTP server
     for query, arguments in (
-        (store._FREE, (PAGE_LETTERS, 10.0)),
-        (store._COUNT_WAITING, ()),
-        (store._WAIT_AGAIN, (["an error"],)),
+        (outbox._FREE, (PAGE_LETTERS, 10.0)),
+        (outbox._COUNT_WAITING, ()),
+        (outbox._WAIT_AGAIN, (["an error"],)),
         (checks._WAITING, (30.0, 10_000)),
     ):
         for mode in ("force_custom_plan", "force_generic_plan"):

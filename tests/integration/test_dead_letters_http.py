@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import ServiceSet
-from orderflow.start.settings import Address, Settings
+from orderflow.start.address import Address
+from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.letters import FAILED_AT, letters, message, store_letter
 from tests.support.lookup_server import LookupServer, lookup_server

@@ -11,8 +11,9 @@ from lookup.application import create_application
 from lookup.serving.options import Connections, LookupOptions
 from lookup.serving.protocol import LookupRunner
 
+from orderflow.start.address import Address
 from orderflow.start.connections import cache_servers, kafka_options, postgres_options
-from orderflow.start.settings import Address, Settings
+from orderflow.start.settings import Settings
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 UI = Path(__file__).resolve().parents[2] / "ui"

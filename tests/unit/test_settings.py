@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.start.settings import Address, SettingError, load_settings, parse_settings, variables
+from orderflow.start.address import Address
+from orderflow.start.settings import SettingError, load_settings, parse_settings, variables
 
 BAD = {
     "LOG_LEVEL": ["loud", "10"],

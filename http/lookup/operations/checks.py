@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asyncpg import InvalidAuthorizationSpecificationError
 from redis.exceptions import RedisError
 
-from engine.dead_letters.store import WAITING, WAITING_ORDER
+from engine.dead_letters.outbox import WAITING, WAITING_ORDER
 from engine.postgres.standby import COMMITS_WAIT, commits_wait
 from handlers.cache import OrderCache
 from handlers.cache_trouble import FULL, NOT_REACHABLE, Trouble, trouble_of
