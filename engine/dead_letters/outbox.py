@@ -75,14 +75,14 @@ WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = s.partition AND d
 async def claim_letters(connection: Connection, owner: Owner, claimant: UUID, lease_s: float) -> list[Any]:
     """Claim a page of waiting dead letters for `lease_s` seconds, and return them sorted by place.
 
-    Letters that another claimant has claimed are skipped until their claim ends. So are locked rows.
+    Letters that another claimant has claimed are skipped until their claim ends. So are locked rows. It needs an open
+    transaction.
     """
-    async with connection.transaction():
-        free = await connection.fetch(_FREE, owner.group, owner.topic, PAGE_LETTERS, lease_s)
-        page = first_bytes(free, PAGE_BYTES)
-        if not page:
-            return []
-        rows = await connection.fetch(_CLAIM, owner.group, owner.topic, *places_of(page), claimant, lease_s)
+    free = await connection.fetch(_FREE, owner.group, owner.topic, PAGE_LETTERS, lease_s)
+    page = first_bytes(free, PAGE_BYTES)
+    if not page:
+        return []
+    rows = await connection.fetch(_CLAIM, owner.group, owner.topic, *places_of(page), claimant, lease_s)
     return sorted(rows, key=lambda letter: (letter["partition"], letter["kafka_offset"]))
 
 

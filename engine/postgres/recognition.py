@@ -78,10 +78,10 @@ async def _try(way: _Way, dsn: str | None, options: dict[str, Any]) -> tuple[Con
 
 def _other_way(way: _Way, error: BaseException) -> _Way | None:
     """Return the way to try after this error, None if it does not show another one."""
-    if way is not _Way.POOLED and _UNSUPPORTED_PARAMETER in str(error):
+    if way is not _Way.POOLED and _UNSUPPORTED_PARAMETER in _text(error):
         return _Way.POOLED
     # asyncpg's InternalClientError: the server has ended the session while nothing was asked, or asked just now.
-    if way is _Way.DIRECT and (_TIMED_OUT in str(error) or isinstance(error, asyncpg.InternalClientError)):
+    if way is _Way.DIRECT and (_TIMED_OUT in _text(error) or isinstance(error, asyncpg.InternalClientError)):
         return _Way.UNLIMITED
     if way is _Way.UNLIMITED and isinstance(error, asyncpg.UndefinedObjectError):
         return _Way.DIRECT  # an older server has taken over
@@ -128,7 +128,7 @@ async def _recognise_pooler(connection: PooledConnection, timeout_s: float) -> _
         direct = connection.get_server_pid() == connection.announced_pid()
         await connection.execute("COMMIT", timeout=timeout_s)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        if "statement pooling" in str(error):
+        if "statement pooling" in _text(error):
             raise StatementPooling("the pooler is in the mode for statements, which has no transactions") from None
         raise
     return _Way.DIRECT if direct else _Way.POOLED
@@ -136,9 +136,14 @@ async def _recognise_pooler(connection: PooledConnection, timeout_s: float) -> _
 
 def _refusal_of_pooler(error: asyncpg.PostgresError) -> asyncpg.PostgresError:
     """Return the error that PostgreSQL itself would have answered a refused login with."""
-    text = str(error)
+    text = _text(error)
     if text.startswith(_REFUSED_LOGINS):
         return asyncpg.InvalidPasswordError(text)
     if text.startswith(_NO_DATABASE):
         return asyncpg.InvalidCatalogNameError(text)
     return error
+
+
+def _text(error: BaseException) -> str:
+    """Return the message; `str` fails for an error of asyncpg that has none."""
+    return str(error.args[0]) if error.args else ""

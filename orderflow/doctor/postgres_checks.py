@@ -21,6 +21,7 @@ from orderflow.exits import CannotStart
 from orderflow.start.connections import postgres_options
 from orderflow.start.migrations import latest_version
 from orderflow.start.preflight import check_schema
+from orderflow.start.schema import Schema
 from orderflow.start.settings import Settings
 
 OLDEST_VERSION = 15
@@ -41,25 +42,8 @@ _READ_ONLY_SOURCE = "SELECT source FROM pg_settings WHERE name = 'default_transa
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     """Run the checks one after the other; those that need a connection are skipped without one."""
-    place = settings.postgres_address
-    schema = None
-    try:
-        schema = await check_schema(settings)
-    except CannotStart as problem:
-        yield Finding("PostgreSQL", Outcome.FAILED, str(problem))
-    else:
-        if schema is None:
-            fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
-            nothing = "nothing that accepts writes" if len(settings.postgres_hosts) > 1 else "nothing"
-            yield failed("PostgreSQL", f"{nothing} answers at {place}", fix)
-        elif schema.newer:
-            yield warned(
-                "PostgreSQL",
-                f"answers at {place}, {schema.newer}",
-                "update this program, unless they belong to another one",
-            )
-        else:
-            yield ok("PostgreSQL", f"answers at {place}, schema {latest_version()}")
+    schema, reached = await _reach(settings)
+    yield reached
     try:
         connection = await connect(**postgres_options(settings))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
@@ -90,6 +74,23 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         yield failed("PostgreSQL", f"a query failed ({describe(error)})", "see its log")
     finally:
         connection.terminate()
+
+
+async def _reach(settings: Settings) -> tuple[Schema | None, Finding]:
+    """Return what the database has, if it can be used, and whether PostgreSQL answers."""
+    place = settings.postgres_address
+    try:
+        schema = await check_schema(settings)
+    except CannotStart as problem:
+        return None, Finding("PostgreSQL", Outcome.FAILED, str(problem))
+    if schema is None:
+        nothing = "nothing that accepts writes" if len(settings.postgres_hosts) > 1 else "nothing"
+        fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
+        return None, failed("PostgreSQL", f"{nothing} answers at {place}", fix)
+    if schema.newer:
+        fix = "update this program, unless they belong to another one"
+        return schema, warned("PostgreSQL", f"answers at {place}, {schema.newer}", fix)
+    return schema, ok("PostgreSQL", f"answers at {place}, schema {latest_version()}")
 
 
 def _version(connection: Connection) -> Finding:

