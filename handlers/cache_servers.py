@@ -1,5 +1,6 @@
 """The Redis servers of the cache: one server, or the nodes of a Redis Cluster, which is recognised by its answers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -81,6 +82,7 @@ class CacheServers:
         self._connect = connect
         self._addresses = addresses
         self._found: Servers | None = self._cluster() if len(addresses) > 1 else None
+        self._recognising = asyncio.Lock()
 
     def _cluster(self) -> Cluster:
         return Cluster(self._connect, self._addresses)
@@ -101,7 +103,8 @@ class CacheServers:
 
     async def _do(self, work: Callable[[Servers], Awaitable[T]]) -> T:
         if self._found is None:
-            self._found = await self._recognise()
+            async with self._recognising:
+                self._found = self._found or await self._recognise()
         found = self._found
         try:
             return await work(found)

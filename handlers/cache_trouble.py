@@ -61,7 +61,14 @@ _LOADING = Trouble("loading", "it loads its data", "wait until it has loaded the
 _CLUSTER_DOWN = Trouble(
     "cluster_down", "the cluster is down: a part of its slots has no primary", "look at CLUSTER INFO and CLUSTER NODES"
 )
-_SLOTS_MOVE = Trouble("redirected", "it redirects to other nodes without end", "look at CLUSTER NODES for open slots")
+_NOT_A_CLUSTER = Trouble(
+    "not_a_cluster",
+    "a server in the list is not a node of the cluster",
+    "name one host:port in REDIS_ADDR, or only nodes of one Redis Cluster",
+)
+_SLOTS_MOVE = Trouble(
+    "redirected", "it redirects to other nodes again and again", "look at CLUSTER NODES for open slots"
+)
 _TOO_MANY = Trouble("too_many_clients", "it accepts no more connections", "raise maxclients, or run fewer processes")
 _BY_CODE = {
     "NOREPLICAS": Trouble(
@@ -105,9 +112,9 @@ def _of_text(error: ResponseError) -> Trouble:
     if code in _BY_CODE:
         return _BY_CODE[code]
     if isinstance(error, NotACluster):
-        return Trouble("not_a_cluster", text, "REDIS_ADDR is one host:port, or the nodes of one Redis Cluster")
+        return _NOT_A_CLUSTER
     if _DENIED.search(text):
         return NO_PERMISSION
     if _UNKNOWN_COMMAND.search(text):
         return _COMMAND_MISSING
-    return Trouble("refused", f"it refuses a command ({text[:100]})", "look at its log and its configuration")
+    return Trouble("refused", f"it refuses a command ({code})", "look at its log and its configuration")

@@ -54,13 +54,16 @@ UPDATE dead_letters SET publish_error = NULL
 WHERE consumer_group = $1 AND topic = $2 AND publish_error IS NOT NULL AND publish_error = ANY($3::text[])
   AND resolved_at IS NULL
 """
-# A letter that was rejected again while it was being sent has another batch: it waits for its new version to be sent.
+# A letter that was rejected again while it was being sent has another batch, or other counts in a batch of several: it
+# waits for its new version to be sent.
 # Rows are locked in the order of the key, as the batches do it.
 _MARK = """
 WITH sent AS (
     SELECT d.partition, d.kafka_offset, sent.error FROM dead_letters d
-    JOIN unnest($3::int[], $4::bigint[], $5::uuid[], $6::text[]) AS sent (partition, kafka_offset, batch_id, error)
+    JOIN unnest($3::int[], $4::bigint[], $5::uuid[], $6::int[], $7::text[])
+            AS sent (partition, kafka_offset, batch_id, settled_count, error)
         ON d.partition = sent.partition AND d.kafka_offset = sent.kafka_offset AND d.batch_id = sent.batch_id
+           AND d.settled_count IS NOT DISTINCT FROM sent.settled_count
     WHERE d.consumer_group = $1 AND d.topic = $2 AND d.published_at IS NULL AND d.publish_error IS NULL
     ORDER BY d.partition, d.kafka_offset FOR UPDATE OF d
 )
@@ -117,7 +120,7 @@ async def mark_sent(connection: Connection, owner: Owner, sent: list[tuple[Any, 
     Returns how many were marked.
     """
     letters = [letter for letter, _ in sent]
-    batches = [letter["batch_id"] for letter in letters]
+    versions = [[letter[name] for letter in letters] for name in ("batch_id", "settled_count")]
     errors = [error for _, error in sent]
-    done = await connection.execute(_MARK, owner.group, owner.topic, *places_of(letters), batches, errors)
+    done = await connection.execute(_MARK, owner.group, owner.topic, *places_of(letters), *versions, errors)
     return int(done.removeprefix("UPDATE "))

@@ -9,6 +9,7 @@ connection. But PostgreSQL keeps the session of a closed connection until the st
 repeated must not wait there each time: the sessions would use up `max_connections`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +20,23 @@ LOCAL_COMMIT = "SET LOCAL synchronous_commit = local"
 
 @asynccontextmanager
 async def local_transaction(connection: Any) -> AsyncIterator[None]:
-    """Run a transaction that does not wait for a standby. Only for what may be lost when a standby takes over."""
-    async with connection.transaction():
-        await connection.execute(LOCAL_COMMIT)
-        yield
+    """Run a transaction that does not wait for a standby. Only for what may be lost when a standby takes over.
+
+    If it is cancelled, the connection is closed: a server that does not answer would not answer the ROLLBACK either.
+    """
+    transaction = connection.transaction()
+    try:
+        await transaction.start()
+        try:
+            await connection.execute(LOCAL_COMMIT)
+            yield
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            if not connection.is_closed():
+                await transaction.rollback()
+            raise
+        await transaction.commit()
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise

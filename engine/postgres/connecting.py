@@ -5,7 +5,6 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 from asyncpg import Connection
 
 from engine.postgres.errors import is_refusal_to_connect
@@ -70,10 +69,19 @@ async def connect_to_one(hosts: Sequence[str], options: dict[str, Any]) -> tuple
 
 
 async def _connect_writable(host: str, options: dict[str, Any]) -> Connection:
+    """Connect, and ask the host itself whether it accepts writes.
+
+    asyncpg's `target_session_attrs` believes what is said at the login: behind a pooler that is from its first session.
+    """
+    connection = await open_connection(**{**options, "host": host})
     try:
-        return await open_connection(**{**options, "host": [host], "target_session_attrs": "read-write"})
-    except asyncpg.TargetServerAttributeNotMatched:
-        raise NoWritableHost("no host accepts writes") from None
+        if await connection.fetchval("SHOW transaction_read_only", timeout=options.get("timeout")) == "off":
+            return connection
+    except BaseException:
+        connection.terminate()
+        raise
+    connection.terminate()
+    raise NoWritableHost("no host accepts writes")
 
 
 def _weight(error: BaseException) -> int:

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import asyncpg
 from asyncpg import Connection
 
 from engine.postgres.connecting import connect
-from engine.postgres.errors import is_momentary, is_outage
+from engine.postgres.errors import ERRORS, is_momentary, is_outage
 
 T = TypeVar("T")
 
@@ -74,7 +73,7 @@ class Link:
             return not connection.is_closed()
         try:
             await connection.execute("SELECT 1", timeout=ANSWERS_WITHIN_S)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except ERRORS:
             return False
         except asyncio.CancelledError:
             self.drop()
@@ -129,7 +128,7 @@ class Link:
         if connection is not None and not connection.is_closed():
             try:
                 await connection.close(timeout=2)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except ERRORS:
                 connection.terminate()
 
 

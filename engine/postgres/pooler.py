@@ -47,6 +47,11 @@ class PooledConnection(Connection):
         await self._make_settings(**more)
         return tag
 
+    async def execute_alone(self, query: str) -> str:
+        """Run a statement that must not be in a transaction, such as CREATE DATABASE."""
+        tag: str = await super().execute(query)
+        return tag
+
     async def executemany(self, *args: Any, **more: Any) -> None:
         """See `Connection.executemany`."""
         async with self._a_transaction(**more):

@@ -4,13 +4,12 @@ import asyncio
 import time
 from typing import Any
 
-import asyncpg
 import structlog
 from msgspec import json
 
 from engine.actors.identity import host_name
 from engine.postgres.bookkeeping import local_transaction
-from engine.postgres.errors import describe
+from engine.postgres.errors import ERRORS, describe
 from engine.postgres.link import Link
 from engine.processes.supervisor import Child
 from engine.telemetry import events
@@ -68,13 +67,7 @@ class WorkerReports:
                 local_transaction(connection),
             ):
                 await connection.executemany(statement, rows)
-        except (
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ) as error:
+        except ERRORS as error:
             self._log.debug(events.WORKER_REPORT_FAILED, error=describe(error))
 
     def _row(self, child: Child) -> tuple[Any, ...]:

@@ -6,7 +6,8 @@ pause.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import attrs
@@ -47,6 +48,14 @@ class _Window:
         self._recent.append(rejected)
         self.rejected += rejected
 
+    def count_accepted(self, messages: int) -> None:
+        if self.rejected:
+            for _ in range(messages):
+                self.count(False)
+        else:
+            free = self._limits.window - len(self._recent)
+            self._recent.extend(repeat(False, min(messages, free)))
+
     def clear(self) -> None:
         self._recent.clear()
         self.rejected = 0
@@ -81,11 +90,11 @@ class Brake:
         """Count a message that the handler has judged."""
         self._judged.count(rejected)
 
-    def count_judged(self, entries: Iterable[Entry[Any]], topic: str) -> None:
+    def count_judged(self, entries: Sequence[Entry[Any]], topic: str) -> None:
         """Count the messages that the handler has judged."""
         _count(self._judged, entries, topic)
 
-    def count_stored(self, entries: Iterable[Entry[Any]], topic: str) -> None:
+    def count_stored(self, entries: Sequence[Entry[Any]], topic: str) -> None:
         """Count the messages of a committed batch."""
         _count(self._stored, entries, topic)
 
@@ -95,7 +104,10 @@ class Brake:
         self._stored.clear()
 
 
-def _count(window: _Window, entries: Iterable[Entry[Any]], topic: str) -> None:
+def _count(window: _Window, entries: Sequence[Entry[Any]], topic: str) -> None:
+    if not any(isinstance(entry.value, Rejected) for entry in entries):
+        window.count_accepted(len(entries))
+        return
     for entry in entries:
         rejected = isinstance(entry.value, Rejected)
         # A rejected replay of a dead letter does not mean that the producer is broken.

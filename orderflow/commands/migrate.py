@@ -3,12 +3,11 @@
 import asyncio
 import time
 
-import asyncpg
 import click
 from asyncpg import Connection
 
 from engine.postgres.connecting import connect_to_one
-from engine.postgres.errors import describe
+from engine.postgres.errors import ERRORS, describe
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
 from orderflow.operating.dbmate import find_dbmate, run_dbmate
@@ -50,7 +49,7 @@ async def _migrate(settings: Settings) -> None:
 
     try:
         schema = await migrate_alone(connection, schema, settings.start_timeout_s, apply)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except ERRORS as error:
         raise Failed(f"PostgreSQL failed: {describe(error)}: run `orderflow migrate` again") from None
     finally:
         connection.terminate()
@@ -74,7 +73,7 @@ async def _connect(settings: Settings) -> tuple[str, Connection, Schema]:
                 return host, connection, schema
             connection.terminate()
             problem = f"{STANDBY} ({address}; waited {limit_s:g} s)"
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except ERRORS as error:
             if await is_database_missing(settings, error):
                 problem = f"the database {settings.postgres_database!r} could not be created within {limit_s:g} s"
                 first, created = not created, created or await create_database(settings)

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import asyncpg
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from lookup.operations.owners import Owners, read_once
 from lookup.operations.workers import fetch_workers
@@ -14,6 +13,7 @@ from engine.kafka.group_members import GroupMembers
 from engine.kafka.open_transactions import HANGING_S, Held, OpenTransactions
 from engine.kafka.topic_offsets import TopicOffsets
 from engine.postgres.connecting import connect
+from engine.postgres.errors import ERRORS
 from orderflow.doctor.finding import CHECK_TIMEOUT_S, Finding, failed, ok, skipped
 from orderflow.start.connections import kafka_options, postgres_options
 from orderflow.start.settings import Settings
@@ -75,7 +75,7 @@ async def _members(settings: Settings) -> Finding:
         return skipped(MEMBERS, "the permission to join the group")
     except KafkaError as error:
         return failed(MEMBERS, f"Kafka did not return the group's members ({type(error).__name__})", "see its log")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except ERRORS:
         return skipped(MEMBERS, "PostgreSQL, which lists the workers")
     if owners.foreign:
         who = ", ".join(f"{member.client_id!r} at {member.host.lstrip('/')}" for member in owners.foreign_members)

@@ -1,9 +1,9 @@
 """Check for a pooler, such as PgBouncer, between this machine and PostgreSQL."""
 
-import asyncpg
 from asyncpg import Connection
 
 from engine.postgres.connecting import connect
+from engine.postgres.errors import ERRORS
 from engine.postgres.pooler import PooledConnection, as_pooled
 from orderflow.doctor.finding import Finding, ok
 from orderflow.start.connections import postgres_options
@@ -21,7 +21,7 @@ async def check_pooler(connection: Connection, settings: Settings) -> Finding:
         return ok(POOLER, "none, the connection is direct")
     try:
         other = await connect(**{**postgres_options(settings), "timeout": _TIMEOUT_S})
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except ERRORS:
         return ok(POOLER, "there is one, of unknown pool_mode: it had no second session free")
     try:
         mode = "transaction" if await _session_is_taken(pooled, other) else "session"

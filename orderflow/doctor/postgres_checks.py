@@ -3,11 +3,10 @@
 import time
 from collections.abc import AsyncIterator
 
-import asyncpg
 from asyncpg import Connection
 
 from engine.postgres.connecting import connect
-from engine.postgres.errors import describe
+from engine.postgres.errors import ERRORS, describe
 from engine.postgres.session import fetch_time_s
 from engine.postgres.standby import COMMITS_WAIT, commits_wait
 from orderflow.doctor.durability_checks import check_durability
@@ -46,7 +45,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     yield reached
     try:
         connection = await connect(**postgres_options(settings))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except ERRORS:
         for check in (*_OF_SERVER, *_OF_WORKERS):
             yield skipped(check, "PostgreSQL")
         return
@@ -70,7 +69,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         else:
             for check in _OF_WORKERS:
                 yield skipped(check, "the tables, and the permission to read them")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except ERRORS as error:
         yield failed("PostgreSQL", f"a query failed ({describe(error)})", "see its log")
     finally:
         connection.terminate()

@@ -67,7 +67,7 @@ async def publish_letters(
         backoff=Backoff(),
         subject_name=SUBJECT_NAME,
     )
-    done = _Done()
+    done, left = _Done(), 0
     try:
         with progress_bar("Publishing", await waiting()) as progress:
             clock = asyncio.get_running_loop().time
@@ -76,17 +76,19 @@ async def publish_letters(
                 page = await publisher.publish_page()
                 done.add(page)
                 progress(len(page.taken) + len(page.set_aside))
-                if page.moved:
-                    continue
-                if clock() > claims_end or not await waiting():
-                    break
-                await asyncio.sleep(_LOOK_AGAIN_S)
+                if not page.moved:
+                    left = await waiting()
+                    if clock() > claims_end or not left:
+                        break
+                    await asyncio.sleep(_LOOK_AGAIN_S)
     finally:
         await publisher.close()
         await link.close()
         _report(owner, done, as_json=as_json)
     if done.trouble is not None:
         raise Failed(f"not all letters were published: {reason_of(done.trouble)}")
+    if left:
+        raise Failed(f"another publisher is still sending {left} of the letters: run `orderflow dlq list` to see them")
 
 
 def _report(owner: Owner, done: _Done, *, as_json: bool) -> None:

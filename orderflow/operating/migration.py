@@ -13,7 +13,8 @@ import asyncpg
 from asyncpg import Connection
 
 from engine.postgres.connecting import connect
-from engine.postgres.errors import describe
+from engine.postgres.errors import ERRORS, describe
+from engine.postgres.pooler import as_pooled
 from orderflow.exits import CannotStart, Failed
 from orderflow.progress import say
 from orderflow.start.connections import postgres_options
@@ -49,7 +50,7 @@ async def is_database_missing(settings: Settings, error: BaseException) -> bool:
         return False
     try:
         found = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", settings.postgres_database)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except ERRORS:
         return False
     finally:
         connection.terminate()
@@ -71,7 +72,9 @@ async def create_database(settings: Settings) -> bool:
             "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template1'"
         )
         options = "" if encoding == ENCODING else f" ENCODING '{ENCODING}' LOCALE 'C' TEMPLATE template0"
-        await connection.execute(f"CREATE DATABASE {quoted(name)}{options}")
+        pooled = as_pooled(connection)
+        execute = connection.execute if pooled is None else pooled.execute_alone
+        await execute(f"CREATE DATABASE {quoted(name)}{options}")
     except asyncpg.PostgresError as error:
         if error.sqlstate in _EXISTS:
             return True
@@ -83,7 +86,7 @@ async def create_database(settings: Settings) -> bool:
                 f"`CREATE DATABASE {quoted(name)} OWNER {quoted(user)}`, or check POSTGRES_DATABASE"
             ) from None
         raise Failed(f"creating the database {name!r} failed: {describe(error)}") from None
-    except (OSError, TimeoutError, asyncpg.InterfaceError):
+    except ERRORS:
         return False
     finally:
         connection.terminate()
@@ -93,7 +96,7 @@ async def create_database(settings: Settings) -> bool:
 
 async def _maintenance_connection(settings: Settings) -> Connection | None:
     for name in _MAINTENANCE:
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*ERRORS):
             connection: Connection = await connect(**{**postgres_options(settings), "database": name})
             return connection
     return None

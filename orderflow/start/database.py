@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import asyncpg
 from asyncpg import Connection
 
 from engine.postgres.connecting import connect
-from engine.postgres.errors import describe
+from engine.postgres.errors import ERRORS, describe
 from engine.postgres.link import Link
 from orderflow.exits import Failed
 from orderflow.start.connections import postgres_options
@@ -30,7 +29,7 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
     try:
         connection = await connect(**postgres_options(settings), command_timeout=COMMAND_TIMEOUT_S)
         return await work(connection)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except ERRORS as error:
         advice = ": a table or a column is missing, `orderflow doctor` says which" if _is_undefined(error) else ""
         raise Failed(f"PostgreSQL failed: {describe(error)}{advice}") from None
     finally:
@@ -47,12 +46,13 @@ async def change_postgres(settings: Settings, work: Callable[[Connection], Await
     link = Link(postgres_options(settings), COMMAND_TIMEOUT_S)
     try:
         async with link.use() as connection:
-            return await link.within_deadline(work(connection))
-    except TimeoutError:
-        raise Failed(
-            f"PostgreSQL did not confirm the change within {COMMAND_TIMEOUT_S:g} s. It may still take effect: "
-            "`orderflow doctor` says what commits wait for"
-        ) from None
+            try:
+                return await link.within_deadline(work(connection))
+            except TimeoutError:
+                raise Failed(
+                    f"PostgreSQL did not confirm the change within {COMMAND_TIMEOUT_S:g} s. It may still take effect: "
+                    "`orderflow doctor` says what commits wait for"
+                ) from None
     finally:
         await link.close()
 

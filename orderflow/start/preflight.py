@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 from engine.postgres.connecting import connect
-from engine.postgres.errors import is_outage, is_refusal_to_connect
+from engine.postgres.errors import ERRORS, is_outage, is_refusal_to_connect
 from engine.postgres.recognition import StatementPooling
 from orderflow.exits import CannotStart, Failed
 from orderflow.progress import report_newer_schema
@@ -89,7 +89,7 @@ async def check_schema(settings: Settings) -> Schema | None:
     """Check once. Returns None when PostgreSQL is down. Raises `CannotStart` when waiting cannot help."""
     try:
         connection = await connect(**postgres_options(settings))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except ERRORS as error:
         if refusal := refusal_of_postgres(settings, error):
             raise CannotStart(refusal) from None
         return None
@@ -106,7 +106,7 @@ async def check_schema(settings: Settings) -> Schema | None:
         if is_outage(error):
             return None
         raise
-    except (OSError, TimeoutError, asyncpg.InterfaceError):
+    except ERRORS:
         return None
     finally:
         connection.terminate()

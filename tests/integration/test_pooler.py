@@ -24,7 +24,8 @@ from orderflow.start.migrations import latest_version
 from orderflow.start.settings import Settings
 from tests.support.endpoints import Endpoints
 from tests.support.eventually import consumed, eventually
-from tests.support.isolation import own_database
+from tests.support.isolation import connect as connect_directly
+from tests.support.isolation import unique
 from tests.support.pgbouncer import own_pgbouncer
 from tests.support.programs import Programs
 from tests.support.topic import send
@@ -94,11 +95,16 @@ async def test_orders_pass_from_the_topic_to_a_lookup(
 
 @POOLING
 async def test_the_schema_is_made(orderflow: Programs, endpoints: Endpoints, ports: dict[str, str], mode: str) -> None:
-    """With the migrations of an empty database."""
-    async with own_database(endpoints.environment) as name:
-        ended = await orderflow.run("migrate", POSTGRES_PORT=ports[mode], POSTGRES_DATABASE=name)
+    """With the database, which is missing."""
+    name = unique("made")
+    try:
+        ended = await orderflow.run("migrate", timeout_s=60, POSTGRES_PORT=ports[mode], POSTGRES_DATABASE=name)
         assert ended.returncode == 0, ended.stderr
         assert latest_version() in ended.stderr
+    finally:
+        maintenance = await connect_directly(endpoints.environment)
+        await maintenance.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await maintenance.close()
 
 
 async def test_a_pooler_of_statements_is_refused_by_name(orderflow: Programs, ports: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import asyncpg
 import structlog
 
+from engine.postgres.errors import ERRORS
 from lookup.serving import events
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
-"""What asyncpg raises when PostgreSQL fails; a time-out is an `OSError`."""
 
 
 class StoresUnavailable(Exception):
@@ -52,7 +50,7 @@ class StoreReader:
     async def _read(self, query: "Callable[[Connection], Awaitable[T]]") -> T:
         try:
             result = await self._retry_on_lost_connection(query)
-        except TROUBLE as error:
+        except ERRORS as error:
             if not self._lost:
                 log.warning(events.STORE_LOST, reader=self._name, error=type(error).__name__)
             self._lost = True
@@ -66,7 +64,7 @@ class StoreReader:
         connection: Connection = await self._pool.acquire(timeout=self._deadline_s)
         try:
             return await _run(connection, query)
-        except TROUBLE as error:
+        except ERRORS as error:
             # A pooled connection may have been lost while it was idle. That is only noticed here, and is no outage.
             if isinstance(error, TimeoutError) or not connection.is_closed():
                 raise
