@@ -31,7 +31,7 @@ from tests.support.programs import Programs
 from tests.support.topic import send
 
 MODES = ("session", "transaction", "statement")
-POOLING = pytest.mark.parametrize("mode", MODES[:2])
+POOLING = pytest.mark.parametrize("mode", [pytest.param("session", marks=pytest.mark.long), "transaction"])
 _MADE = """
 SELECT current_setting('enable_seqscan'), current_setting('jit_above_cost'), current_setting('application_name'),
        current_setting('lock_timeout'), current_setting('transaction_isolation')

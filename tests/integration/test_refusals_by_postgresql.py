@@ -217,6 +217,7 @@ async def test_a_dead_letter_that_the_table_refuses_is_stored_in_a_form_that_fit
     assert engine.seen("worker_died") == []
 
 
+@pytest.mark.long
 async def test_a_table_that_takes_no_dead_letter_is_waited_for(
     engine: Running, settings: Settings, database: asyncpg.Connection
 ) -> None:

@@ -156,6 +156,7 @@ async def test_six_migrate_a_missing_database_at_once(orderflow: Programs, endpo
             await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+@pytest.mark.long
 async def test_migrate_ends_when_another_one_does_not(orderflow: Programs, endpoints: Endpoints) -> None:
     """A command that hangs in the lock holds up the others for START_TIMEOUT_S: exit code 1, nothing applied."""
     async with own_database(endpoints.environment) as name, connected(endpoints.environment, name) as connection:
@@ -167,6 +168,7 @@ async def test_migrate_ends_when_another_one_does_not(orderflow: Programs, endpo
         assert await connection.fetchval(f"SELECT to_regclass('{TABLE}')") is None
 
 
+@pytest.mark.long
 async def test_migrate_gives_up_when_the_server_is_lost_while_dbmate_works(
     settings: Settings, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +212,7 @@ async def test_a_role_without_the_right_to_create_has_nothing_to_do_or_is_told_w
         await database.execute(f"DROP OWNED BY {role}")
 
 
+@pytest.mark.long
 async def test_migrate_does_not_begin_anew_in_a_schema_that_came_later(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection
 ) -> None:
@@ -268,6 +271,7 @@ async def test_a_view_in_the_place_of_a_table_is_found(orderflow: Programs, data
     assert "not tables but views or foreign tables: dead_letters" in found["message"]
 
 
+@pytest.mark.long
 async def test_a_standby_is_waited_for_until_it_is_promoted(orderflow: Programs, tmp_path: Path) -> None:
     """Also on a server whose databases are SQL_ASCII by default: migrate creates one that is not. Reading works."""
     async with own_postgresql(tmp_path) as server:
