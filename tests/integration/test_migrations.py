@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from orderflow.exits import CannotStart
-from orderflow.operating.dbmate import find_dbmate, run_dbmate
-from orderflow.services.service import silent
+from orderflow.operating.dbmate import find_dbmate, npm, run_dbmate
+from orderflow.services.service import run_tool, silent
 from orderflow.start.migrations import TABLE, latest_version, migrations_directory
 from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
@@ -183,3 +183,11 @@ async def test_taking_the_key_back_keeps_one_letter_of_a_place(empty: dict[str, 
         assert await connection.fetchval(KEY) == "PRIMARY KEY (topic, partition, kafka_offset)"
     finally:
         await connection.close()
+
+
+async def test_npm_of_the_wheel_runs_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """dbmate is installed with it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command, path = npm()
+    version = await run_tool("npm", [*command, "--version"], environment={"PATH": path, "HOME": str(tmp_path)})
+    assert version.strip().count(".") == 2

@@ -104,6 +104,7 @@ async def test_the_worker_is_named_and_a_plain_reader_that_takes_half_is_a_stran
         await eventually(health, lambda found: found["foreign"] == [])
 
 
+@pytest.mark.long
 async def test_whoever_asks_a_server_first_is_told_of_a_stranger_that_was_there_before_it(
     settings: Settings, known_worker: AIOKafkaConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,9 @@ import asyncpg
 import pytest
 from msgspec import json
 
-from orderflow.operating.dbmate import find_dbmate, run_dbmate
 from orderflow.publishing.orders import OrderGenerator
-from orderflow.services.service import silent
-from orderflow.start.migrations import migrations_directory
-from orderflow.start.settings import Settings, parse_settings
+from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
-from tests.support.isolation import connect
 from tests.support.programs import Programs, Running
 from tests.support.topic import send
 
@@ -231,39 +227,3 @@ async def test_a_table_that_takes_no_dead_letter_is_waited_for(
     await consumed(database, 4, timeout_s=20)
     assert (await count(database, "orders"), await count(database, "dead_letters")) == (3, 1)
     assert engine.seen("worker_died") == []
-
-
-async def test_a_database_whose_encoding_lacks_the_characters_stops_no_worker(
-    orderflow: Programs, settings: Settings, environment: dict[str, str], database: asyncpg.Connection
-) -> None:
-    """In LATIN1 a Russian order is a dead letter with its bytes, and so is a message with a Russian header."""
-    name = f"{settings.postgres_database}_latin1"
-    await database.execute(f"CREATE DATABASE {name} ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
-    latin1 = {**environment, "POSTGRES_DATABASE": name}
-    connection = await connect(latin1)
-    try:
-        await run_dbmate(await find_dbmate(silent), parse_settings(latin1).postgres_url(), migrations_directory(), "up")
-        plain, russian = generated(2, locale="en")
-        russian["order_uid"] = "заказ"
-        await send(settings, *messages([russian]), partition=0, headers=[("заголовок", b"1")])
-        await send(settings, (b"1", b"{}"), *messages([ascii_only(plain)]), partition=0)
-        engine = await orderflow.start("engine", "--workers", "1", POSTGRES_DATABASE=name)
-        await consumed(connection, 3, timeout_s=20)
-        refused, _ = await connection.fetch(f"{LETTERS} ORDER BY kafka_offset")
-        assert (refused["subject"], refused["payload"]) == (None, json.encode(russian))
-        assert refused["error"] == "UntranslatableCharacterError (22P05)"
-        assert await count(connection, "orders") == 1
-        assert engine.seen("worker_died") == []
-        assert await engine.stop() == 0
-    finally:
-        await connection.close(timeout=5)
-        await database.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def ascii_only(value: Any) -> Any:
-    """Return a JSON value with only ASCII in its texts."""
-    if isinstance(value, str):
-        return value.encode("ascii", "replace").decode()
-    if isinstance(value, dict):
-        return {name: ascii_only(inner) for name, inner in value.items()}
-    return [ascii_only(inner) for inner in value] if isinstance(value, list) else value

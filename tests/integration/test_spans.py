@@ -168,6 +168,7 @@ async def test_a_publisher_says_in_one_line_that_the_collector_is_away(orderflow
     assert "private-path" not in line
 
 
+@pytest.mark.long
 async def test_a_collector_that_is_away_or_silent_holds_up_nothing(
     orderflow: Programs, database: asyncpg.Connection, collected: Collector
 ) -> None:
