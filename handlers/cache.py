@@ -100,7 +100,8 @@ class OrderCache:
         """
         keys = [KEY_PREFIX, TRACE_PREFIX, SOME_TRACES]
         await self._servers.get(keys)
-        await self._servers.run(DROP_OLDER, [0, b""], [(key, b"") for key in keys])
+        # A width of 0 would read from -0 on, which Redis does not take for a number (Valkey does).
+        await self._servers.run(DROP_OLDER, [1, b""], [(key, b"") for key in keys])
 
     async def identities(self) -> list[str] | None:
         """Return for each server what changes when it may have lost writes. None if a server does not return it."""
