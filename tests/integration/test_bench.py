@@ -48,6 +48,7 @@ async def bench(endpoints: Endpoints, tmp_path: Path) -> AsyncIterator[Programs]
     await programs.close()
 
 
+@pytest.mark.long
 async def test_a_tiny_run_measures_everything_it_is_asked_for(bench: Programs, tmp_path: Path) -> None:
     """The engine, the yardstick, latency and lookups run side by side; the table and the JSON have all of it."""
     results = tmp_path / "results.json"

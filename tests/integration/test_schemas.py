@@ -367,6 +367,7 @@ async def test_a_schema_of_another_name_and_a_role_with_the_documented_rights_ar
             await connection.execute(f"DROP OWNED BY {owner}; DROP ROLE {owner}")
 
 
+@pytest.mark.long
 async def test_the_documented_rights_are_enough_for_existing_tables(
     orderflow: Programs, settings: Settings, database: asyncpg.Connection, role: str
 ) -> None:
