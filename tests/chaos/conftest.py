@@ -7,9 +7,11 @@ import pytest
 
 from orderflow.services import ServiceSet
 from orderflow.start.settings import Settings
+from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.network import Network, proxied_network
 from tests.chaos.plugin import RUN, SEED
+from tests.support.programs import Programs, Running
 
 
 @pytest.fixture
@@ -26,3 +28,17 @@ async def network(settings: Settings, services: ServiceSet) -> AsyncIterator[Net
     """Provide a network between orderflow and its services that a test may disturb."""
     async with proxied_network(settings, services) as proxies:
         yield proxies
+
+
+@pytest.fixture
+async def engine(orderflow: Programs) -> Running:
+    """Provide an engine with two workers that has opened all partitions."""
+    return await all_open(orderflow)
+
+
+@pytest.fixture
+async def server(orderflow: Programs) -> Running:
+    """Provide an HTTP server that listens."""
+    running = await orderflow.start("serve")
+    await running.wait_for("http_listening")
+    return running

@@ -9,24 +9,11 @@ from redis.asyncio import Redis
 from orderflow.services import ServiceSet
 from orderflow.start.settings import Settings
 from tests.chaos.checker import cache_settled
-from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.readers import readers
-from tests.support.programs import Programs, Running
+from tests.support.programs import Running
 
 PAUSE_S = 4
-
-
-@pytest.fixture
-async def engine(orderflow: Programs) -> Running:
-    return await all_open(orderflow)
-
-
-@pytest.fixture
-async def server(orderflow: Programs) -> Running:
-    running = await orderflow.start("serve")
-    await running.wait_for("http_listening")
-    return running
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ import pytest
 from redis.exceptions import RedisError
 
 from orderflow.start.settings import Settings
-from tests.chaos.engines import all_open
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.readers import readers
 from tests.support.eventually import eventually
-from tests.support.programs import Programs, Running
+from tests.support.programs import Running
 from tests.support.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
 
 MOVED_SLOTS = 40
@@ -26,18 +25,6 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Red
 def environment(environment: dict[str, str], cluster: RedisCluster) -> dict[str, str]:
     """Provide the test's environment with the cluster as Redis."""
     return {**environment, **cluster.environment}
-
-
-@pytest.fixture
-async def engine(orderflow: Programs) -> Running:
-    return await all_open(orderflow)
-
-
-@pytest.fixture
-async def server(orderflow: Programs) -> Running:
-    running = await orderflow.start("serve")
-    await running.wait_for("http_listening")
-    return running
 
 
 async def move(slot: int, source: RedisServer, target: RedisServer) -> None:
