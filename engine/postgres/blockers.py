@@ -12,6 +12,7 @@ from asyncpg import Connection
 
 from engine.postgres.errors import ERRORS, describe
 from engine.postgres.link import Link
+from engine.postgres.pooler import as_pooled
 from engine.postgres.session import OURS
 from engine.telemetry import events
 
@@ -46,6 +47,8 @@ class BlockerWatch:
     @asynccontextmanager
     async def guard(self, connection: Connection) -> AsyncIterator[None]:
         """If the context lasts longer than the patience, terminate the idle sessions that block `connection`."""
+        if pooled := as_pooled(connection):
+            await pooled.ask_for_pid()
         timer = asyncio.get_running_loop().call_later(self._patience_s, self._start, connection)
         try:
             yield

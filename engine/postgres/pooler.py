@@ -21,13 +21,20 @@ class PooledConnection(Connection):
 
     settings: Mapping[str, str] = {}
     _session_pid = 0
+    _asks_for_pid = False
 
     def get_server_pid(self) -> int:
-        """Return the pid of the session that the open transaction has; 0 without one.
+        """Return the pid of the session that the open transaction has; 0 without one, and before `ask_for_pid`.
 
         What a pooler says when a client connects is the pid of no session.
         """
         return self._session_pid if not self.is_closed() and self.is_in_transaction() else 0
+
+    async def ask_for_pid(self) -> None:
+        """Ask for the session's pid in the open transaction, and at the beginning of every one from now on."""
+        self._asks_for_pid = True
+        if self.is_in_transaction() and not self._session_pid:
+            await self._fetch_pid()
 
     def announced_pid(self) -> int:
         """Return the pid that was said when this connected."""
@@ -43,8 +50,11 @@ class PooledConnection(Connection):
         if not query.startswith("BEGIN"):
             async with self._a_transaction(**more):
                 return await super().execute(query, *args, **more)
-        tag: str = await super().execute(_BEGIN if query in {"BEGIN", "BEGIN;"} else query, **more)
-        await self._make_settings(**more)
+        self._session_pid = 0
+        begin = _BEGIN if query in {"BEGIN", "BEGIN;"} else query
+        tag: str = await super().execute(begin + self._making_settings(), **more)
+        if self._asks_for_pid:
+            await self._fetch_pid(**more)
         return tag
 
     async def execute_alone(self, query: str) -> str:
@@ -73,10 +83,13 @@ class PooledConnection(Connection):
         async with self._a_transaction(**more):
             return await super().fetchval(*args, **more)
 
-    async def _make_settings(self, **more: Any) -> None:
-        pairs = [text for pair in self.settings.items() for text in pair]
-        made = "".join(f", set_config(${number}, ${number + 1}, true)" for number in range(1, len(pairs), 2))
-        self._session_pid = await super().fetchval(f"SELECT pg_backend_pid(){made}", *pairs, **more)
+    def _making_settings(self) -> str:
+        """Return the end of a simple query that makes the settings, so that they cost no round trip of their own."""
+        made = (f"set_config({_literal(name)}, {_literal(value)}, true)" for name, value in self.settings.items())
+        return f"; SELECT {', '.join(made)}" if self.settings else ""
+
+    async def _fetch_pid(self, **more: Any) -> None:
+        self._session_pid = await super().fetchval("SELECT pg_backend_pid()", **more)
 
     @asynccontextmanager
     async def _a_transaction(self, timeout: float | None = None, **_: Any) -> AsyncIterator[None]:  # noqa: ASYNC109
@@ -92,6 +105,12 @@ class PooledConnection(Connection):
             if not self.is_closed():
                 await super().execute("ROLLBACK", timeout=timeout)
             raise
+
+
+def _literal(text: str) -> str:
+    """Return the text as a literal of SQL, whatever `standard_conforming_strings` is."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"E'{escaped}'"
 
 
 def as_pooled(connection: Connection) -> PooledConnection | None:

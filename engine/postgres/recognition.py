@@ -124,14 +124,12 @@ async def _recognise(connection: Connection, way: _Way, timeout_s: float) -> _Wa
 
 async def _recognise_pooler(connection: PooledConnection, timeout_s: float) -> _Way:
     try:
-        await connection.execute("BEGIN", timeout=timeout_s)
-        direct = connection.get_server_pid() == connection.announced_pid()
-        await connection.execute("COMMIT", timeout=timeout_s)
+        pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=timeout_s)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if "statement pooling" in _text(error):
             raise StatementPooling("the pooler is in the mode for statements, which has no transactions") from None
         raise
-    return _Way.DIRECT if direct else _Way.POOLED
+    return _Way.DIRECT if pid == connection.announced_pid() else _Way.POOLED
 
 
 def _refusal_of_pooler(error: asyncpg.PostgresError) -> asyncpg.PostgresError:

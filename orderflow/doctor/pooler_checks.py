@@ -12,6 +12,7 @@ from orderflow.start.settings import Settings
 POOLER = "PostgreSQL pooler"
 _TRIES = 5
 _TIMEOUT_S = 2
+_PID = "SELECT pg_backend_pid()"
 
 
 async def check_pooler(connection: Connection, settings: Settings) -> Finding:
@@ -36,8 +37,9 @@ async def _session_is_taken(connection: PooledConnection, other: Connection) -> 
     It is tried several times, because the pooler may give the session to another program.
     """
     for _ in range(_TRIES):
-        first = await connection.fetchval("SELECT pg_backend_pid()")
+        first = await connection.fetchval(_PID)
         async with other.transaction():
-            if other.get_server_pid() == first or await connection.fetchval("SELECT pg_backend_pid()") != first:
+            taken = await other.fetchval(_PID) == first
+            if taken or await connection.fetchval(_PID) != first:
                 return True
     return False

@@ -17,6 +17,7 @@ from engine.postgres.blockers import BlockerWatch
 from engine.postgres.connecting import connect
 from engine.postgres.link import Link
 from engine.postgres.offsets import open_offset
+from engine.postgres.pooler import as_pooled
 from engine.postgres.session import finding_by_key, session_of
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.connections import postgres_options
@@ -134,14 +135,15 @@ async def test_a_session_has_our_settings_in_each_transaction_and_no_longer(
     settings: Settings, ports: dict[str, str], mode: str
 ) -> None:
     """The sessions are shared with other programs."""
-    options = session_of(postgres_options(through(settings, ports[mode])), "worker-0", "it's a group")
+    options = session_of(postgres_options(through(settings, ports[mode])), "worker-0", "it's a \\group")
     options = finding_by_key(options)
     connection = await connect(**options)
     try:
-        ours = ["off", "-1", "orderflow worker-0 of it's a group", "0", "read committed"]
+        ours = ["off", "-1", "orderflow worker-0 of it's a \\group", "0", "read committed"]
         assert list(await connection.fetchrow(_MADE)) == ours
         async with connection.transaction():
             assert list(await connection.fetchrow(_MADE)) == ours
+            await as_pooled(connection).ask_for_pid()
             pid = await connection.fetchval("SELECT pg_backend_pid()")
             assert connection.get_server_pid() == pid
             assert await connection.fetchval("SELECT ARRAY[now()]")  # a type that asyncpg asks for
@@ -166,6 +168,8 @@ async def test_the_session_of_a_frozen_worker_is_ended_and_no_other(
     """In the middle of a COPY, while it holds an offset's row: by the pid that the transaction has in PostgreSQL."""
     options = session_of(postgres_options(through(settings, ports[mode])), "worker-0", "group")
     zombie, bystander = await connect(**options), await connect(**options)
+    for connection in (zombie, bystander):
+        await as_pooled(connection).ask_for_pid()
     heir, spare = Link(options), Link(options)
     begun = asyncio.Event()
 
