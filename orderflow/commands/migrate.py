@@ -6,7 +6,7 @@ import time
 import click
 from asyncpg import Connection
 
-from engine.postgres.connecting import connect_to_one
+from engine.postgres.connecting import NoWritableHost, connect_to_one
 from engine.postgres.errors import ERRORS, describe
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
@@ -64,6 +64,7 @@ async def _connect(settings: Settings) -> tuple[str, Connection, Schema]:
     Raises `CannotStart` when the login is refused or the database cannot be used, `Failed` after `START_TIMEOUT_S`.
     """
     address, limit_s = settings.postgres_address, settings.start_timeout_s
+    standby = f"{STANDBY} ({address}; waited {limit_s:g} s)"
     deadline, waiting, created = time.monotonic() + limit_s, False, False
     while True:
         try:
@@ -72,7 +73,9 @@ async def _connect(settings: Settings) -> tuple[str, Connection, Schema]:
             if not (schema.standby and schema.missing):
                 return host, connection, schema
             connection.terminate()
-            problem = f"{STANDBY} ({address}; waited {limit_s:g} s)"
+            problem = standby
+        except NoWritableHost:
+            problem = standby
         except ERRORS as error:
             if await is_database_missing(settings, error):
                 problem = f"the database {settings.postgres_database!r} could not be created within {limit_s:g} s"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from asyncpg import Connection
 
-from engine.postgres.connecting import connect
+from engine.postgres.connecting import NoWritableHost, connect
 from engine.postgres.errors import ERRORS, describe
 from engine.postgres.session import fetch_time_s
 from engine.postgres.standby import COMMITS_WAIT, commits_wait
@@ -82,10 +82,12 @@ async def _reach(settings: Settings) -> tuple[Schema | None, Finding]:
         schema = await check_schema(settings)
     except CannotStart as problem:
         return None, Finding("PostgreSQL", Outcome.FAILED, str(problem))
+    except NoWritableHost:
+        fix = "promote a standby, or check POSTGRES_HOST"
+        return None, failed("PostgreSQL", f"no host accepts writes at {place}", fix)
     if schema is None:
-        nothing = "nothing that accepts writes" if len(settings.postgres_hosts) > 1 else "nothing"
         fix = "start it (`orderflow services up`), or check POSTGRES_HOST and POSTGRES_PORT"
-        return None, failed("PostgreSQL", f"{nothing} answers at {place}", fix)
+        return None, failed("PostgreSQL", f"nothing answers at {place}", fix)
     if schema.newer:
         fix = "update this program, unless they belong to another one"
         return schema, warned("PostgreSQL", f"answers at {place}, {schema.newer}", fix)

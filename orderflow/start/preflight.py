@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from engine.postgres.connecting import connect
+from engine.postgres.connecting import NoWritableHost, connect
 from engine.postgres.errors import ERRORS, is_outage, is_refusal_to_connect
 from engine.postgres.recognition import StatementPooling
 from orderflow.exits import CannotStart, Failed
@@ -69,16 +69,22 @@ async def wait_for_postgres(settings: Settings, *, writes: bool = False) -> None
     address = settings.postgres_address
     failure = f"PostgreSQL did not answer: start it, or check POSTGRES_HOST, POSTGRES_PORT ({address})"
     found: Schema | None = None
+    standby = False
 
     async def check() -> bool:
-        nonlocal found
-        found = await check_schema(settings)
-        return found is not None and not (writes and found.standby)
+        nonlocal found, standby
+        try:
+            found = await check_schema(settings)
+        except NoWritableHost:
+            standby = True
+            return False
+        standby = found is not None and writes and found.standby
+        return found is not None and not standby
 
     try:
         await _wait(settings, check, "PostgreSQL", address, failure)
     except Failed:
-        if found is not None:
+        if standby:
             raise Failed(f"{STANDBY} ({address}; waited {settings.start_timeout_s:g} s)") from None
         raise
     if found is not None and found.newer:
@@ -86,9 +92,14 @@ async def wait_for_postgres(settings: Settings, *, writes: bool = False) -> None
 
 
 async def check_schema(settings: Settings) -> Schema | None:
-    """Check once. Returns None when PostgreSQL is down. Raises `CannotStart` when waiting cannot help."""
+    """Check once. Returns None when PostgreSQL is down.
+
+    Raises `CannotStart` when waiting cannot help, `NoWritableHost` when no host of a list accepts writes.
+    """
     try:
         connection = await connect(**postgres_options(settings))
+    except NoWritableHost:
+        raise
     except ERRORS as error:
         if refusal := refusal_of_postgres(settings, error):
             raise CannotStart(refusal) from None

@@ -114,3 +114,16 @@ async def test_what_waiting_cannot_mend_is_told_though_a_host_is_down(cluster: C
     settings = parse_settings({**cluster.environment, "POSTGRES_HOST": f"{WRITABLE},{DOWN}", "POSTGRES_PASSWORD": " "})
     with pytest.raises(asyncpg.InvalidPasswordError):
         await connect(**postgres_options(settings))
+
+
+async def test_whoever_starts_without_a_host_that_accepts_writes_is_told_so(
+    cluster: Cluster, orderflow: Programs
+) -> None:
+    """Not that nothing answers: one host does."""
+    hosts = {**cluster.environment, "POSTGRES_HOST": f"{DOWN},{READ_ONLY}", "START_TIMEOUT_S": "0.5"}
+    engine, migrate, doctor = await asyncio.gather(
+        *(orderflow.run(command, **hosts) for command in ("engine", "migrate", "doctor"))
+    )
+    for ended in (engine, migrate):
+        assert (ended.returncode, "accepts no writes" in ended.stderr.splitlines()[-1]) == (1, True), ended.stderr
+    assert "no host accepts writes" in doctor.stdout

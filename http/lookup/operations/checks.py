@@ -9,6 +9,7 @@ from asyncpg import InvalidAuthorizationSpecificationError
 from redis.exceptions import RedisError
 
 from engine.dead_letters.outbox import WAITING, WAITING_ORDER
+from engine.postgres.connecting import NoWritableHost
 from engine.postgres.standby import COMMITS_WAIT, commits_wait
 from handlers.cache import OrderCache
 from handlers.cache_trouble import FULL, NOT_REACHABLE, Trouble, trouble_of
@@ -35,15 +36,17 @@ class StoreCheck:
         self._deadline_s = deadline_s
 
     async def __call__(self) -> Mapping[str, Any]:
-        """Run the check. Raises `Impaired` when commits wait for a standby, `Unhealthy` when the login is refused.
+        """Run the check. Raises `Impaired` when commits wait for a standby, else what asyncpg raises.
 
-        Else it raises what asyncpg raises.
+        Raises `Unhealthy` when the login is refused, or when no host of a list accepts writes.
         """
         try:
             async with connection_of(self._pool, self._deadline_s) as connection:
                 waits = await commits_wait(connection)
         except InvalidAuthorizationSpecificationError:
             raise Unhealthy(LOGIN_REFUSED) from None
+        except NoWritableHost:
+            raise Unhealthy("no host accepts writes") from None
         if waits:
             raise Impaired(f"{COMMITS_WAIT}: see `orderflow doctor`", cause=COMMITS_WAIT)
         return {}
