@@ -64,10 +64,9 @@ class Node:
     async def read_identity(self) -> str | None:
         """Return what changes when this server may have lost writes. None if it does not say it.
 
-        It is the server's run id, which changes at a restart, and the id of its replication, which changes when a
-        replica takes over: also when it had been the primary before.
+        It is the server's run id, which changes at a restart, and after a colon the id of its replication (empty if it
+        is not told), which changes when a replica takes over: also when it had been the primary before.
         """
-        information = await self.redis.info("server", "replication")
-        parts = [str(information[name]) for name in ("run_id", "master_replid") if name in information]
-        self.identity = ":".join(parts) if "run_id" in information else None
+        found = await self.redis.info("server", "replication")
+        self.identity = f"{found['run_id']}:{found.get('master_replid', '')}" if "run_id" in found else None
         return self.identity

@@ -22,7 +22,10 @@ from handlers.events import CACHE_RECOVERED, CACHE_SERVER_HIDDEN
 PAGE_ORDERS = 1000
 MARGIN_S = 60
 # SKIP LOCKED: if the row is locked, another worker already does the recovery.
-_OTHER_SERVERS = "SELECT run_id FROM cache_servers WHERE run_id <> $1 FOR UPDATE SKIP LOCKED"
+_OTHER_SERVERS = """
+SELECT run_id, replication_id FROM cache_servers
+WHERE run_id <> $1 OR replication_id <> $2 FOR UPDATE SKIP LOCKED
+"""
 _SEPARATOR = ","
 _CHANGED = """
 SELECT order_uid, updated_at FROM orders
@@ -30,7 +33,7 @@ WHERE updated_at > created_at AND (updated_at, order_uid) > ($1::timestamptz, $2
 ORDER BY updated_at, order_uid LIMIT $3
 """
 _SINCE = "SELECT clock_timestamp() - make_interval(secs => $1)"
-_RECOVERED = "UPDATE cache_servers SET run_id = $1, recovered_at = clock_timestamp()"
+_RECOVERED = "UPDATE cache_servers SET run_id = $1, replication_id = $2, recovered_at = clock_timestamp()"
 
 
 class CacheRecovery:
@@ -61,14 +64,16 @@ class CacheRecovery:
             return
         self._hidden = False
         within_deadline = self._link.within_deadline
-        now = _SEPARATOR.join(identities)
+        # Two columns: an engine of an older build compares the run ids alone.
+        now = [_SEPARATOR.join(parts) for parts in zip(*(identity.split(":") for identity in identities), strict=True)]
         # An exception leaves the transaction open. The link closes a connection that is still in a transaction.
         async with self._link.use() as connection:
             await within_deadline(connection.execute(f"BEGIN; {LOCAL_COMMIT}"))
-            before = await within_deadline(connection.fetchval(_OTHER_SERVERS, now))
+            before = await within_deadline(connection.fetchrow(_OTHER_SERVERS, *now))
             if before is not None:
-                await self._drop_older(connection, set(identities) - set(before.split(_SEPARATOR)))
-                await within_deadline(connection.execute(_RECOVERED, now))
+                known = zip(*(parts.split(_SEPARATOR) for parts in before), strict=False)
+                await self._drop_older(connection, set(identities) - {":".join(parts) for parts in known})
+                await within_deadline(connection.execute(_RECOVERED, *now))
             await within_deadline(connection.execute("COMMIT"))
 
     async def _drop_older(self, connection: Connection, changed: Collection[str]) -> None:
