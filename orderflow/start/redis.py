@@ -12,7 +12,8 @@ from orderflow.start.connections import cache_servers, redis_client
 from orderflow.start.settings import Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
 
-_MENDED_BY_SETTINGS = {"command_missing", "not_a_cluster"}
+_MENDED_BY_SETTINGS = {"command_missing", "not_a_cluster", "sentinel"}
+_SENTINEL = Trouble("sentinel", "it is a Sentinel, which stores no data", "name the primary in REDIS_ADDR")
 _NO_SUCH_DATABASE = ("DB index", "SELECT is not allowed")
 
 
@@ -47,6 +48,8 @@ async def check_redis(settings: Settings) -> Trouble | None:
                 f"Redis denies {user!r} the keys order:*, order-trace:* and order-traces, or a command that uses them "
                 f"({error}): run in redis-cli `ACL SETUSER {user} {ACCESS}`"
             ) from None
+        if trouble.cause == "command_missing" and await _is_sentinel(settings):
+            trouble = _SENTINEL
         if trouble.cause in _MENDED_BY_SETTINGS:
             raise CannotStart(f"Redis: {trouble}") from None
         if trouble == NOT_REACHABLE and (refusal := await _redis_refusal(settings, error)):
@@ -61,6 +64,16 @@ async def check_redis(settings: Settings) -> Trouble | None:
     if servers.is_cluster and settings.redis_db:
         raise _wrong_database(settings)
     return None if has_room else FULL
+
+
+async def _is_sentinel(settings: Settings) -> bool:
+    """Return whether the first server says that it is a Sentinel. Redis and Valkey name the field differently."""
+    try:
+        async with redis_client(settings) as redis:
+            information = await redis.info("server")
+    except (RedisError, OSError):
+        return False
+    return "sentinel" in (information.get("redis_mode"), information.get("server_mode"))
 
 
 def _wrong_database(settings: Settings) -> CannotStart:

@@ -161,6 +161,14 @@ async def test_a_missing_command_ends_the_start_and_is_named(
         assert (outcome, "EVALSHA" in message) == ("failed", True)
 
 
+async def test_a_sentinel_is_named(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It answers, but it has no data: REDIS_ADDR is to name the primary."""
+    async with own_redis(tmp_path_factory.mktemp("sentinel"), arguments=("--sentinel",)) as sentinel:
+        changed = attrs.evolve(settings, redis_addresses=sentinel.settings.redis_addresses, redis_db=0)
+        with pytest.raises(CannotStart, match="it is a Sentinel, .* name the primary in REDIS_ADDR"):
+            await check_redis(changed)
+
+
 async def test_without_redis_engine_and_server_start_and_use_it_once_it_is_there(
     orderflow: Programs, database: asyncpg.Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

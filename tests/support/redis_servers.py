@@ -23,9 +23,14 @@ NODE_TIMEOUT_MS = 1000
 
 
 class ConfiguredValkey(Valkey):
-    """Valkey with additional lines in its configuration."""
+    """Valkey with additional lines in its configuration, and additional arguments."""
 
     lines: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+    def command(self) -> list[str]:
+        """Return the command line with the arguments."""
+        return [*super().command(), *self.arguments]
 
     async def prepare(self) -> None:
         """Write the lines after those of the service: of two lines for a setting, Valkey uses the last."""
@@ -55,12 +60,12 @@ class RedisServer:
 
 @asynccontextmanager
 async def own_redis(
-    directory: Path, *lines: str, port: int | None = None, running: bool = True
+    directory: Path, *lines: str, port: int | None = None, running: bool = True, arguments: tuple[str, ...] = ()
 ) -> AsyncIterator[RedisServer]:
-    """Start a server on a free port and stop it afterwards. `lines` are of its configuration."""
+    """Start a server on a free port and stop it afterwards. `lines` are of its configuration, `arguments` come last."""
     settings = parse_settings({"REDIS_ADDR": f"{HOST}:{port or free_ports(1)[0]}"})
     service = ConfiguredValkey(directory / "valkey", settings)
-    service.lines = lines
+    service.lines, service.arguments = lines, arguments
     async with redis_client(settings) as client:
         try:
             if running:
