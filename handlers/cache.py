@@ -107,6 +107,11 @@ class OrderCache:
         """Return for each server what changes when it may have lost writes. None if a server does not return it."""
         return await self._servers.identities()
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the servers were recognised as a Redis Cluster."""
+        return self._servers.is_cluster
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._servers.aclose()

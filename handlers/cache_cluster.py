@@ -42,6 +42,8 @@ class Cluster:
     Which node has which slots is read again after every failure and every key that has moved.
     """
 
+    is_cluster = True
+
     def __init__(self, connect: Connect, addresses: Sequence[tuple[str, int]]) -> None:
         self._connect = connect
         self._addresses = list(addresses)

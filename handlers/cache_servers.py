@@ -37,9 +37,15 @@ class Servers(Protocol):
     async def aclose(self) -> None:
         """Close all connections."""
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether they were recognised as a cluster."""
+
 
 class OneServer:
     """One Redis server."""
+
+    is_cluster = False
 
     def __init__(self, redis: Redis) -> None:
         self._node = Node(redis)
@@ -118,7 +124,7 @@ class CacheServers:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether the servers were recognised as a cluster."""
+        """See `Servers`."""
         return isinstance(self._found, Cluster)
 
     async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:

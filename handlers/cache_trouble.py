@@ -38,6 +38,7 @@ class Trouble:
 
 
 NOT_REACHABLE = Trouble("not_reachable", "not reachable", "start it, or check REDIS_ADDR and REDIS_TLS")
+NODE_NOT_REACHABLE = Trouble("node_not_reachable", "a node of the cluster does not answer", "look at CLUSTER NODES")
 LOGIN_REFUSED = Trouble("login_refused", "it refuses the login", "check REDIS_USERNAME and REDIS_PASSWORD")
 FULL = Trouble(
     "memory_full",

@@ -20,7 +20,7 @@ async def check_brake(connection: Connection, settings: Settings) -> Finding:
     if rows:
         workers = f"{len(rows)} worker{' pauses' if len(rows) == 1 else 's pause'}"
         problem = f"{workers}, because too many messages were rejected (`orderflow brake status`)"
-        fix = "see `orderflow dlq list`, fix their producer, and run `orderflow brake release`"
+        fix = "see `orderflow dlq list`, fix what they were rejected for, and run `orderflow brake release`"
         return failed("Brake", problem, fix)
     return ok("Brake", "no worker pauses")
 

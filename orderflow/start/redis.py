@@ -5,7 +5,7 @@ import structlog
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from handlers.cache import ACCESS, OrderCache
-from handlers.cache_trouble import FULL, NO_PERMISSION, NOT_REACHABLE, Trouble, trouble_of
+from handlers.cache_trouble import FULL, NO_PERMISSION, NODE_NOT_REACHABLE, NOT_REACHABLE, Trouble, trouble_of
 from orderflow import events
 from orderflow.exits import CannotStart
 from orderflow.start.connections import cache_servers, redis_client
@@ -55,9 +55,7 @@ async def check_redis(settings: Settings) -> Trouble | None:
         if trouble == NOT_REACHABLE and (refusal := await _redis_refusal(settings, error)):
             raise CannotStart(refusal) from None
         if trouble == NOT_REACHABLE and servers.is_cluster:
-            return Trouble(
-                "node_not_reachable", f"a node of the cluster does not answer ({error})", "look at CLUSTER NODES"
-            )
+            return attrs.evolve(NODE_NOT_REACHABLE, problem=f"{NODE_NOT_REACHABLE.problem} ({error})")
         return trouble
     finally:
         await cache.aclose()

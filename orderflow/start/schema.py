@@ -142,11 +142,12 @@ class Schema:
                 f"run `{self._set_path(quoted(self.place))}`"
             )
         if not self.may_create:
-            return (
-                f"migrations are missing ({_listed(self.missing)}), and {self.role!r} may not create tables: run "
-                f"`orderflow migrate` as the owner of the tables, or first "
-                f"`GRANT CREATE ON SCHEMA {quoted(self.home)} TO {quoted(self.role)}` in psql"
-            )
+            problem = f"migrations are missing ({_listed(self.missing)}), and {self.role!r} may not create tables"
+            fix = "run `orderflow migrate` as the owner of the tables"
+            if self.place is None:
+                grant = f"GRANT CREATE ON SCHEMA {quoted(self.home)} TO {quoted(self.role)}"
+                fix = f"run `{grant}` in psql as the schema's owner"
+            return f"{problem}: {fix}"
         return None
 
     def _set_path(self, schema: str) -> str:

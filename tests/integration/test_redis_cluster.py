@@ -172,7 +172,7 @@ async def test_without_one_node_postgresql_answers_and_the_cluster_is_found_agai
     await lost.kill()
     assert "miss" in await all_found()
     async with server.client.get("/healthz") as answer:
-        assert (await answer.json())["checks"]["redis"]["status"] == "unavailable"
+        assert (await answer.json())["checks"]["redis"]["cause"] == "node_not_reachable"
     trouble = await check_redis(clustered)
     assert trouble is not None
     assert str(lost.port) in trouble.problem
