@@ -1,11 +1,14 @@
 """The data that stages pass on: records, chunks of one partition, and batches of records with the handler's results."""
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import attrs
+from msgspec import Struct
 
 from engine.verdict import Rejected
 
@@ -29,8 +32,7 @@ class Record(Protocol):
     headers: Any
 
 
-@attrs.frozen
-class Entry(Generic[T]):
+class Entry(Struct, Generic[T], frozen=True, gc=False):
     """One record and the result of `Handler.handle_message`."""
 
     record: Record
@@ -73,8 +75,7 @@ HIGHEST_PARTITION, HIGHEST_OFFSET = 2**31 - 1, 2**63 - 1
 """The limits of Kafka's protocol and of the columns in PostgreSQL."""
 
 
-@attrs.frozen
-class Origin:
+class Origin(Struct, frozen=True, gc=False):
     """The origin of a message: topic, partition, offset and timestamp. It decides which of two messages is later.
 
     A topic that is deleted and created again starts at offset 0 again. Then its `epoch` is increased, and `offset`
@@ -111,7 +112,7 @@ class Replay:
 
 @attrs.frozen
 class Batch(Generic[T]):
-    """The records of one transaction. `epochs` has the epoch of the topic by partition.
+    """The records of one transaction, by partition and offset. `epochs` has the epoch of the topic by partition.
 
     `replays` has the replays of dead letters among the records, by place.
     """
@@ -126,11 +127,12 @@ class Batch(Generic[T]):
 
     def origin_of(self, record: Record) -> Origin:
         """Return the origin of a record. For a replay this is `Replay.origin`, unless that is None."""
-        place = (record.partition, record.offset)
-        replay = self.replays.get(place) if self.replays else None
-        if replay is not None and replay.origin is not None:
-            return replay.origin
-        return Origin(self.topic, *place, bounded_ms(record.timestamp), self.epochs[record.partition])
+        if self.replays:
+            replay = self.replays.get((record.partition, record.offset))
+            if replay is not None and replay.origin is not None:
+                return replay.origin
+        partition = record.partition
+        return Origin(self.topic, partition, record.offset, bounded_ms(record.timestamp), self.epochs[partition])
 
     def accepted(self) -> list[tuple[Record, T]]:
         """Return the records that the handler accepted, with the values that it returned."""
@@ -138,6 +140,11 @@ class Batch(Generic[T]):
 
     def rejected(self) -> list[tuple[Record, Rejected]]:
         """Return the records that the handler refused, with the reasons."""
+        return list(self._rejected)
+
+    @cached_property
+    def _rejected(self) -> list[tuple[Record, Rejected]]:
+        # Several steps ask for them, and mostly there are none.
         return [(entry.record, entry.value) for entry in self.entries if isinstance(entry.value, Rejected)]
 
 
@@ -154,6 +161,16 @@ class Written:
     follow_up: Any = None
 
 
+def by_partition(entries: Sequence[Entry[T]]) -> Iterator[Sequence[Entry[T]]]:
+    """Yield the entries of each partition. `entries` must be sorted by partition, as they are in a batch."""
+    start = 0
+    while start < len(entries):
+        partition = entries[start].record.partition
+        end = bisect_right(entries, partition, start, key=lambda entry: entry.record.partition)
+        yield entries[start:end]
+        start = end
+
+
 def record_time(record: Record) -> datetime:
     """Return when the record was produced, in UTC, as it is stored. See `time_of`."""
     return time_of(record.timestamp)
@@ -161,7 +178,7 @@ def record_time(record: Record) -> datetime:
 
 def bounded_ms(timestamp_ms: int) -> int:
     """Return milliseconds within the years 1970 to 9999, or `UNKNOWN_MS`. A producer may send any number."""
-    return min(max(timestamp_ms, UNKNOWN_MS), _LAST_MS)
+    return timestamp_ms if 0 <= timestamp_ms <= _LAST_MS else min(max(timestamp_ms, UNKNOWN_MS), _LAST_MS)
 
 
 def time_of(timestamp_ms: int) -> datetime:

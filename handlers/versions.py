@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 import attrs
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.records import Origin
 from engine.telemetry.trace_context import Traceparent
@@ -32,8 +34,7 @@ def supersedes(new: Origin, old: Origin) -> bool:
     )
 
 
-@attrs.frozen
-class Candidate(Generic[T]):
+class Candidate(Struct, Generic[T], frozen=True, gc=False):
     """A version of an order from a message: the uid, the source, the digest of the content, and the order.
 
     `traceparent` is from the message. None if the message had none.
@@ -56,8 +57,7 @@ class Stored:
     updated_at: datetime
 
 
-@attrs.frozen
-class Write(Generic[T]):
+class Write(Struct, Generic[T], frozen=True, gc=False):
     """A version to store, with its timestamps."""
 
     candidate: Candidate[T]
@@ -78,6 +78,12 @@ class WritePlan(Generic[T]):
     unchanged: list[Candidate[T]] = attrs.field(factory=list)
     stale: list[Candidate[T]] = attrs.field(factory=list)
 
+    def writes(self) -> list[Write[T]]:
+        """Return the inserts and the changes, sorted by uid."""
+        if not self.changes:
+            return self.inserts
+        return sorted(self.inserts + self.changes, key=lambda write: write.candidate.uid)
+
 
 def latest_of_each(
     candidates: Iterable[Candidate[T]], stored: Mapping[str, Stored] | None = None
@@ -95,7 +101,7 @@ def latest_of_each(
             winner = candidate
         elif supersedes(candidate.source, before):
             time = max(candidate.source.timestamp, before.timestamp)
-            winner = attrs.evolve(candidate, source=attrs.evolve(candidate.source, timestamp=time))
+            winner = replace(candidate, source=replace(candidate.source, timestamp=time))
         else:
             latest.setdefault(candidate.uid, candidate)
             continue

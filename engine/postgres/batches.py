@@ -19,7 +19,7 @@ from engine.actors.identity import Identity
 from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import is_outage
 from engine.postgres.link import Link
-from engine.records import Batch, Written
+from engine.records import Batch, Written, by_partition
 
 SHARED_S = 0.25
 """How long a row accepts more batches. A new row accepts any only if the last batch before it was within this time."""
@@ -75,14 +75,15 @@ class _Row:
         """Add the counts and offsets of a batch. Offsets are contiguous only within one opening of their partition."""
         more = (len(batch.entries), written.inserted, written.changed, written.unchanged, len(batch.rejected()))
         self.counts = tuple(map(sum, zip(self.counts, more, strict=True)))
-        for entry in batch.entries:
-            partition, offset = entry.record.partition, entry.record.offset
-            place = (partition, openings[partition])
+        for part in by_partition(batch.entries):
+            first, last = part[0].record, part[-1].record
+            place = (first.partition, openings[first.partition])
             source = self.sources.get(place)
             if source is None:
-                source = self.sources[place] = {"partition": partition, "first_offset": offset, "messages": 0}
-            source["last_offset"] = offset
-            source["messages"] += 1
+                source = {"partition": first.partition, "first_offset": first.offset, "messages": 0}
+                self.sources[place] = source
+            source["last_offset"] = last.offset
+            source["messages"] += len(part)
 
     @property
     def sources_json(self) -> str:

@@ -1,5 +1,6 @@
 """The entries that the writer must write, and the next offset of each partition. Pure state, no I/O."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -8,14 +9,14 @@ import attrs
 
 from engine.kafka.partitions import PartitionTable
 from engine.postgres.offsets import Advance, Fenced
-from engine.records import Entry, HandledChunk, Record
+from engine.records import Entry, HandledChunk, Record, by_partition
 
 T = TypeVar("T")
 
 
 @attrs.frozen
 class Work(Generic[T]):
-    """Entries to write.
+    """Entries to write, sorted by partition and offset.
 
     `ends` has the next offset by partition: the offset after the last entry, or after a later transaction marker. A
     partition may have an end but no entry. Then only its offset moves. `openings` and `epochs` have the opening and the
@@ -52,11 +53,11 @@ class Work(Generic[T]):
             for partition, opening in self.openings.items()
             if (opened := table.opened(partition, opening))
         }
-        entries = [
-            entry
-            for entry in self.entries
-            if (floor := floors.get(entry.record.partition)) is not None and entry.record.offset >= floor
-        ]
+        entries: list[Entry[T]] = []
+        for part in by_partition(self.entries):
+            floor = floors.get(part[0].record.partition)
+            if floor is not None:
+                entries += part[bisect_left(part, floor, key=lambda entry: entry.record.offset) :]
         ends = {
             partition: end for partition, end in self.ends.items() if partition in floors and end > floors[partition]
         }
@@ -79,9 +80,8 @@ class Work(Generic[T]):
     def offsets(self) -> dict[int, list[int]]:
         """Return the first and the last offset of the entries by partition."""
         offsets: dict[int, list[int]] = {}
-        for entry in self.entries:
-            place = offsets.setdefault(entry.record.partition, [entry.record.offset] * 2)
-            place[1] = entry.record.offset
+        for part in by_partition(self.entries):
+            offsets[part[0].record.partition] = [part[0].record.offset, part[-1].record.offset]
         return offsets
 
     def advances(self, table: PartitionTable) -> list[Advance]:
@@ -97,4 +97,4 @@ class Work(Generic[T]):
 
 
 def _last_records(entries: list[Entry[Any]]) -> dict[int, Record]:
-    return {entry.record.partition: entry.record for entry in entries}
+    return {part[-1].record.partition: part[-1].record for part in by_partition(entries)}

@@ -7,6 +7,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.records import bounded_ms, known_time, ms_of, time_of
 from handlers.versions import UNKNOWN_TOPIC, Candidate, Origin, Stored, latest_of_each, plan_writes, supersedes
@@ -39,7 +40,7 @@ def stored(source: Origin, content: bytes = b"", updated_at: datetime = NOW) -> 
 @given(one=sources, other=sources)
 def test_of_two_different_sources_exactly_one_wins(one: Origin, other: Origin) -> None:
     """Antisymmetric, and total: every worker decides alike, whichever it saw first."""
-    same = attrs.evolve(one, timestamp=0) == attrs.evolve(other, timestamp=0)
+    same = replace(one, timestamp=0) == replace(other, timestamp=0)
     assert supersedes(one, other) + supersedes(other, one) == (0 if same else 1)
 
 
