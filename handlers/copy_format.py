@@ -1,68 +1,52 @@
-"""Encodes rows in the binary format of PostgreSQL's COPY.
+"""Encodes rows as CSV, for PostgreSQL's COPY.
 
-https://www.postgresql.org/docs/current/sql-copy.html describes the format. A field is its length in four bytes, then
-its value. All numbers are big-endian. A time is the number of microseconds since the start of the year 2000.
+https://www.postgresql.org/docs/current/sql-copy.html describes the format. Texts are in quotes, so an empty text is not
+NULL, and NULL is `null`. So a row of texts without special characters is a JSON array without its brackets, and
+msgspec's encoder writes it. This takes half the time of the binary format of COPY.
 """
 
-import struct
-from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
-HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-"""The bytes before the first row: the signature, no flags, no extension."""
-TRAILER = struct.pack(">h", -1)
-"""The bytes after the last row."""
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_EPOCH_US = round(_EPOCH.timestamp()) * 1_000_000
-_PIECES_A_PART = 1000
-_LENGTH = struct.Struct(">i")
+from asyncpg import Connection
+from msgspec import json
 
+from engine.records import bounded_ms, time_of
 
-class _Lengths(dict[int, bytes]):
-    """The encoded lengths by length. A lookup is faster than packing."""
-
-    def __missing__(self, size: int) -> bytes:
-        return _LENGTH.pack(size)
+_encode = json.Encoder().encode
 
 
-_length = _Lengths({size: _LENGTH.pack(size) for size in range(1024)}).__getitem__
+def fields(values: Sequence[str | int]) -> bytes:
+    """Return some fields of a row. JSON must be able to hold each text without an escape."""
+    return _encode(values)[1:-1]
 
 
-def row_begin(fields: int) -> bytes:
-    """Return the first bytes of a row with this number of fields."""
-    return struct.pack(">h", fields)
+def escaped_fields(values: Iterable[str | int]) -> bytes:
+    """Return some fields of a row. Texts may have any characters. It is slower than `fields`."""
+    return ",".join(
+        '"' + value.replace('"', '""') + '"' if isinstance(value, str) else str(value) for value in values
+    ).encode()
 
 
-def text_fields(texts: Iterable[str]) -> list[bytes]:
-    """Return the fields as pieces. Each text has two pieces: its length and its value."""
-    values = list(map(str.encode, texts))
-    pieces = [b""] * (2 * len(values))
-    pieces[::2] = map(_length, map(len, values))
-    pieces[1::2] = values
-    return pieces
+def bytes_field(value: bytes) -> bytes:
+    """Return a field of the type `bytea`."""
+    return b"\\x" + value.hex().encode()
 
 
-@lru_cache(maxsize=16)
-def text_field(text: str) -> bytes:
-    """Return a field in one piece: its length and its value. The result is cached, for texts that many rows share."""
-    return b"".join(text_fields([text]))
+def time_field(timestamp_ms: int) -> bytes:
+    """Return milliseconds since 1970, with the limits of `bounded_ms`, as a field of the type `timestamptz`."""
+    second, milliseconds = divmod(bounded_ms(timestamp_ms), 1000)
+    return b"%b.%03dZ" % (_second(second), milliseconds)
 
 
-def microseconds(moment: datetime) -> int:
-    """Return a time as the value of a `timestamptz`."""
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+@lru_cache(maxsize=1024)
+def _second(since_1970: int) -> bytes:
+    # Many messages of a batch have the same second.
+    return time_of(since_1970 * 1000).replace(tzinfo=None).isoformat(timespec="seconds").encode()
 
 
-def microseconds_of_ms(timestamp_ms: int) -> int:
-    """Return milliseconds since 1970 as the value of a `timestamptz`."""
-    return timestamp_ms * 1000 - _EPOCH_US
-
-
-async def copy_data(rows: Sequence[bytes]) -> AsyncIterator[bytes]:
-    """Yield the input of COPY in parts. `rows` has rows or pieces of rows."""
-    yield HEADER
-    for start in range(0, len(rows), _PIECES_A_PART):
-        yield b"".join(rows[start : start + _PIECES_A_PART])
-    yield TRAILER
+async def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> None:
+    """Copy rows, or pieces of rows, into a table. Every row ends with a newline. Raises asyncpg's errors."""
+    data: Any = memoryview(b"".join(rows))  # asyncpg takes bytes for the path of a file
+    await connection.copy_to_table(table, source=data, columns=columns, format="csv", null="null")

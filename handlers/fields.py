@@ -9,34 +9,29 @@ import attrs
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from handlers.body import DIGEST_BYTES
 from handlers.model import INT4_MAX, INT8_MAX, Order, UtcTime
 
 
 @attrs.frozen
 class Kind:
-    """A type of PostgreSQL. `postgres` is its name in `information_schema`.
-
-    `code` is the format code of `struct` for the binary format of COPY. It is empty for text, which has no fixed size.
-    """
+    """A type of PostgreSQL. `postgres` is its name in `information_schema`."""
 
     postgres: str
-    code: str = ""
 
 
 TEXT = Kind("text")
-INT4 = Kind("integer", "i")
-INT8 = Kind("bigint", "q")
-TIME = Kind("timestamp with time zone", "q")
-UUID = Kind("uuid", "16s")
-DIGEST = Kind("bytea", f"{DIGEST_BYTES}s")
+INT4 = Kind("integer")
+INT8 = Kind("bigint")
+TIME = Kind("timestamp with time zone")
+UUID = Kind("uuid")
+DIGEST = Kind("bytea")
 _KIND_OF: dict[tuple[type, float | None], Kind] = {
     (str, None): TEXT,
     (int, INT4_MAX): INT4,
     (int, INT8_MAX): INT8,
     (UtcTime, None): TIME,
 }
-"""The kind by a field's type and upper bound. A row has the kinds in this order."""
+"""The kind by a field's type and upper bound."""
 
 
 @attrs.frozen
@@ -75,7 +70,7 @@ def _field(name: str, annotation: Any) -> Column | Part:
     kind, _ = unwrapped(annotation)
     if get_origin(kind) is list:
         return Part(name, _columns(get_args(kind)[0], "item"), several=True)
-    if issubclass(kind, Struct):
+    if isinstance(kind, type) and issubclass(kind, Struct):
         return Part(name, _columns(kind, name, f"{name}_"), several=False)
     return _column(name, annotation, "order")
 
@@ -93,11 +88,6 @@ def _column(name: str, annotation: Any, holder: str, prefix: str = "") -> Column
     return Column(column, _KIND_OF[kind, meta.le], f"{holder}.{name}", meta.extra or {})
 
 
-def _row(columns: list[Column]) -> list[Column]:
-    kinds = list(_KIND_OF.values())
-    return sorted(columns, key=lambda column: kinds.index(column.kind))
-
-
 FIELDS = [_field(field.name, field.type) for field in fields(Order)]
 """All fields of an order, in the order and the nesting of its JSON."""
 _OWN = [field for field in FIELDS if isinstance(field, Column)]
@@ -105,13 +95,13 @@ _PARTS = [field for field in FIELDS if isinstance(field, Part)]
 _OF_PARTS = [column for part in _PARTS if not part.several for column in part.columns]
 _OF_ITEMS = [column for part in _PARTS if part.several for column in part.columns]
 
-ORDER_ROW = [*_row(_OWN + _OF_PARTS), Column("content_digest", DIGEST, "content_digest")]
-"""The columns of `orders` that come from the order itself, texts first."""
+ORDER_ROW = [*_OWN, *_OF_PARTS, Column("content_digest", DIGEST)]
+"""The columns of `orders` that come from the order itself, the digest last."""
 STORED_WITH = [
     Column("source_topic", TEXT),
     Column("source_partition", INT4),
-    Column("source_offset", INT8),
     Column("source_epoch", INT4),
+    Column("source_offset", INT8),
     Column("produced_at", TIME),
     Column("batch_id", UUID),
     Column("created_at", TIME),
@@ -119,8 +109,8 @@ STORED_WITH = [
     Column("traceparent", TEXT),
 ]
 """The columns of `orders` that the writer adds."""
-ITEM_ROW = _row([Column("position", INT4, "position"), *_OF_ITEMS])
-"""The columns of `order_items` after `order_uid`, texts first."""
+ITEM_ROW = [Column("position", INT4, "position"), *_OF_ITEMS]
+"""The columns of `order_items` after `order_uid`."""
 TABLES = {"orders": [*ORDER_ROW, *STORED_WITH], "order_items": [Column("order_uid", TEXT), *ITEM_ROW]}
 """All columns of the tables of orders, in the order in which COPY writes them."""
 

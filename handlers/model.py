@@ -8,8 +8,7 @@ refuses a message, `handlers.validation` reads the same annotations and returns 
 the order that they have here. Orders contain no reference cycles, so `gc=False` is safe.
 """
 
-from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, NewType
 
 from msgspec import Meta, Struct
 
@@ -17,6 +16,8 @@ SUBJECT_NAME = "order_uid"
 """The name of a message's subject in logs and answers."""
 MAX_KEY_BYTES = 512
 """The longest indexed text, in bytes of UTF-8. PostgreSQL refuses B-tree keys of more than about 2,700 bytes."""
+_MAX_BYTES_PER_CHARACTER = 4
+"""The most bytes of a character in UTF-8. It gives a number of characters that always fits a limit in bytes."""
 INT4_MAX = 2**31 - 1
 INT8_MAX = 2**63 - 1
 
@@ -24,8 +25,15 @@ Text = Annotated[str, Meta()]
 """Any text without NUL."""
 RequiredText = Annotated[str, Meta(min_length=1, extra={"required": True})]
 """Text that is not empty and not only white space."""
-Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_BYTES, extra={"required": True, "max_bytes": MAX_KEY_BYTES})]
-"""Required text that is indexed."""
+Key = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_KEY_BYTES // _MAX_BYTES_PER_CHARACTER,
+        extra={"required": True, "max_bytes": MAX_KEY_BYTES},
+    ),
+]
+"""Required text that is indexed. The decoder in C counts characters: for longer keys, which are rare, bytes decide."""
 Int4 = Annotated[int, Meta(ge=-INT4_MAX - 1, le=INT4_MAX)]
 Count4 = Annotated[int, Meta(ge=0, le=INT4_MAX)]
 """A whole number from 0 that fits the type integer of PostgreSQL."""
@@ -33,16 +41,8 @@ Positive8 = Annotated[int, Meta(gt=0, le=INT8_MAX)]
 """A whole number from 1 that fits the type bigint of PostgreSQL."""
 
 
-class UtcTime(datetime):
-    """A time in UTC with microseconds. It has its own type, so that msgspec parses it with `parse_time`."""
-
-    @classmethod
-    def of(cls, moment: datetime) -> Self:
-        """Return `moment`, which must have a time zone, in UTC. Raises `OverflowError` outside the years 1 to 9999."""
-        if moment.tzinfo is UTC and isinstance(moment, cls):
-            return moment
-        utc = moment.astimezone(UTC)
-        return cls.combine(utc.date(), utc.timetz())
+UtcTime = NewType("UtcTime", str)
+"""A time in UTC as JSON has it: RFC 3339 with `Z`, and with six digits of a second unless they are zero."""
 
 
 class Delivery(Struct, kw_only=True, gc=False):

@@ -7,15 +7,14 @@ from asyncpg import Connection
 
 from engine.records import Batch, Record, Written
 from engine.verdict import Rejected
-from handlers.body import finish_body, render_time
+from handlers.body import body_end, render_time
 from handlers.cache import versioned_trace
 from handlers.cache_bookkeeping import PendingChange, note_change
 from handlers.cache_writer import CacheBatch, CacheWriter
-from handlers.decode import decode_order
 from handlers.model import SUBJECT_NAME
 from handlers.order_log import log_batch
 from handlers.order_writer import OrderWriter
-from handlers.prepared import PreparedOrder, prepare
+from handlers.prepared import PreparedOrder, read_order
 from handlers.versions import WritePlan
 
 
@@ -30,8 +29,7 @@ class OrderHandler:
 
     def handle_message(self, record: Record) -> PreparedOrder | Rejected:
         """Return the order, prepared for writing, or all reasons why it is not valid."""
-        order = decode_order(record.value)
-        return order if isinstance(order, Rejected) else prepare(order)
+        return read_order(record.value)
 
     def subject(self, value: PreparedOrder) -> str | None:
         """Return the order's uid."""
@@ -67,13 +65,14 @@ class _FollowUp:
 def _cached(batch: Batch[PreparedOrder], follow_up: _FollowUp) -> CacheBatch:
     plan = follow_up.plan
     bodies, traces = [], []
-    rendered = {}
+    created_at = updated_at = None
+    end = b""
     for write in (*plan.inserts, *plan.changes):
-        times = (write.created_at, write.updated_at)
-        if times not in rendered:
-            rendered[times] = (render_time(write.created_at), render_time(write.updated_at))
+        if write.created_at is not created_at or write.updated_at is not updated_at:
+            created_at, updated_at = write.created_at, write.updated_at
+            end = body_end(render_time(created_at), render_time(updated_at))
         candidate = write.candidate
-        body = finish_body(candidate.order.content, *rendered[times])
+        body = candidate.order.content[:-1] + end
         bodies.append((candidate.uid, body))
         if candidate.traceparent is not None:
             traces.append((candidate.uid, versioned_trace(body, candidate.traceparent)))

@@ -11,7 +11,6 @@ stored an order since then, and the next try reads it, or another unique index r
 """
 
 from datetime import UTC, datetime
-from struct import Struct
 from uuid import UUID
 
 from asyncpg import Connection, UniqueViolationError
@@ -19,7 +18,8 @@ from asyncpg import Connection, UniqueViolationError
 from engine.handler import RewriteBatch
 from engine.records import Batch, Origin, ms_of, time_of
 from engine.telemetry.trace_context import traceparent_of
-from handlers.copy_format import copy_data, microseconds, microseconds_of_ms, text_field
+from handlers.body import render_time
+from handlers.copy_format import copy_rows, escaped_fields, time_field
 from handlers.fields import TABLES
 from handlers.prepared import PreparedOrder
 from handlers.versions import UNKNOWN_TOPIC, Candidate, Stored, Write, WritePlan, latest_of_each, plan_writes
@@ -49,9 +49,6 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::int[], $6::time
 WHERE orders.order_uid = new.order_uid
 """
 _COLUMNS = {table: [column.name for column in columns] for table, columns in TABLES.items()}
-# In COPY's format, the length of a field comes before its value.
-_INT4, _INT8, _UUID, _NULL = 4, 8, 16, -1
-_pack_stored_with = Struct(">iiiqiiiqi16siqiqi").pack
 _Read = tuple[frozenset[str], frozenset[str]]
 """The uids of a batch, and those of its orders that were stored when they were read."""
 
@@ -69,13 +66,14 @@ class OrderWriter:
         Raises `RewriteBatch` if COPY fails because an order is already stored, `UniqueViolationError` if another unique
         index refuses the orders.
         """
+        origin_of = batch.origin_of
         candidates = [
             Candidate(
                 order.order_uid,
-                batch.origin_of(record),
+                origin_of(record),
                 order.content_digest,
                 order,
-                traceparent_of(record),
+                traceparent_of(record) if record.headers else None,
             )
             for record, order in batch.accepted()
         ]
@@ -90,20 +88,17 @@ class OrderWriter:
             await connection.execute(_DELETE, [write.candidate.uid for write in plan.changes])
         if plan.unchanged:
             await self._move_sources(connection, plan.unchanged)
-        writes = plan.inserts + plan.changes
-        writes.sort(key=lambda write: write.candidate.uid)
-        if writes:
+        if writes := plan.writes():
             try:
-                await self._copy_orders(connection, writes, batch.batch_id)
+                rows = _order_rows(writes, batch.batch_id)
+                await copy_rows(connection, "orders", _COLUMNS["orders"], rows)
             except UniqueViolationError:
                 if was_read and self._failed_before((frozenset(one.uid for one in candidates), frozenset(stored))):
                     raise
                 self._expect_repeats = True
                 raise RewriteBatch from None
-            items = copy_data([write.candidate.order.item_rows for write in writes])
-            await connection.copy_to_table(
-                "order_items", source=items, columns=_COLUMNS["order_items"], format="binary"
-            )
+            items = [write.candidate.order.item_rows for write in writes]
+            await copy_rows(connection, "order_items", _COLUMNS["order_items"], items)
         return plan
 
     def _failed_before(self, read: _Read) -> bool:
@@ -143,23 +138,27 @@ class OrderWriter:
             [time_of(candidate.source.timestamp) for candidate in unchanged],
         )
 
-    async def _copy_orders(self, connection: Connection, writes: list[Write[PreparedOrder]], batch_id: UUID) -> None:
-        rows = copy_data(_order_rows(writes, batch_id))
-        await connection.copy_to_table("orders", source=rows, columns=_COLUMNS["orders"], format="binary")
-
 
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:
     """Return the pieces of the rows: the prepared columns, then the source, the batch, the times and the trace."""
     rows: list[bytes] = []
+    places: dict[tuple[str, int, int], bytes] = {}
+    created_at = updated_at = None
+    times = b""
     for write in writes:
-        source, traceparent = write.candidate.source, write.candidate.traceparent
-        stored_with = _pack_stored_with(
-            _INT4, source.partition, _INT8, source.offset, _INT4, source.epoch,
-            _INT8, microseconds_of_ms(source.timestamp), _UUID, batch_id.bytes,
-            _INT8, microseconds(write.created_at), _INT8, microseconds(write.updated_at),
-            _NULL if traceparent is None else len(traceparent),
-        )  # fmt: skip
-        rows += (write.candidate.order.order_row, text_field(source.topic), stored_with)
-        if traceparent is not None:
-            rows.append(traceparent.encode())
+        candidate = write.candidate
+        source, traceparent = candidate.source, candidate.traceparent
+        place = (source.topic, source.partition, source.epoch)
+        if place not in places:
+            places[place] = b",%b," % escaped_fields(place)
+        if write.created_at is not created_at or write.updated_at is not updated_at:  # most are inserts, made now
+            created_at, updated_at = write.created_at, write.updated_at
+            times = b",%b," % escaped_fields([str(batch_id), render_time(created_at), render_time(updated_at)])
+        rows += (
+            candidate.order.order_row,
+            places[place],
+            b"%d,%b" % (source.offset, time_field(source.timestamp)),
+            times,
+            b"null\n" if traceparent is None else b'"%b"\n' % traceparent.encode(),
+        )
     return rows

@@ -3,44 +3,28 @@
 This runs before the writer gets the order, while the writer writes an earlier batch.
 """
 
-from struct import Struct, calcsize
-from typing import Any
+from msgspec import Struct
 
-import attrs
-
+from engine.verdict import Rejected
 from handlers.body import digest, render_content
-from handlers.copy_format import microseconds, row_begin, text_fields
-from handlers.fields import ITEM_ROW, ORDER_ROW, TABLES, TEXT, TIME, Column, compiled
+from handlers.copy_format import bytes_field, escaped_fields, fields
+from handlers.decode import decode_order, decode_quickly, is_utf8
+from handlers.fields import ITEM_ROW, ORDER_ROW, Column, compiled
 from handlers.model import Order
 
 
-def _texts(row: list[Column]) -> list[str]:
-    return [column.value for column in row if column.kind is TEXT]
+def _values(columns: list[Column]) -> str:
+    return ", ".join(column.value for column in columns)
 
 
-def _pack_numbers(parameters: str, row: list[Column]) -> Any:
-    """Return a function that packs all columns of a row except texts: each length, then the value."""
-    numbers = [column for column in row if column.kind is not TEXT]
-    values = [f"microseconds({column.value})" if column.kind is TIME else column.value for column in numbers]
-    lengths = [calcsize(f">{column.kind.code}") for column in numbers]
-    fields = ", ".join(f"{length}, {value}" for length, value in zip(lengths, values, strict=True))
-    pack = Struct(">" + "".join(f"i{column.kind.code}" for column in numbers)).pack
-    return compiled(parameters, f"pack({fields})", pack=pack, microseconds=microseconds)
+_order_values = compiled("order, delivery, payment", f"({_values(ORDER_ROW[:-1])})")
+_items_values = compiled(
+    "order_uid, items", f"[(order_uid, {_values(ITEM_ROW)}) for position, item in enumerate(items)]"
+)
 
 
-_order_texts = compiled("order, delivery, payment", f"[{', '.join(_texts(ORDER_ROW))}]")
-_order_numbers = _pack_numbers("order, delivery, payment, content_digest", ORDER_ROW)
-_item_texts = compiled("item", f"({', '.join(_texts(ITEM_ROW))})")
-_item_numbers = _pack_numbers("position, item", ITEM_ROW)
-_ORDER_BEGIN = row_begin(len(TABLES["orders"]))
-_ITEM_BEGIN = row_begin(len(TABLES["order_items"]))
-# Each text has two pieces: its length and its value.
-_ORDER_PIECES, _ITEM_PIECES, _UID_PIECES = 2 * len(_texts(ORDER_ROW)), 2 * len(_texts(ITEM_ROW)), 2
-
-
-@attrs.frozen
-class PreparedOrder:
-    """An order as JSON and as rows in COPY's binary format.
+class PreparedOrder(Struct, frozen=True, gc=False):
+    """An order as JSON and as rows for COPY: see `handlers.copy_format`.
 
     `order_row` is the row of `orders` up to `content_digest`. The writer appends the columns `fields.STORED_WITH`.
     `item_rows` are all rows of `order_items`.
@@ -53,23 +37,34 @@ class PreparedOrder:
     item_rows: bytes
 
 
+def read_order(value: bytes | None) -> PreparedOrder | Rejected:
+    """Return the order in the bytes of a message, prepared, or the reasons why it is not valid.
+
+    The result is that of `decode_order` and `prepare`. If a producer writes an order as HTTP returns it, the bytes are
+    the content: one copy is enough, and they are UTF-8, because the content is.
+    """
+    order = decode_quickly(value) if value else None
+    if value and order is not None:
+        content = render_content(order)
+        if content == value:
+            return _prepare(order, value)
+        if is_utf8(value):
+            return _prepare(order, content)
+    verdict = decode_order(value)
+    return verdict if isinstance(verdict, Rejected) else prepare(verdict)
+
+
 def prepare(order: Order) -> PreparedOrder:
-    """Return the content and the rows of an order. The order must be valid, so that every number fits its column."""
-    content = render_content(order)
+    """Return the content and the rows of an order. The order must be valid, so that every value fits its column."""
+    return _prepare(order, render_content(order))
+
+
+def _prepare(order: Order, content: bytes) -> PreparedOrder:
     fingerprint = digest(content)
-    delivery, payment = order.delivery, order.payment
-    texts = _order_texts(order, delivery, payment)
-    for item in order.items:
-        texts += _item_texts(item)
-    pieces = text_fields(texts)
-    numbers = _order_numbers(order, delivery, payment, fingerprint)
-    begin = _ORDER_PIECES
-    order_row = b"".join((_ORDER_BEGIN, *pieces[:begin], numbers))
-    item_begin = b"".join((_ITEM_BEGIN, *pieces[:_UID_PIECES]))
-    item_rows = []
-    for position, item in enumerate(order.items):
-        item_rows.append(item_begin)
-        item_rows += pieces[begin : begin + _ITEM_PIECES]
-        item_rows.append(_item_numbers(position, item))
-        begin += _ITEM_PIECES
-    return PreparedOrder(order.order_uid, content, fingerprint, order_row, b"".join(item_rows))
+    # Only an escape contains a backslash.
+    encode = fields if b"\\" not in content else escaped_fields
+    order_uid = order.order_uid
+    row = encode(_order_values(order, order.delivery, order.payment))
+    items = list(map(encode, _items_values(order_uid, order.items)))
+    items.append(b"")
+    return PreparedOrder(order_uid, content, fingerprint, b"%b,%b" % (row, bytes_field(fingerprint)), b"\n".join(items))

@@ -6,9 +6,8 @@ from typing import Any
 import attrs
 from msgspec import Struct
 
-from handlers.body import render_short_time
-from handlers.model import UtcTime
 from handlers.reader import Queryable
+from handlers.times import render_utc
 
 _SELECT = """
 SELECT o.order_uid, o.track_number, o.customer_id, o.date_created, o.delivery_service,
@@ -89,7 +88,7 @@ def _summary(row: Any) -> Summary:
         order_uid=row["order_uid"],
         track_number=row["track_number"],
         customer_id=row["customer_id"],
-        date_created=render_short_time(UtcTime.of(row["date_created"])),
+        date_created=render_utc(row["date_created"]),
         delivery_service=row["delivery_service"],
         items=row["items"],
         amount=row["payment_amount"],

@@ -15,7 +15,7 @@ from engine.verdict import FieldError, Rejected
 from handlers.fields import unwrapped
 from handlers.model import Key, Order, Payment, UtcTime
 from handlers.reasons import INVALID_ORDER
-from handlers.times import parse_time
+from handlers.times import utc_time
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_ERRORS = 100
@@ -58,7 +58,7 @@ def _read(value: Any, kind: Any, meta: Meta, path: str, errors: list[FieldError]
         if kind is int:
             return _check_integer(value, meta)
         if kind is UtcTime:
-            return parse_time(value)
+            return utc_time(value)
         if get_origin(kind) is list:
             return _read_items(value, get_args(kind)[0], path, errors)
         return _read_object(value, kind, path, errors)

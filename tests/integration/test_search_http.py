@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from handlers.summaries import OrderCursor, Search, build_query
+from handlers.times import render_utc
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
@@ -53,19 +54,19 @@ async def test_the_newest_orders_come_first(server: LookupServer, database: asyn
     """Each line holds what tells orders apart, and nothing of the recipient."""
     generator = OrderGenerator(1)
     created = [datetime(2026, 3, day, 4, 5, 6, day % 2 * 700, tzinfo=UTC) for day in (2, 1, 4, 3)]
-    orders = [make_order(generator, date_created=moment) for moment in created]
+    orders = [make_order(generator, date_created=render_utc(moment)) for moment in created]
     for order in orders:
         await store_order(database, order)
     status, found = await ask(server)
     assert status == 200
-    newest_first = sorted(orders, key=lambda order: order.date_created, reverse=True)
+    newest_first = sorted(orders, key=lambda order: datetime.fromisoformat(order.date_created), reverse=True)
     assert found == {
         "orders": [
             {
                 "order_uid": order.order_uid,
                 "track_number": order.track_number,
                 "customer_id": order.customer_id,
-                "date_created": order.date_created.isoformat().replace("+00:00", "Z"),
+                "date_created": order.date_created,
                 "delivery_service": order.delivery_service,
                 "items": len(order.items),
                 "amount": order.payment.amount,

@@ -38,10 +38,10 @@ async def store_order(connection: Connection, order: Order) -> bytes:
                 "delivery_service",
                 "shardkey",
                 "sm_id",
-                "date_created",
                 "oof_shard",
             )
         },
+        "date_created": datetime.fromisoformat(order.date_created),
         **{f"delivery_{name}": value for name, value in asdict(delivery).items()},
         **{f"payment_{name}".replace("payment_payment_", "payment_"): value for name, value in asdict(payment).items()},
         "created_at": STORED_AT,

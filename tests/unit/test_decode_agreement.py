@@ -6,12 +6,11 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from msgspec import MsgspecError
 
 from engine.verdict import Rejected
-from handlers import decode
-from handlers.decode import decode_order
+from handlers.decode import decode_order, decode_quickly
 from handlers.model import Order
+from handlers.prepared import prepare, read_order
 from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER
 from handlers.validation import validate
 from tests.support.bad_messages import (
@@ -60,15 +59,6 @@ def mutated(mutations: list[tuple[str, Any]], escaped: bool) -> bytes:
     return json.dumps(document, ensure_ascii=escaped).encode()
 
 
-def fast_path(value: bytes) -> Order | None:
-    """What the C decoder and the remaining rules accept, without the slow path behind them."""
-    try:
-        order = decode._decode_order(value)
-    except (MsgspecError, ValueError, RecursionError):
-        return None
-    return order if decode._passes(order) and b"\\u0000" not in value else None
-
-
 @settings(max_examples=600, deadline=None)
 @given(mutations=MUTATIONS, escaped=st.booleans())
 @example(mutations=[("order_uid", "ж" * 257)], escaped=False)
@@ -78,10 +68,11 @@ def test_the_fast_path_never_disagrees_with_the_slow_one(mutations: list[tuple[s
     """What the fast path accepts, the slow path accepts as an equal order, and that is the verdict."""
     value = mutated(mutations, escaped)
     slow = validate(json.loads(value))
-    fast = fast_path(value)
+    fast = decode_quickly(value)
     assert fast is None or fast == slow
     verdict = decode_order(value)
     assert verdict == slow
+    assert read_order(value) == (verdict if isinstance(verdict, Rejected) else prepare(verdict))
     if isinstance(verdict, Rejected):
         assert verdict.reason == INVALID_ORDER
         assert verdict.errors
@@ -93,7 +84,7 @@ def test_a_valid_order_stays_on_the_fast_path(order_uid: str) -> None:
     """Only long and odd keys cost the second look."""
     value = order_with(("order_uid", order_uid))
     usual = order_uid.strip() and len(order_uid) <= 128 and "\x00" not in order_uid and r"\u0000" not in order_uid
-    assert (fast_path(value) is not None) == bool(usual)
+    assert (decode_quickly(value) is not None) == bool(usual)
 
 
 @settings(max_examples=300)
@@ -110,5 +101,22 @@ def test_a_damaged_order_never_raises(data: st.DataObject) -> None:
     """Whatever bytes of a valid order are replaced, there is an order or a reason."""
     begin = data.draw(st.integers(0, len(WHOLE)))
     end = data.draw(st.integers(begin, min(len(WHOLE), begin + 20)))
-    verdict = decode_order(WHOLE[:begin] + data.draw(st.binary(max_size=8)) + WHOLE[end:])
+    value = WHOLE[:begin] + data.draw(st.binary(max_size=8)) + WHOLE[end:]
+    verdict = decode_order(value)
+    assert read_order(value) == (verdict if isinstance(verdict, Rejected) else prepare(verdict))
     assert isinstance(verdict, Order) or (verdict.reason and verdict.errors)
+
+
+@given(
+    uid=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
+    unknown=st.binary(max_size=8),
+    indent=st.none() | st.integers(0, 1),
+)
+def test_a_message_that_is_not_as_http_returns_it_is_prepared_alike(
+    uid: str, unknown: bytes, indent: int | None
+) -> None:
+    """With white space, escapes, and unknown fields, whose bytes must be UTF-8 as well."""
+    document = json.dumps({**ORDER, "order_uid": uid, "x": "_"}, ensure_ascii=False, indent=indent).encode()
+    value = document[: -len(b'_"}')] + unknown + document[-len(b'"}') :]
+    verdict = decode_order(value)
+    assert read_order(value) == (verdict if isinstance(verdict, Rejected) else prepare(verdict))
