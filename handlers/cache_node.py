@@ -15,6 +15,15 @@ PAIRS_A_SCRIPT = 250
 """How many keys one script call handles. Redis serves no other client during a call, and larger calls are slower."""
 
 
+def packed(*arguments: str | int | bytes) -> bytes:
+    """Return a command as Redis reads it. redis-py copies what it has packed so far for every further argument."""
+    pieces = [b"*%d\r\n" % len(arguments)]
+    for argument in arguments:
+        value = argument if isinstance(argument, bytes) else str(argument).encode()
+        pieces += (b"$%d\r\n" % len(value), value, b"\r\n")
+    return b"".join(pieces)
+
+
 class Node:
     """Sends commands to one server. Raises `redis.RedisError` if it fails."""
 
@@ -29,11 +38,21 @@ class Node:
 
     async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
         """Run the script, and load it first if the server does not know it."""
+        command = packed("EVALSHA", script.sha, len(keys), *keys, *arguments)
         try:
-            return await self.redis.evalsha(script.sha, len(keys), *keys, *arguments)
+            return await self._call(command)
         except NoScriptError:
             await self.redis.script_load(script.source)
-            return await self.redis.evalsha(script.sha, len(keys), *keys, *arguments)
+            return await self._call(command)
+
+    async def _call(self, command: bytes) -> Any:
+        pool: Any = self.redis.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(command)
+            return await connection.read_response()
+        finally:
+            await pool.release(connection)
 
     async def send(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
         """Send the commands in one round trip, and return the answers. A refusal is an answer: a `ResponseError`.
