@@ -1,11 +1,11 @@
 """Logs the orders of a batch at level info: uids, batch, partition and offsets, with up to 100 orders per line."""
 
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
-from engine.records import Batch, Entry, Record, Written
+from engine.records import Batch, Entry, Record, Written, by_partition
 from engine.telemetry.trace_context import trace_id_of, traceparent_of
 from engine.verdict import Rejected
 from handlers.events import BATCH_COMMITTED, ORDER_REJECTED, ORDERS_COMMITTED
@@ -21,18 +21,19 @@ def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:
     message of the line has a trace.
     """
     log = structlog.get_logger().bind(batch_id=str(batch.batch_id), topic=batch.topic)
-    for partition, group in groupby(batch.entries, key=lambda entry: entry.record.partition):
-        accepted: list[Entry[PreparedOrder]] = []
-        for entry in group:
-            if isinstance(entry.value, Rejected):
-                _log_rejected(log, entry.record, entry.value)
-            else:
-                accepted.append(entry)
+    rejected = batch.rejected()
+    for entries in by_partition(batch.entries):
+        accepted = entries
+        if rejected:
+            accepted = [entry for entry in entries if not isinstance(entry.value, Rejected)]
+            for entry in entries:
+                if isinstance(entry.value, Rejected):
+                    _log_rejected(log, entry.record, entry.value)
         for start in range(0, len(accepted), ORDERS_A_LINE):
             line = accepted[start : start + ORDERS_A_LINE]
             log.info(
                 ORDERS_COMMITTED,
-                partition=partition,
+                partition=line[0].record.partition,
                 offset=line[0].record.offset,
                 last_offset=line[-1].record.offset,
                 order_uids=[entry.value.order_uid for entry in line],  # type: ignore[union-attr]
@@ -44,12 +45,12 @@ def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:
         inserted=written.inserted,
         changed=written.changed,
         unchanged=written.unchanged,
-        rejected=len(batch.rejected()),
+        rejected=len(rejected),
     )
 
 
-def _traces(line: list[Entry[PreparedOrder]]) -> dict[str, list[str | None]]:
-    found = [traceparent_of(entry.record) for entry in line]
+def _traces(line: Sequence[Entry[PreparedOrder]]) -> dict[str, list[str | None]]:
+    found = [traceparent_of(entry.record) if entry.record.headers else None for entry in line]
     return {"trace_ids": [each and trace_id_of(each) for each in found]} if any(found) else {}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from engine.dead_letters.headers import read_replay_headers
-from engine.records import Entry
+from engine.records import Batch, Entry
 from engine.verdict import Rejected
 
 
@@ -92,11 +92,12 @@ class Brake:
 
     def count_judged(self, entries: Sequence[Entry[Any]], topic: str) -> None:
         """Count the messages that the handler has judged."""
-        _count(self._judged, entries, topic)
+        rejected = any(issubclass(kind, Rejected) for kind in {type(entry.value) for entry in entries})
+        _count(self._judged, entries, topic, spotless=not rejected)
 
-    def count_stored(self, entries: Sequence[Entry[Any]], topic: str) -> None:
+    def count_stored(self, batch: Batch[Any]) -> None:
         """Count the messages of a committed batch."""
-        _count(self._stored, entries, topic)
+        _count(self._stored, batch.entries, batch.topic, spotless=not batch.rejected())
 
     def release(self) -> None:
         """Release the brake: start counting again from zero."""
@@ -104,8 +105,8 @@ class Brake:
         self._stored.clear()
 
 
-def _count(window: _Window, entries: Sequence[Entry[Any]], topic: str) -> None:
-    if not any(isinstance(entry.value, Rejected) for entry in entries):
+def _count(window: _Window, entries: Sequence[Entry[Any]], topic: str, *, spotless: bool) -> None:
+    if spotless:
         window.count_accepted(len(entries))
         return
     for entry in entries:

@@ -147,7 +147,7 @@ class BatchWriter(Generic[T]):
         counters.changed += written.changed
         counters.unchanged += written.unchanged
         counters.rejected += rejected
-        self._brake.count_stored(batch.entries, batch.topic)
+        self._brake.count_stored(batch)
         if rejected:
             self._log_refused(batch)
             self._dead_letters_stored()
