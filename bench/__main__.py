@@ -19,12 +19,12 @@ from bench.comparison_table import heading
 from bench.comparison_table import render as render_comparison
 from bench.machine import cores
 from bench.measure import measure
-from bench.plan import PARTS, REFERENCES, Plan, default_parts, planned
+from bench.plan import PARTS, PEERS, REFERENCES, Plan, default_parts, planned
 from bench.programs import ProgramFailed
 from bench.results import LATEST, comparison, write
 from bench.run import Run
-from bench.table import render
-from bench.targets import GOALS
+from bench.table import render, render_goals
+from bench.targets import AGAINST_BASE, GOALS
 from orderflow.demo.signals import until_signalled
 from orderflow.start.project import services_directory
 from orderflow.start.settings import variables
@@ -65,6 +65,13 @@ def _revision(_context: click.Context, _parameter: click.Parameter, name: str) -
     help="Another program to run beside the engine; see bench/peer.py.",
 )
 @click.option(
+    "--lookup-peer",
+    envvar="LOOKUP_PEER",
+    default="",
+    metavar="COMMAND",
+    help="Another program that answers lookups, to run beside the server; see bench/lookup_peer.py.",
+)
+@click.option(
     "--base",
     callback=_revision,
     default="",
@@ -83,6 +90,7 @@ def main(
     quick: bool,
     only: frozenset[str],
     peer: str,
+    lookup_peer: str,
     base: Revision | None,
     plots: bool,
     results: Path,
@@ -97,14 +105,15 @@ def main(
     # The user's own services must not be touched: none of the user's settings may reach the programs that are started.
     for name in [*variables(), *(name for name in os.environ if name.startswith("PG"))]:
         os.environ.pop(name, None)
-    parts = only or default_parts(quick=quick, plots=plots, peer=bool(peer), base=base is not None)
-    if "peer" in parts and not peer:
-        raise click.UsageError("the part 'peer' needs --peer COMMAND")
+    peers = frozenset(part for part, command in (("peer", peer), ("lookup-peer", lookup_peer)) if command)
+    parts = only or default_parts(quick=quick, plots=plots, base=base is not None, peers=peers)
+    if missing := sorted((parts & PEERS) - peers):
+        raise click.UsageError(f"the part '{missing[0]}' needs --{missing[0]} COMMAND")
     if base and (alone := sorted(parts & REFERENCES)):
         raise click.UsageError(f"--base compares only builds of orderflow: it cannot be used with {', '.join(alone)}")
     if plots and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--plots needs matplotlib: pip install --require-hashes -r bench/requirements.lock")
-    plan = planned(parts, peer, quick=quick, base=base is not None, chosen=sizes)
+    plan = planned(parts, peer, quick=quick, base=base is not None, chosen={**sizes, "lookup_peer": lookup_peer})
     sys.exit(asyncio.run(_main(plan, base, results, plots=plots, strict=strict)))
 
 
@@ -139,12 +148,16 @@ async def _set_up(base: Revision, stack: AsyncExitStack) -> Build:
 
 def _report(run: Run, base: Revision | None, found: dict[str, Any], results: Path, *, plots: bool, strict: bool) -> int:
     """Print the table, write the results, and return the exit code."""
-    compared = compare(run.measurements, run.base) if base else []
+    compared = compare(run.measurements, run.base, AGAINST_BASE) if base else []
     if base:
         found["comparison"] = comparison(base, compared, run.runs)
     write(found, results)
-    print(heading(base, found["commit"], run.plan) if base else "", end="")
-    print(render_comparison(compared) if base else render(run.measurements, GOALS, cores()))
+    if base:
+        print(heading(base, found["commit"], run.plan) + render_comparison(compared))
+        if goals := render_goals(run.measurements, GOALS, cores()):
+            print(f"\nThe goals of this build, in the same rounds:\n\n{goals}")
+    else:
+        print(render(run.measurements, GOALS, cores()))
     if plots:
         from bench.plots import draw  # noqa: PLC0415 (matplotlib is an optional package)
 
@@ -154,8 +167,8 @@ def _report(run: Run, base: Revision | None, found: dict[str, Any], results: Pat
     for failure in run.measurements.failures:
         print(f"FAILED {failure}")
     worse = any(one.outcome is Outcome.WORSE for one in compared)
-    missed = strict and not all(goal["met"] for goal in found["goals"])
-    return 1 if run.measurements.failures or worse or missed else 0
+    missed = not all(goal["met"] for goal in found["goals"]) or any(one.met is False for one in compared)
+    return 1 if run.measurements.failures or worse or (strict and missed) else 0
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ Source: NIST/SEMATECH e-Handbook of Statistical Methods, https://www.itl.nist.go
 observations, 1.3.6.7.2 for the quantiles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import exp, log, sqrt
 from statistics import fmean, median, stdev
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -62,13 +63,17 @@ class Interval:
 
 @attrs.frozen
 class Compared:
-    """A figure of both builds: their medians, and how much better this build is. `gain` is None without a ratio."""
+    """A figure of both builds: their medians, and how much better this build is. `gain` is None without a ratio.
+
+    `bound` is the target for this ÷ base: at least if more is better, else at most. None: there is no target.
+    """
 
     figure: Figure
     base: float
     this: float
     gains: tuple[float, ...]
     gain: Interval | None
+    bound: float | None = None
 
     @property
     def outcome(self) -> Outcome | None:
@@ -81,6 +86,19 @@ class Compared:
         if self.gain is None:
             return None
         return self.gain.ratio if self.figure.more_is_better else 1 / self.gain.ratio
+
+    @property
+    def target(self) -> str:
+        """The target as text; empty if there is none."""
+        return "" if self.bound is None else f"{'≥' if self.figure.more_is_better else '≤'} {self.bound:g}"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the ratio meets the target, or None if there is no ratio or no target."""
+        if self.this_over_base is None or self.bound is None:
+            return None
+        more = self.figure.more_is_better
+        return self.this_over_base >= self.bound if more else self.this_over_base <= self.bound
 
     def document(self) -> dict[str, Any]:
         """Return the comparison for the results' JSON."""
@@ -95,6 +113,8 @@ class Compared:
             "times_as_good": gain,
             "rounds": list(self.gains),
             "outcome": self.outcome,
+            "target": self.target,
+            "met": self.met,
         }
 
 
@@ -109,16 +129,21 @@ def interval(ratios: Sequence[float]) -> Interval:
     return Interval(exp(mean), exp(mean - reach), exp(mean + reach))
 
 
-def compare(this: Measurements, base: Measurements) -> list[Compared]:
-    """Compare, round by round, each figure that was measured for both builds. Keeps the order of measurement."""
-    return [_compared(figure, this, base) for figure in this.values if figure in base.values]
+def compare(
+    this: Measurements, base: Measurements, bounds: Mapping[Figure, float] = MappingProxyType({})
+) -> list[Compared]:
+    """Compare, round by round, each figure that was measured for both builds. Keeps the order of measurement.
+
+    `bounds` are the targets for this ÷ base.
+    """
+    return [_compared(figure, this, base, bounds.get(figure)) for figure in this.values if figure in base.values]
 
 
-def _compared(figure: Figure, this: Measurements, base: Measurements) -> Compared:
+def _compared(figure: Figure, this: Measurements, base: Measurements, bound: float | None) -> Compared:
     ours, theirs = this.values[figure], base.values[figure]
     pairs = [(ours[number], theirs[number]) for number in sorted(ours.keys() & theirs.keys())]
     gains: tuple[float, ...] = ()
     if figure.comparable and pairs and all(value > 0 for pair in pairs for value in pair):
         gains = tuple(mine / other if figure.more_is_better else other / mine for mine, other in pairs)
     found = interval(gains) if gains else None
-    return Compared(figure, median(theirs.values()), median(ours.values()), gains, found)
+    return Compared(figure, median(theirs.values()), median(ours.values()), gains, found, bound)

@@ -9,9 +9,13 @@ from bench.plan import Plan
 from bench.table import aligned, number
 
 _SHORT = 10
-COLUMNS = ("figure", "base", "this", "this / base", "times as good", "95 % interval", "rounds", "this build is")
-_RIGHT = frozenset({1, 2, 3, 4, 5, 6})
+COLUMNS = (
+    *("figure", "base", "this", "this / base", "target", ""),
+    *("times as good", "95 % interval", "rounds", "this build is"),
+)
+_RIGHT = frozenset({1, 2, 3, 6, 7, 8})
 _LEGEND = f"""\
+Target: for this / base. A missed target is reported, and is a failure only with --strict.
 Times as good: this ÷ base if more is better, base ÷ this if less is better. Above 1, this build is better.
 Each round measures both builds twice (base, this, this, base; the next round in reverse order) and gives one ratio.
 This build is worse if the whole interval is below {NO_WORSE}, better if it is above {1 / NO_WORSE:.2f}, and as good
@@ -42,10 +46,12 @@ def _row(one: Compared) -> tuple[str, ...]:
     unit = one.figure.unit
     own = (one.figure.title, f"{number(one.base)} {unit}", f"{number(one.this)} {unit}")
     if one.gain is None:
-        return (*own, "", "", "", "", "")
+        return (*own, "", one.target, *[""] * (len(COLUMNS) - len(own) - 2))
     outcome = one.gain.outcome
     word = outcome.upper() if outcome is Outcome.WORSE else outcome.value
-    return (*own, f"{one.this_over_base:.2f}", _ratio(one), _interval(one), str(len(one.gains)), word)
+    met = {None: "", True: "met", False: "MISSED"}[one.met]
+    ratio = (f"{one.this_over_base:.2f}", one.target, met)
+    return (*own, *ratio, _ratio(one), _interval(one), str(len(one.gains)), word)
 
 
 def _ratio(one: Compared) -> str:

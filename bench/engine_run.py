@@ -10,9 +10,11 @@ from typing import Any
 
 import asyncpg
 import attrs
+import psutil
 
 from bench.backlog import Backlog
 from bench.builds import Build
+from bench.memory_peaks import peak_bytes
 from bench.programs import Program, program
 from bench.stored_orders import StoredOrders, Template
 from bench.testbed import Testbed, connection, per_order_us, processor_s, redis_of, settle
@@ -26,8 +28,7 @@ READY_TIMEOUT_S = 60.0
 _SLOWEST_ORDERS_PER_S = 300
 _POLL_S = 0.1
 _CONSUMED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets WHERE consumer_group = $1"
-# In the tables of another build the column of batches tells when the cache had followed.
-_HAS_TABLE = "SELECT to_regclass('cached_batches') IS NOT NULL"
+# By whether there is a table `cached_batches`. Without it, a column of `batches` tells when the cache had followed.
 _UNCACHED = {
     True: "SELECT count(*) FROM cache_pending",
     False: "SELECT count(*) FROM batches WHERE cached_at IS NULL",
@@ -47,7 +48,8 @@ class EngineRun:
 
     `orders_per_s` is measured from the first consumed batch until the last commit, `cached_per_s` until the last batch
     is in the cache. `ready_s` is the time from the start of the process until all partitions are open (None if the log
-    level hides this). `processor_us` is the CPU time per order in microseconds, by process.
+    level hides this). `processor_us` is the CPU time per order in microseconds, by process. `memory_bytes` is the peak
+    memory of the largest worker.
     """
 
     orders_per_s: float
@@ -55,6 +57,7 @@ class EngineRun:
     wall_s: float
     ready_s: float | None
     processor_us: dict[str, float]
+    memory_bytes: int
 
 
 @asynccontextmanager
@@ -91,11 +94,11 @@ async def run_engine(
             done = await consumed(engine, database, group, 1)
             before = _processor_s(testbed, engine)
             await consumed(engine, database, group, backlog.messages)
-            await cached(engine, database)
+            last_cached_at = await cached(engine, database)
             spent = per_order_us(before, _processor_s(testbed, engine), backlog.messages - done)
+            memory_bytes = peak_bytes(workers_of(engine))
             await engine.stop()
             times = await database.fetchrow(_TIMES)
-            last_cached_at = await database.fetchval(_LAST_CACHED[await database.fetchval(_HAS_TABLE)])
             ready_s = seconds_until_ready(engine)
         async with redis_of(environment) as redis:
             await verify_engine(database, redis, backlog, begins.stored, bodies=build == testbed.this)
@@ -107,7 +110,13 @@ async def run_engine(
         wall_s=(last - engine.started_at).total_seconds(),
         ready_s=ready_s,
         processor_us=spent,
+        memory_bytes=memory_bytes,
     )
+
+
+def workers_of(engine: Program) -> list[psutil.Process]:
+    """Return the worker processes: all but the supervisor."""
+    return engine.process_tree[1:]
 
 
 def _processor_s(testbed: Testbed, engine: Program) -> dict[str, float]:
@@ -135,17 +144,22 @@ async def consumed(
     return done
 
 
-async def cached(engine: Program, database: asyncpg.Connection) -> None:
-    """Wait until every batch is in the cache. Raises `ProgramFailed` after `CACHE_SETTLES_S`."""
+async def cached(engine: Program, database: asyncpg.Connection) -> datetime:
+    """Wait until every batch is in the cache, and return when the last one was.
+
+    Raises `ProgramFailed` after `CACHE_SETTLES_S`.
+    """
     deadline = monotonic() + CACHE_SETTLES_S
-    has_table = await database.fetchval(_HAS_TABLE)
-    last, since = await database.fetchval(_LAST_CACHED[has_table]), monotonic()
-    while (missing := await database.fetchval(_UNCACHED[has_table])) or (
-        has_table and monotonic() - since < _SETTLED_S
-    ):
-        engine.check()
+    has_table = await database.fetchval("SELECT to_regclass('cached_batches') IS NOT NULL")
+    last: datetime | None = None
+    since = monotonic()
+    while True:
+        missing = await database.fetchval(_UNCACHED[has_table])
         if last != (last := await database.fetchval(_LAST_CACHED[has_table])):
             since = monotonic()
+        if last is not None and not missing and not (has_table and monotonic() - since < _SETTLED_S):
+            return last
+        engine.check()
         if monotonic() > deadline:
             raise engine.failure(f"has left {missing:,} batches out of the cache")
         await asyncio.sleep(_POLL_S)

@@ -28,6 +28,8 @@ class Load:
     p50_ms: float
     p99_ms: float
     wrong: int
+    busy: float = 0.0
+    """The share of one core that our own client used: near 1, it limits the rate. 0 for wrk, which does not tell."""
 
     @property
     def per_s(self) -> float:
@@ -35,16 +37,19 @@ class Load:
         return self.requests / self.seconds
 
 
-async def ask_once(testbed: Testbed, port: int, uids: Sequence[str]) -> Load:
-    """Request each uid once, with our own client, because wrk cannot do this. Raises `WrongAnswers`."""
-    return await _own_client(testbed, port, uids, 0.0)
+async def ask_once(testbed: Testbed, port: int, uids: Sequence[str], *, status: int = 200) -> Load:
+    """Request each uid once, with our own client, because wrk cannot do this. Raises `WrongAnswers`.
+
+    `status` is the expected HTTP status.
+    """
+    return await _own_client(testbed, port, uids, 0.0, status)
 
 
 async def ask_for(testbed: Testbed, port: int, uids: Sequence[str], seconds: float) -> Load:
     """Request the uids repeatedly for so many seconds. Raises `WrongAnswers`."""
     wrk = shutil.which("wrk")
     if wrk is None:
-        return await _own_client(testbed, port, uids, seconds)
+        return await _own_client(testbed, port, uids, seconds, 200)
     file = _file(testbed, uids)
     command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(_SCRIPT)]
     environment = {**testbed.environment, "BENCH_UIDS": str(file)}
@@ -56,8 +61,9 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "own client"
 
 
-async def _own_client(testbed: Testbed, port: int, uids: Sequence[str], seconds: float) -> Load:
-    command = helper("load_client", str(port), str(CONNECTIONS), str(seconds), str(_file(testbed, uids)))
+async def _own_client(testbed: Testbed, port: int, uids: Sequence[str], seconds: float, status: int) -> Load:
+    places = (str(port), str(CONNECTIONS), str(seconds), str(status), str(_file(testbed, uids)))
+    command = helper("load_client", *places)
     return await _run(testbed, command, testbed.environment)
 
 

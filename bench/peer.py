@@ -43,8 +43,8 @@ async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> PeerRun:
     `command` may contain placeholders such as `{broker}` (see `PLACES`). `{redis}` is only an address, so the peer
     writes to database 0 there: this must be empty, and is emptied afterwards. Raises `OrdersLost` and `ProgramFailed`.
     """
-    redis_db = 0 if "{redis}" in command else None
-    async with testbed.stores(testbed.reference) as stores, _redis(stores, redis_db) as environment:
+    redis_db = redis_database(command)
+    async with testbed.stores(testbed.reference) as stores, peer_redis(stores, redis_db) as environment:
         settings = parse_settings({**backlog.environment, **environment})
         places = {
             "broker": settings.kafka_bootstrap[0],
@@ -56,7 +56,7 @@ async def run_peer(testbed: Testbed, backlog: Backlog, command: str) -> PeerRun:
             "redis": str(settings.redis_address),
             "redis_url": redis_url(settings),
         }
-        return await _timed(testbed, backlog, _words(command, places), environment)
+        return await _timed(testbed, backlog, command_words(command, places), environment)
 
 
 async def run_yardstick(testbed: Testbed, backlog: Backlog) -> PeerRun:
@@ -80,7 +80,13 @@ async def _timed(testbed: Testbed, backlog: Backlog, command: Sequence[str], env
     return PeerRun(rate, spent)
 
 
-def _words(command: str, places: Mapping[str, str]) -> list[str]:
+def redis_database(command: str) -> int | None:
+    """Return the Redis database that a peer uses: 0 if it is given only the address, None if it is given a URL."""
+    return 0 if "{redis}" in command else None
+
+
+def command_words(command: str, places: Mapping[str, str]) -> list[str]:
+    """Split a peer's command line into words, and fill in its placeholders."""
     program_name, *arguments = shlex.split(command)
     if Path(program_name).exists():
         program_name = str(Path(program_name).absolute())  # it runs in another folder
@@ -94,7 +100,7 @@ def printed_rate(output: str) -> float | None:
 
 
 @asynccontextmanager
-async def _redis(environment: dict[str, str], database: int | None) -> AsyncIterator[dict[str, str]]:
+async def peer_redis(environment: dict[str, str], database: int | None) -> AsyncIterator[dict[str, str]]:
     """Provide the environment with the given Redis database (None: unchanged). Empties the database afterwards."""
     if database is None:
         yield environment

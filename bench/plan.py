@@ -15,6 +15,7 @@ PARTS = (
     "peer",
     "latency",
     "lookups",
+    "lookup-peer",
     "memory",
     "compressed",
     "recovery",
@@ -24,7 +25,8 @@ PARTS = (
 """The names of all parts, in the order in which they are measured."""
 PLOTTED = frozenset({"batch-size", "table-size"})
 LONG = frozenset({"stored", "memory", *PLOTTED})
-REFERENCES = frozenset({"observability", "yardstick", "peer"})
+PEERS = frozenset({"peer", "lookup-peer"})
+REFERENCES = frozenset({"observability", "yardstick", *PEERS})
 """Parts that compare a build with another program or with itself. They are not used to compare two builds."""
 
 
@@ -35,6 +37,7 @@ class Plan:
     parts: frozenset[str]
     quick: bool = False
     peer: str = ""
+    lookup_peer: str = ""
     seed: int = 1
     random_uids: bool = False
     rounds: int = 3
@@ -88,13 +91,12 @@ COMPARED = {
 QUICKLY_COMPARED = {**QUICK, "rounds": 3, "few_rounds": 2}
 
 
-def default_parts(*, quick: bool, plots: bool, peer: bool, base: bool) -> frozenset[str]:
-    """Return the parts that are measured by default."""
+def default_parts(*, quick: bool, plots: bool, base: bool, peers: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Return the parts that are measured by default. `peers` are the parts of `PEERS` that have a program to run."""
     left_out = LONG if quick else PLOTTED
     if plots:
         left_out -= PLOTTED
-    if not peer:
-        left_out |= {"peer"}
+    left_out |= PEERS - peers
     if base:
         left_out |= REFERENCES
     return frozenset(PARTS) - left_out

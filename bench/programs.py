@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from orderflow.start.project import project_root
 
 _STOP_TIMEOUT_S = 30.0
 _KILL_TIMEOUT_S = 10.0
+_NOTICED_WITHIN_S = 0.5
 _LAST_LINES = 15
 
 
@@ -47,6 +48,17 @@ class Program:
         """Raise `ProgramFailed` if the program has ended."""
         if self.process.returncode is not None:
             raise self.failure(f"ended with exit code {self.process.returncode}")
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """If the block fails because the program has ended meanwhile, raise `ProgramFailed` for the program instead."""
+        try:
+            yield
+        except Exception:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.process.wait(), _NOTICED_WITHIN_S)
+            self.check()
+            raise
 
     def failure(self, what: str) -> ProgramFailed:
         """Return an error with the given text and the last lines of the program's output."""

@@ -19,7 +19,8 @@ from bench.testbed import Testbed
 class Contestant:
     """A program or a configuration that is measured once per round. `measure` returns the values of its figures.
 
-    The argument of `measure` is the build to measure. Programs other than orderflow ignore it.
+    The argument of `measure` is the build to measure. A program that is the same for all builds is measured with this
+    build only: it returns nothing for the others.
     """
 
     name: str
@@ -86,7 +87,8 @@ class Run:
             for figure, value in found.items():
                 values[build].setdefault(figure, []).append(value)
             line = ", ".join(f"{figure.title}: {written(value)} {figure.unit}" for figure, value in found.items())
-            self.print_progress(f"round {number}/{rounds}  {name}: {line}")
+            if found:
+                self.print_progress(f"round {number}/{rounds}  {name}: {line}")
         for build, by_figure in values.items():
             measurements = self.measurements if build == self.testbed.this else self.base
             measurements.record(number, {figure: typical(several) for figure, several in by_figure.items()})

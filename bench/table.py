@@ -13,11 +13,20 @@ _PERCENT = 100
 
 def render(measurements: Measurements, goals: Sequence[Goal], cores: int) -> str:
     """Return the table: a line for each goal whose figures were measured, then the figures without a goal."""
-    verdicts = [verdict for goal in goals if (verdict := judge(goal, measurements, cores))]
-    judged = {verdict.goal.figure for verdict in verdicts}
-    rows = [_judged(verdict, measurements) for verdict in verdicts]
-    rows += [_plain(figure, measurements) for figure in measurements.values if figure not in judged]
+    shown = {goal.figure for goal in goals if judge(goal, measurements, cores)}
+    rows = _judged_rows(measurements, goals, cores)
+    rows += [_plain(figure, measurements) for figure in measurements.values if figure not in shown]
     return "\n".join(aligned([COLUMNS, *rows], _RIGHT))
+
+
+def render_goals(measurements: Measurements, goals: Sequence[Goal], cores: int) -> str:
+    """Return only the lines of the goals whose figures were measured. Empty if there are none."""
+    rows = _judged_rows(measurements, goals, cores)
+    return "\n".join(aligned([COLUMNS, *rows], _RIGHT)) if rows else ""
+
+
+def _judged_rows(measurements: Measurements, goals: Sequence[Goal], cores: int) -> list[tuple[str, ...]]:
+    return [_judged(verdict, measurements) for goal in goals if (verdict := judge(goal, measurements, cores))]
 
 
 def _judged(verdict: Verdict, measurements: Measurements) -> tuple[str, ...]:

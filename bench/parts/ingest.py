@@ -14,6 +14,7 @@ from bench.builds import Build
 from bench.copy_limit import ORDERS_A_TRANSACTION, copy_limit
 from bench.engine_run import EngineRun, run_engine
 from bench.measurements import Figure
+from bench.memory_peaks import MB
 from bench.orders import encoded_orders
 from bench.peer import PeerRun, run_peer, run_yardstick
 from bench.run import Contestant, Run
@@ -136,6 +137,7 @@ def _of_clean(run: EngineRun) -> Mapping[Figure, float]:
         targets.INGEST: run.orders_per_s,
         targets.INGEST_CACHED: run.cached_per_s,
         targets.INGEST_WALL: run.wall_s,
+        targets.MEMORY_INGEST: run.memory_bytes / MB,
         **_ready(targets.READY, run),
         **{targets.PROCESSOR[name]: spent for name, spent in run.processor_us.items()},
         targets.PROCESSOR_ALL[targets.INGEST]: sum(run.processor_us.values()),

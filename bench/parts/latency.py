@@ -10,12 +10,12 @@ from time import monotonic
 from bench import targets
 from bench.bare_loop import BEGUN
 from bench.builds import Build
-from bench.engine_run import ready, running_engine
+from bench.engine_run import ready, running_engine, workers_of
 from bench.measurements import Figure
-from bench.programs import helper, program
+from bench.programs import Program, helper, program
 from bench.run import Contestant, Run
 from bench.summary import percentile
-from bench.testbed import connection, settle
+from bench.testbed import connection, processor_s, settle
 from bench.verification import verify_counts
 from tests.support.isolation import own_topics
 
@@ -31,7 +31,7 @@ _SEED = 7
 async def measure(run: Run) -> None:
     """Run rounds with the engine and the bare loop."""
     contestants = [
-        Contestant("bare loop", lambda _build: _bare_loop(run)),
+        Contestant("bare loop", partial(_bare_loop, run)),
         Contestant("engine, order by order", partial(_engine, run)),
     ]
     await run.run_rounds(contestants, run.plan.rounds)
@@ -45,7 +45,9 @@ async def _engine(run: Run, build: Build) -> Mapping[Figure, float]:
     ):
         await ready(engine)
         await _probe(run, environment, STEADY_PER_S, _WARM_UP_S, 0)
+        before_s = _workers_s(engine)
         steady, errors = await _probe(run, environment, STEADY_PER_S, plan.latency_s, 1)
+        spent_s = _workers_s(engine) - before_s
         burst, _ = await _probe(run, environment, BURST_PER_S, plan.burst_s, 2)
         await engine.stop()
         sent = int(STEADY_PER_S * _WARM_UP_S) + len(steady) + len(burst)
@@ -54,13 +56,20 @@ async def _engine(run: Run, build: Build) -> Mapping[Figure, float]:
         targets.LATENCY_P50: percentile(steady, 50),
         targets.LATENCY_P95: percentile(steady, 95),
         targets.LATENCY_P99: percentile(steady, 99),
+        targets.LATENCY_PROCESSOR: spent_s / len(steady) * 1e6,
         targets.BURST_P50: percentile(burst, 50),
         targets.BURST_P99: percentile(burst, 99),
         targets.VISIBILITY_ERROR: percentile(errors, 99),
     }
 
 
-async def _bare_loop(run: Run) -> Mapping[Figure, float]:
+def _workers_s(engine: Program) -> float:
+    return sum(processor_s(worker.pid) for worker in workers_of(engine))
+
+
+async def _bare_loop(run: Run, build: Build) -> Mapping[Figure, float]:
+    if build != run.testbed.this:
+        return {}  # it is the same program for all builds
     async with (
         _stores(run, run.testbed.reference) as environment,
         program("bare loop", helper("bare_loop"), environment, run.testbed.folder) as loop,

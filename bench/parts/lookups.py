@@ -1,35 +1,38 @@
-"""Measures lookups per second, cached and cold, compared with a plain handler."""
+"""Measures lookups of one order: cached, cold, and of uids that do not exist, compared with other servers."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from time import monotonic
 
 import attrs
 
 from bench import targets
 from bench.builds import Build
-from bench.load import ask_for, ask_once, generator
+from bench.load import Load, ask_for, ask_once, generator
+from bench.lookup_peer import check_answers, lookup_peer
+from bench.machine import cores
 from bench.measurements import Figure
-from bench.plain_handler import LISTENING
-from bench.programs import Program, helper, program
+from bench.memory_peaks import MB, peak_bytes
+from bench.peer import peer_redis, redis_database
+from bench.programs import Program, helper
 from bench.run import Contestant, Run
+from bench.servers import empty_cache, listening, lookup_server
 from bench.stored_orders import store_orders
-from bench.testbed import connection, redis_of, settle
+from bench.testbed import connection, processor_s, redis_of, settle
 from bench.verification import PAGE
 from handlers.reader import fetch_bodies
 from orderflow.services import free_ports
 from tests.support.isolation import own_topics
 
-PARTS = frozenset({"lookups"})
-SERVERS = ("orderflow", "plain")
+PARTS = frozenset({"lookups", "lookup-peer"})
 _CHECKED = 2000
-_LISTEN_TIMEOUT_S = 60.0
+_COMPARED = 20
+_NOT_FOUND = 404
+_BUSY = 0.95
 
 
 async def measure(run: Run) -> None:
-    """Store the orders, then run rounds with both servers and each number of processes."""
+    """Store the orders, then run rounds with all servers and each number of processes."""
     async with AsyncExitStack() as stack:
         topics = await stack.enter_async_context(own_topics(run.testbed.environment))
         environments = {}
@@ -38,12 +41,17 @@ async def measure(run: Run) -> None:
             environments[build] = {**stores, **topics}
             uids = await _store(run, environments[build])
         lookups = _Lookups(run, environments, uids)
-        contestants = [
-            Contestant(f"lookups, {server}, processes: {processes}", partial(lookups.measure, server, processes))
-            for processes in run.plan.processes
-            for server in (SERVERS[:1] if run.compares else SERVERS)
-        ]
-        run.note(f"cached lookups were asked for by {generator()}, cold ones by the own client")
+        contestants = []
+        for processes in run.plan.processes:
+            if processes == 1 or cores() >= targets.CORES_FOR_TWO_PROCESSES:
+                contestants.append(Contestant(f"lookups, processes: {processes}", partial(lookups.ours, processes)))
+                if not run.compares:
+                    contestants.append(
+                        Contestant(f"lookups, plain, processes: {processes}", partial(lookups.plain, processes))
+                    )
+        if "lookup-peer" in run.plan.parts:
+            contestants.append(Contestant("lookup peer", lookups.peer))
+        run.note(f"cached lookups were asked for by {generator()}, others by the own client")
         await run.run_rounds(contestants, run.plan.rounds)
 
 
@@ -64,28 +72,69 @@ class _Lookups:
     environments: Mapping[Build, dict[str, str]]
     uids: Sequence[str]
 
-    async def measure(self, server: str, processes: int, build: Build) -> Mapping[Figure, float]:
-        """Start a server with an empty cache, request each order once, fill the cache, and request them again."""
+    async def ours(self, processes: int, build: Build) -> Mapping[Figure, float]:
+        """Measure the HTTP server of a build."""
+        environment = self.environments[build]
+        async with lookup_server(self.run.testbed, build, environment, processes) as (server, port):
+            found = await self.loads(server, port, environment)
+            peak = peak_bytes(server.process_tree)
+        memory = {targets.MEMORY_HTTP: peak / MB} if processes == 1 else {}
+        return {**_figures("orderflow", processes, found), **memory}
+
+    async def plain(self, processes: int, build: Build) -> Mapping[Figure, float]:
+        """Measure the plain handler on the stores of a build."""
+        command, environment = helper("plain_handler", str(processes)), self.environments[build]
+        async with listening(self.run.testbed, "plain server", command, environment, processes) as (server, port):
+            found = await self.loads(server, port, environment)
+            await server.stop()
+        return _figures("plain", processes, found)
+
+    async def peer(self, build: Build) -> Mapping[Figure, float]:
+        """Measure another program on the stores of a build, and compare some of its answers with the orders."""
+        command = self.run.plan.lookup_peer
         (port,) = free_ports(1)
-        environment = {**self.environments[build], "HTTP_ADDR": f"127.0.0.1:{port}"}
-        command, root = build.orderflow("serve", "--processes", str(processes)), build.root
-        if server == "plain":
-            command, root = helper("plain_handler", str(processes)), self.run.testbed.this.root
-        testbed = self.run.testbed
-        async with redis_of(environment) as redis:
-            await redis.flushdb()
-            async with program(f"{server} server", command, environment, testbed.folder, root=root) as listener:
-                await _listening(listener, processes)
-                cold = await ask_once(testbed, port, self.uids)
-                await _fill_cache(environment, self.uids)
-                await ask_once(testbed, port, self.uids[:_CHECKED])  # a warm-up in which each answer is checked
-                cached = await ask_for(testbed, port, self.uids, self.run.plan.lookup_s)
-                await listener.stop()
-        figures: dict[Figure, float] = {}
-        for kind, load in (("cold", cold), ("cached", cached)):
-            per_s, p99 = targets.lookups(server, kind, processes)
-            figures |= {per_s: load.per_s, p99: load.p99_ms}
-        return figures
+        async with peer_redis(self.environments[build], redis_database(command)) as environment:
+            async with connection(environment) as database:
+                bodies = await fetch_bodies(database, self.uids[:_COMPARED])
+            await empty_cache(environment)  # so that the first answers are from the database
+            async with lookup_peer(self.run.testbed, command, environment, port, bodies) as server:
+                found = await self.loads(server, port, environment)
+                async with server.serving():
+                    await check_answers(port, bodies)
+        return _figures("peer", 1, found)
+
+    async def loads(self, server: Program, port: int, environment: Mapping[str, str]) -> dict[str, tuple[Load, float]]:
+        """Request each order once without a cache, as many unknown uids, then fill the cache and request them again.
+
+        Returns, for each kind of lookup, the load and the server's CPU time per request in microseconds.
+        """
+        testbed, found = self.run.testbed, {}
+        absent = [f"x{uid[1:]}" for uid in self.uids]
+        asked: dict[str, Callable[[], Awaitable[Load]]] = {
+            targets.COLD: lambda: ask_once(testbed, port, self.uids),
+            targets.ABSENT: lambda: ask_once(testbed, port, absent, status=_NOT_FOUND),
+            targets.CACHED: lambda: ask_for(testbed, port, self.uids, self.run.plan.lookup_s),
+        }
+        await empty_cache(environment)
+        async with server.serving():
+            for kind, ask in asked.items():
+                if kind == targets.CACHED:
+                    await _fill_cache(environment, self.uids)
+                    await ask_once(testbed, port, self.uids[:_CHECKED])  # a warm-up in which each answer is checked
+                before_s = processor_s(server.pid)
+                load = await ask()
+                found[kind] = load, (processor_s(server.pid) - before_s) / max(1, load.requests) * 1e6
+                if load.busy > _BUSY:
+                    self.run.note(f"our own client was busy all the time with {kind} lookups: it may limit the rates")
+        return found
+
+
+def _figures(server: str, processes: int, found: Mapping[str, tuple[Load, float]]) -> dict[Figure, float]:
+    figures: dict[Figure, float] = {}
+    for kind, (load, spent_us) in found.items():
+        names = targets.lookups(kind, processes, server)
+        figures |= {names.rate: load.per_s, names.p50: load.p50_ms, names.p99: load.p99_ms, names.processor: spent_us}
+    return figures
 
 
 async def _fill_cache(environment: Mapping[str, str], uids: Sequence[str]) -> None:
@@ -94,13 +143,3 @@ async def _fill_cache(environment: Mapping[str, str], uids: Sequence[str]) -> No
         for start in range(0, len(uids), PAGE):
             bodies = await fetch_bodies(database, uids[start : start + PAGE])
             await redis.mset({f"order:{uid}": body for uid, body in bodies.items()})
-
-
-async def _listening(server: Program, processes: int) -> None:
-    """Wait until all processes listen. Raises `ProgramFailed` after a timeout."""
-    deadline = monotonic() + _LISTEN_TIMEOUT_S
-    while server.log.read_text(errors="replace").count(LISTENING) < processes:
-        server.check()
-        if monotonic() > deadline:
-            raise server.failure("does not listen")
-        await asyncio.sleep(0.1)

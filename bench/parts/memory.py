@@ -9,8 +9,9 @@ import psutil
 from bench import targets
 from bench.backlog import Mixture, backlog
 from bench.builds import Build
-from bench.engine_run import consumed, running_engine
+from bench.engine_run import consumed, running_engine, workers_of
 from bench.measurements import Figure
+from bench.memory_peaks import MB, peak_bytes
 from bench.programs import Program
 from bench.run import Contestant, Run
 from bench.testbed import connection, settle
@@ -19,7 +20,6 @@ PARTS = frozenset({"memory"})
 _SETTLED = 0.2
 """After this share of the backlog (200,000 of a million) the memory of a worker must not grow any more."""
 _WINDOW = 0.1
-_MB = 1_000_000
 
 
 async def measure(run: Run) -> None:
@@ -36,8 +36,9 @@ async def measure(run: Run) -> None:
                     samples = Samples(engine, filled.messages)
                     await consumed(engine, database, environment["KAFKA_GROUP_ID"], filled.messages, samples.look)
                     samples.look(filled.messages)
+                    peak = peak_bytes(workers_of(engine))
                     await engine.stop()
-            return {targets.MEMORY_PEAK: samples.peak / _MB, targets.MEMORY_GROWTH: samples.growth / _MB}
+            return {targets.MEMORY_PEAK: peak / MB, targets.MEMORY_GROWTH: samples.growth / MB}
 
         await run.run_rounds([Contestant(f"memory over {count:,} orders", measure)], run.plan.few_rounds)
 
@@ -52,16 +53,11 @@ class Samples:
 
     def look(self, done: int) -> None:
         """Take a sample of every worker."""
-        for process in self.engine.process_tree[1:]:
+        for process in workers_of(self.engine):
             try:
                 self.by_worker.setdefault(process.pid, []).append((done, process.memory_info().rss))
             except psutil.Error:
                 continue
-
-    @property
-    def peak(self) -> float:
-        """The highest memory of any worker."""
-        return max(size for samples in self.by_worker.values() for _, size in samples)
 
     @property
     def growth(self) -> float:

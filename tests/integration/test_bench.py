@@ -15,6 +15,7 @@ from bench.comparison import compare
 from bench.measure import measure
 from bench.plan import planned
 from bench.programs import ProgramFailed
+from bench.targets import LOOKUP_KINDS, lookups
 from bench.testbed import redis_url
 from orderflow.start.project import project_root
 from orderflow.start.settings import parse_settings
@@ -52,19 +53,27 @@ async def bench(endpoints: Endpoints, tmp_path: Path) -> AsyncIterator[Programs]
 async def test_a_tiny_run_measures_everything_it_is_asked_for(bench: Programs, tmp_path: Path) -> None:
     """The engine, the yardstick, latency and lookups run side by side; the table and the JSON have all of it."""
     results = tmp_path / "results.json"
-    parts = ("--only", "ingest,yardstick,latency,lookups")
-    run = await bench.start("--quick", *parts, *_TINY, "--results", str(results), module="bench")
+    parts = ("--only", "ingest,yardstick,latency,lookups,lookup-peer")
+    peer = ("--lookup-peer", f"{sys.executable} -m tests.support.lookup_program {{addr}} {{dsn}}")
+    run = await bench.start("--quick", *parts, *peer, *_TINY, "--results", str(results), module="bench")
     assert await run.ended(timeout_s=_TIMEOUT_S) == 0, run.tail()
     found = json.loads(results.read_text())
     assert found["failures"] == []
     assert {"cores", "memory_gib", "kernel"} <= found["machine"].keys()
     assert {"python", "postgresql", "redis", "kafka", "libraries"} <= found["versions"].keys()
     measured = {"copy_limit", "ingest", "yardstick", "latency_p50", "bare_loop_p50", "latency_3000_p99"}
-    measured |= {f"lookups_{server}_{kind}_1" for server in ("orderflow", "plain") for kind in ("cached", "cold")}
+    measured |= {
+        figure.key
+        for server in ("orderflow", "plain", "peer")
+        for kind in LOOKUP_KINDS
+        for figure in attrs.astuple(lookups(kind, 1, server), recurse=False)
+    }
+    measured |= {"latency_processor", "memory_ingest", "memory_http"}
     assert measured <= found["figures"].keys()
     assert all(found["figures"][key]["median"] > 0 for key in measured)
     judged = {(goal["figure"], goal["reference"]): goal for goal in found["goals"]}
     assert judged["ingest", "copy_limit"]["target"] == "≥ 1.1 ×"
+    assert ("lookups_orderflow_cold_1_p99", "lookups_peer_cold_p99") in judged
     assert any("Raw COPY limit" in line and "≥ 1.1 ×" in line for line in run.stdout_lines)
 
 

@@ -16,7 +16,7 @@ from bench.builds import Build
 from bench.comparison import NO_WORSE, Interval, Outcome, compare, interval
 from bench.comparison_table import COLUMNS, heading, render
 from bench.measurements import Figure, Measurements
-from bench.plan import COMPARED, QUICK, REFERENCES, Plan, default_parts, planned
+from bench.plan import COMPARED, PEERS, QUICK, REFERENCES, Plan, default_parts, planned
 from bench.results import comparison
 from bench.run import Contestant, Run, turns
 from bench.summary import typical
@@ -87,6 +87,18 @@ def test_a_ratio_above_1_is_better_whatever_the_unit() -> None:
     assert (rate.this_over_base, time.this_over_base) == (pytest.approx(2), pytest.approx(0.5))
 
 
+@pytest.mark.parametrize(
+    ("figure", "bound", "met"), [(RATE, 2, True), (RATE, 2.1, False), (TIME, 2, True), (TIME, 1.9, False)]
+)
+def test_a_target_is_for_this_over_base(figure: Figure, bound: float, met: bool) -> None:
+    """At least for a rate, at most for a time; what has no target is not judged."""
+    [found] = compare(measured(figure, 200, 220), measured(figure, 100, 110), {figure: bound})
+    assert found.met is met
+    assert found.document()["target"] == f"{'≥' if figure is RATE else '≤'} {bound}"
+    [without] = compare(measured(figure, 200), measured(figure, 100))
+    assert (without.met, without.target) == (None, "")
+
+
 def test_rounds_are_paired() -> None:
     """A machine that slows down by ten times hits both builds: the ratio of each round stays what it is."""
     [found] = compare(measured(RATE, 900, 500, 90), measured(RATE, 1000, 556, 100))
@@ -145,18 +157,18 @@ def _run() -> Run:
     return Run(Plan(parts=frozenset()), testbed)
 
 
-def test_the_table_says_what_is_worse() -> None:
+def test_the_table_says_what_is_worse_and_what_misses_its_target() -> None:
     """In capitals, with its interval, and once more below; what has no ratio has empty columns."""
     compared = [
-        *compare(measured(RATE, 90, 90), measured(RATE, 100, 100)),
+        *compare(measured(RATE, 90, 90), measured(RATE, 100, 100), {RATE: 0.95}),
         *compare(measured(GROWTH, 1.0, 1.0), measured(GROWTH, 1.0, 1.0)),
     ]
     header, rule, worse, growth, *rest = render(compared).splitlines()
     assert {line.count("|") for line in (header, rule, worse, growth)} == {len(COLUMNS) + 1}
     assert [cell.strip() for cell in worse.split("|")[1:-1]] == [
-        "Ingest", "100 orders/s", "90.0 orders/s", "0.90", "0.90", "0.90 to 0.90", "2", "WORSE"
+        "Ingest", "100 orders/s", "90.0 orders/s", "0.90", "≥ 0.95", "MISSED", "0.90", "0.90 to 0.90", "2", "WORSE"
     ]  # fmt: skip
-    assert [cell.strip() for cell in growth.split("|")[4:-1]] == [""] * 5
+    assert [cell.strip() for cell in growth.split("|")[4:-1]] == [""] * 7
     assert rest[-1] == "WORSE than base: Ingest: 0.90 times as good (0.90 to 0.90)"
 
 
@@ -190,8 +202,9 @@ def test_a_comparison_has_more_rounds_of_less() -> None:
     assert full_plan().rounds == COMPARED["rounds"] == 10
     plan = planned(frozenset(), "", quick=True, base=True, chosen={"rounds": 1, "seed": None, "random_uids": False})
     assert (plan.rounds, plan.few_rounds, plan.orders, plan.quick) == (1, 1, QUICK["orders"], True)
-    assert default_parts(quick=False, plots=False, peer=True, base=True) >= {"ingest", "latency", "lookups", "memory"}
-    assert not default_parts(quick=False, plots=False, peer=True, base=True) & REFERENCES
+    parts = default_parts(quick=False, plots=False, base=True, peers=PEERS)
+    assert parts >= {"ingest", "latency", "lookups", "memory"}
+    assert not parts & REFERENCES
 
 
 def test_a_revision_is_any_name_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

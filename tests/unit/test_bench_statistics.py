@@ -11,7 +11,7 @@ from bench.goals import Goal, judge
 from bench.measurements import Figure, Measurements
 from bench.parts.memory import Samples
 from bench.peer import printed_rate
-from bench.plan import PARTS, PLOTTED, Plan, default_parts
+from bench.plan import PARTS, PEERS, PLOTTED, Plan, default_parts
 from bench.results import document
 from bench.summary import Summary, percentile, summarise
 from bench.table import COLUMNS, number, render
@@ -115,12 +115,11 @@ def test_a_peer_says_its_rate_or_not() -> None:
 
 
 def test_a_worker_that_grows_is_found() -> None:
-    """Growth is measured from after a fifth of the backlog, by the worker that grew most; the peak by the largest."""
+    """Growth is measured from after a fifth of the backlog, by the worker that grew most."""
     engine: Any = None
     steady = [(done, 100 + done % 7) for done in range(0, 1001, 10)]
     growing = [(done, 50 + done // 10) for done in range(0, 1001, 10)]
     samples = Samples(engine, 1000, {1: steady, 2: growing})
-    assert samples.peak == 150
     assert samples.growth == pytest.approx(70)
 
 
@@ -131,7 +130,7 @@ def test_a_figure_has_one_goal_of_each_kind() -> None:
 
 def test_what_is_measured_by_default() -> None:
     """Plots and a peer are asked for; a quick run leaves out what takes long."""
-    assert default_parts(quick=False, plots=False, peer=False, base=False) == frozenset(PARTS) - PLOTTED - {"peer"}
-    quick = default_parts(quick=True, plots=False, peer=True, base=False)
+    assert default_parts(quick=False, plots=False, base=False) == frozenset(PARTS) - PLOTTED - PEERS
+    quick = default_parts(quick=True, plots=False, base=False, peers=PEERS)
     assert quick == frozenset(PARTS) - PLOTTED - {"stored", "memory"}
-    assert default_parts(quick=True, plots=True, peer=True, base=False) >= PLOTTED
+    assert default_parts(quick=True, plots=True, base=False) >= PLOTTED
