@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from bench.builds import Build
 from bench.comparison import Outcome, compare
 from bench.comparison_table import heading
 from bench.comparison_table import render as render_comparison
+from bench.curve import curve, size_figures
 from bench.machine import cores
 from bench.measure import measure
-from bench.plan import PARTS, PEERS, REFERENCES, Plan, default_parts, planned
+from bench.plan import PARTS, PEERS, REFERENCES, SERVERS, Plan, default_parts, planned
 from bench.programs import ProgramFailed
 from bench.results import LATEST, comparison, write
 from bench.run import Run
@@ -30,13 +32,32 @@ from orderflow.start.project import services_directory
 from orderflow.start.settings import variables
 
 _INTERRUPTED = 130
+_FEWEST_STORED = 1000
 
 
 def _parts(_context: click.Context, _parameter: click.Parameter, text: str) -> frozenset[str]:
-    chosen = frozenset(name.strip() for name in text.split(",") if name.strip())
-    if unknown := chosen - set(PARTS):
-        raise click.BadParameter(f"unknown part: {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
+    return frozenset(_names(text, PARTS))
+
+
+def _servers(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[str, ...] | None:
+    return _names(text, SERVERS) or None
+
+
+def _names(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    chosen = tuple(name.strip() for name in text.split(",") if name.strip())
+    if unknown := sorted(set(chosen) - set(known)):
+        raise click.BadParameter(f"unknown: {', '.join(unknown)}; choose from {', '.join(known)}")
     return chosen
+
+
+def _sizes(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, ...] | None:
+    try:
+        sizes = tuple(int(size) for size in text.replace("_", "").split(",") if size.strip())
+    except ValueError:
+        sizes = (0,)
+    if any(size < _FEWEST_STORED for size in sizes):
+        raise click.BadParameter(f"numbers of at least {_FEWEST_STORED:,}, separated by commas")
+    return sizes or None
 
 
 def _revision(_context: click.Context, _parameter: click.Parameter, name: str) -> Revision | None:
@@ -53,6 +74,12 @@ def _revision(_context: click.Context, _parameter: click.Parameter, name: str) -
 @click.option("--orders", type=click.IntRange(1000), help="Messages in the backlog.")
 @click.option("--stored", type=click.IntRange(1000), help="Orders in the large tables.")
 @click.option("--memory-orders", type=click.IntRange(1000), help="Messages in the backlog of the memory part.")
+@click.option(
+    "--sizes", callback=_sizes, default="", metavar="ORDERS[,ORDERS]", help="Stored orders in the part `sizes`."
+)
+@click.option(
+    "--servers", callback=_servers, default="", metavar="NAME[,NAME]", help=f"Servers of `sizes`: {', '.join(SERVERS)}."
+)
 @click.option("--unpacked-mb", type=click.IntRange(1), help="Uncompressed size of the compressed backlog in megabytes.")
 @click.option("--lookup-orders", type=click.IntRange(100), help="Orders that are looked up.")
 @click.option("--lookup-s", type=click.FloatRange(1), help="For how many seconds cached orders are looked up.")
@@ -80,9 +107,7 @@ def _revision(_context: click.Context, _parameter: click.Parameter, name: str) -
 )
 @click.option("--random-uids", is_flag=True, help="Random uids, which are spread over the whole index.")
 @click.option("--seed", type=int, help="The seed of the generated orders.")
-@click.option(
-    "--plots", is_flag=True, help="Also measure by batch size and table size, and draw docs/images/bench-*.svg."
-)
+@click.option("--plots", is_flag=True, help="Also measure by batch size, and draw docs/images/bench-*.svg.")
 @click.option("--results", type=click.Path(path_type=Path), default=LATEST, help="Where to write the JSON.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a target is missed.")
 def main(
@@ -156,8 +181,10 @@ def _report(run: Run, base: Revision | None, found: dict[str, Any], results: Pat
         print(heading(base, found["commit"], run.plan) + render_comparison(compared))
         if goals := render_goals(run.measurements, GOALS, cores()):
             print(f"\nThe goals of this build, in the same rounds:\n\n{goals}")
-    else:
-        print(render(run.measurements, GOALS, cores()))
+    elif run.measurements.values.keys() - size_figures(run.plan):
+        print(render(run.measurements, GOALS, cores(), size_figures(run.plan)))
+    if by_size := curve(run.measurements, run.plan):
+        print(f"\nBy the number of stored orders:\n\n{by_size}")
     if plots:
         from bench.plots import draw  # noqa: PLC0415 (matplotlib is an optional package)
 

@@ -20,14 +20,18 @@ PARTS = (
     "compressed",
     "recovery",
     "batch-size",
-    "table-size",
+    "sizes",
 )
 """The names of all parts, in the order in which they are measured."""
-PLOTTED = frozenset({"batch-size", "table-size"})
-LONG = frozenset({"stored", "memory", *PLOTTED})
+PLOTTED = frozenset({"batch-size"})
+LONG = frozenset({"stored", "memory", "sizes", *PLOTTED})
 PEERS = frozenset({"peer", "lookup-peer"})
 REFERENCES = frozenset({"observability", "yardstick", *PEERS})
 """Parts that compare a build with another program or with itself. They are not used to compare two builds."""
+
+
+EMBEDDED, SMALL, LARGE = SERVERS = ("embedded", "128MB", "1GB")
+"""The PostgreSQL servers of the part `sizes`: that of the run, and Debian's with `shared_buffers` of this size."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +56,8 @@ class Plan:
     lookup_s: float = 8.0
     processes: tuple[int, ...] = (1, 2)
     batch_sizes: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000, 5000)
-    table_sizes: tuple[int, ...] = (0, 250_000, 500_000, 1_000_000, 2_000_000)
+    sizes: tuple[int, ...] = (100_000, 1_000_000, 3_000_000, 10_000_000)
+    servers: tuple[str, ...] = SERVERS
 
     @property
     def burst_s(self) -> float:
@@ -72,7 +77,7 @@ QUICK = {
     "lookup_s": 1.0,
     "processes": (1,),
     "batch_sizes": (100, 1000),
-    "table_sizes": (0, 50_000),
+    "sizes": (20_000, 100_000),
 }
 """The values for `--quick`: a run that checks that everything works. Its figures are not reliable."""
 
@@ -93,7 +98,7 @@ QUICKLY_COMPARED = {**QUICK, "rounds": 3, "few_rounds": 2}
 
 def default_parts(*, quick: bool, plots: bool, base: bool, peers: frozenset[str] = frozenset()) -> frozenset[str]:
     """Return the parts that are measured by default. `peers` are the parts of `PEERS` that have a program to run."""
-    left_out = LONG if quick else PLOTTED
+    left_out = LONG if quick else PLOTTED | {"sizes"}
     if plots:
         left_out -= PLOTTED
     left_out |= PEERS - peers

@@ -1,4 +1,4 @@
-"""Draws throughput against batch size and against table size, for the documentation."""
+"""Draws throughput against batch size and against the number of stored orders, for the documentation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from orderflow.start.project import project_root
 
 IMAGES = project_root() / "docs" / "images"
 _BY_BATCH_SIZE = ("batch_size_", "Orders in a batch, at most (BATCH_MAX_ORDERS)", True)
-_BY_TABLE_SIZE = ("table_size_", "Orders stored already", False)
+_BY_STORED_ORDERS = ("stored_embedded_ingest_", "Orders stored already", False)
 _SIZE_INCHES = (7, 4)
 _INK = "#1f5fbf"
 
@@ -24,7 +24,7 @@ def draw(results: Mapping[str, Any], folder: Path = IMAGES) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "orderflow"
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for name, (prefix, label, logarithmic) in {"batch-size": _BY_BATCH_SIZE, "table-size": _BY_TABLE_SIZE}.items():
+    for name, (prefix, label, logarithmic) in {"batch-size": _BY_BATCH_SIZE, "table-size": _BY_STORED_ORDERS}.items():
         if points := _points(results["figures"], prefix):
             drawn.append(_draw(folder / f"bench-{name}.svg", points, label, logarithmic=logarithmic))
     return drawn

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import md5
 
 import asyncpg
 import attrs
@@ -35,6 +36,7 @@ SELECT {uid}, j, substr(md5(i || '-' || j), 1, 21), 1 + i % 999999, 'WB' || subs
        'Постельное бельё, двуспальное', 0, '0', 400, 1 + (random() * 4999999)::bigint, 'Vivienne Sabó', 202
 FROM generate_series($1::bigint, $2::bigint) AS i, generate_series(0, i % 4) AS j
 """
+# `stored_uid` computes the same.
 _NUMBERED_UID = "lpad(i::text, 8, '0') || substr(md5(i::text), 1, 11)"
 _RANDOM_UID = "substr(md5(i::text), 1, 19)"
 _INDEXES = """
@@ -43,7 +45,7 @@ FROM pg_index JOIN pg_class ON oid = indexrelid
 WHERE indrelid = ANY('{orders,order_items}'::regclass[])
   AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 """
-_TIMEOUT_S = 1800
+_TIMEOUT_S = 7200
 
 
 @attrs.frozen
@@ -60,6 +62,12 @@ class Template:
 
     database: str
     stored: StoredOrders
+
+
+def stored_uid(number: int, *, random_uids: bool = False) -> str:
+    """Return the uid of a stored order."""
+    digest = md5(str(number).encode(), usedforsecurity=False).hexdigest()
+    return digest[:19] if random_uids else f"{number:08d}{digest[:11]}"
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """The table of a run. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bench.goals import Goal, Verdict, judge
 from bench.measurements import Figure, Measurements
@@ -11,9 +11,14 @@ _RIGHT = frozenset({1, 2, 4, 5})
 _PERCENT = 100
 
 
-def render(measurements: Measurements, goals: Sequence[Goal], cores: int) -> str:
-    """Return the table: a line for each goal whose figures were measured, then the figures without a goal."""
-    shown = {goal.figure for goal in goals if judge(goal, measurements, cores)}
+def render(
+    measurements: Measurements, goals: Sequence[Goal], cores: int, left_out: Collection[Figure] = frozenset()
+) -> str:
+    """Return the table: a line for each goal whose figures were measured, then the figures without a goal.
+
+    Those in `left_out` are not shown.
+    """
+    shown = {goal.figure for goal in goals if judge(goal, measurements, cores)} | set(left_out)
     rows = _judged_rows(measurements, goals, cores)
     rows += [_plain(figure, measurements) for figure in measurements.values if figure not in shown]
     return "\n".join(aligned([COLUMNS, *rows], _RIGHT))

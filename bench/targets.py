@@ -101,9 +101,25 @@ def batch_size(orders: int) -> Figure:
     return Figure(f"batch_size_{orders}", f"Ingest, batches of {orders:,}", RATE)
 
 
-def table_size(orders: int) -> Figure:
-    """Return the figure for ingest into tables that already contain `orders`."""
-    return Figure(f"table_size_{orders}", f"Ingest, {orders:,} stored", RATE)
+@attrs.frozen
+class SizeFigures:
+    """The figures for a number of stored orders on one PostgreSQL server."""
+
+    ingest: Figure
+    ready: Figure
+    cold_p99: Figure
+    page: Figure
+
+
+def stored_size(server: str, orders: int) -> SizeFigures:
+    """Return the figures for tables on `server` that already contain `orders`."""
+    key, title = f"stored_{server}", f"{server}, {orders:,} stored"
+    return SizeFigures(
+        Figure(f"{key}_ingest_{orders}", f"Ingest, {title}", RATE),
+        Figure(f"{key}_ready_{orders}", f"Ready to consume, {title}", SECONDS),
+        Figure(f"{key}_cold_p99_{orders}", f"Lookups, cold, {title}, p99", MILLISECONDS),
+        Figure(f"{key}_page_{orders}", f"A page of /orders, {title}", MILLISECONDS),
+    )
 
 
 CORES_FOR_TWO_PROCESSES = 4

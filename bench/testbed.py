@@ -59,8 +59,14 @@ class Testbed:
         strategy = "FILE_COPY" if large else "WAL_LOG"
         async with (
             own_database(self.environment, template, strategy) as database,
-            own_redis_db(self.environment) as redis_db,
+            self.redis(database) as environment,
         ):
+            yield environment
+
+    @asynccontextmanager
+    async def redis(self, database: str) -> AsyncIterator[dict[str, str]]:
+        """Provide settings with an existing database and an empty Redis database."""
+        async with own_redis_db(self.environment) as redis_db:
             yield {**self.environment, "POSTGRES_DATABASE": database, "REDIS_DB": redis_db}
 
     def processor_s(self) -> dict[str, float]:
@@ -103,13 +109,32 @@ async def testbed(folder: Path, others: Sequence[Build]) -> AsyncIterator[Testbe
             async with connection({**found.environment, "POSTGRES_DATABASE": reference}) as database:
                 await database.execute(SCHEMA.read_text(encoding="utf-8"))
             mark = f"{os.environ.get(RUN_MARK, '')}.{unique('bench')}"
-            environment = {**found.environment, RUN_MARK: mark, "DBMATE": await find_dbmate(silent)}
-            builds = []
-            for build in (*others, this_build()):
-                migrated = await stack.enter_async_context(own_database(found.environment))
-                await _migrate(build, {**environment, "POSTGRES_DATABASE": migrated}, folder)
-                builds.append(attrs.evolve(build, database=migrated))
-            yield Testbed(found, folder, mark, reference, tuple(builds))
+            bed = Testbed(found, folder, mark, reference, (*others, this_build()))
+            yield await _migrated(bed, stack)
+
+
+@asynccontextmanager
+async def with_postgresql(bed: Testbed, postgres: Mapping[str, str]) -> AsyncIterator[Testbed]:
+    """Provide the testbed with another PostgreSQL server, in which each build has a template database, too.
+
+    `postgres` are the settings that name the server. There is no reference database in it.
+    """
+    environment = {**bed.endpoints.environment, **postgres}
+    await _check_durable(environment)
+    found = attrs.evolve(bed.endpoints, environment=environment, embedded=None)
+    async with AsyncExitStack() as stack:
+        yield await _migrated(attrs.evolve(bed, endpoints=found, reference=""), stack)
+
+
+async def _migrated(bed: Testbed, stack: AsyncExitStack) -> Testbed:
+    """Return the testbed with a new template database for each build, with the build's own migrations."""
+    environment = {**bed.environment, "DBMATE": await find_dbmate(silent)}
+    builds = []
+    for build in bed.builds:
+        name = await stack.enter_async_context(own_database(bed.environment))
+        await _migrate(build, {**environment, "POSTGRES_DATABASE": name}, bed.folder)
+        builds.append(attrs.evolve(build, database=name))
+    return attrs.evolve(bed, builds=tuple(builds))
 
 
 async def _migrate(build: Build, environment: Mapping[str, str], folder: Path) -> None:

@@ -25,7 +25,8 @@ from tests.support.isolation import connect, unique
 from tests.support.programs import Programs, marked
 
 _TINY = ("--rounds", "1", "--orders", "1000", "--lookup-orders", "200", "--lookup-s", "1", "--latency-s", "1")
-_LONG_PARTS_TINY = ("--stored", "1000", "--memory-orders", "1000", "--unpacked-mb", "20")
+_SIZES_TINY = ("--sizes", "1000", "--servers", "embedded")
+_LONG_PARTS_TINY = ("--stored", "1000", "--memory-orders", "1000", "--unpacked-mb", "20", *_SIZES_TINY)
 _TIMEOUT_S = 300  # a busy machine may take ten times as long as an idle one
 pytestmark = pytest.mark.timeout(400)
 
@@ -83,7 +84,7 @@ async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Program
     results = tmp_path / "results.json"
     arguments = (
         "--only",
-        "peer,stored,memory,compressed,recovery",
+        "peer,stored,memory,compressed,recovery,sizes",
         "--peer",
         "true {redis_url}",
         "--results",
@@ -99,6 +100,8 @@ async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Program
     measured = {"ingest", "ingest_stored", "ready_stored", "memory_peak", "memory_compressed", "recovery"}
     assert measured <= found["figures"].keys()
     assert "peer" not in found["figures"]
+    assert {"stored_embedded_ingest_0", "stored_embedded_cold_p99_1000"} <= found["figures"].keys()
+    assert any(line.startswith("| embedded   |  1,000 |") for line in run.stdout_lines)
 
 
 @pytest.mark.long

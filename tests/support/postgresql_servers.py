@@ -40,12 +40,18 @@ def programs_of_the_wheel(major: int) -> Path:
     return newest if newest.parent.name.endswith(str(major)) else newest.parents[1] / "pginstall" / "bin"
 
 
-def require_debian_programs() -> Path:
-    """Return the folder with the programs of Debian's PostgreSQL, which has JIT. Skips the test if there is none."""
+def debian_programs() -> Path | None:
+    """Return the folder with the programs of Debian's newest PostgreSQL, which has JIT. None if there is none."""
     found = sorted(_DEBIAN.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    if not found:
+    return found[-1].parent if found else None
+
+
+def require_debian_programs() -> Path:
+    """Return the folder of `debian_programs`. Skips the test if there is none."""
+    found = debian_programs()
+    if found is None:
         pytest.skip("left out: this needs Debian's PostgreSQL (apt-get install postgresql)")
-    return found[-1].parent
+    return found
 
 
 @asynccontextmanager

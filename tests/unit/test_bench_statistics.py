@@ -130,7 +130,7 @@ def test_a_figure_has_one_goal_of_each_kind() -> None:
 
 def test_what_is_measured_by_default() -> None:
     """Plots and a peer are asked for; a quick run leaves out what takes long."""
-    assert default_parts(quick=False, plots=False, base=False) == frozenset(PARTS) - PLOTTED - PEERS
+    assert default_parts(quick=False, plots=False, base=False) == frozenset(PARTS) - PLOTTED - PEERS - {"sizes"}
     quick = default_parts(quick=True, plots=False, base=False, peers=PEERS)
-    assert quick == frozenset(PARTS) - PLOTTED - {"stored", "memory"}
+    assert quick == frozenset(PARTS) - PLOTTED - {"stored", "memory", "sizes"}
     assert default_parts(quick=True, plots=True, base=False) >= PLOTTED
