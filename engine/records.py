@@ -39,8 +39,7 @@ class Entry(Struct, Generic[T], frozen=True, gc=False):
     value: T | Rejected
 
 
-@attrs.frozen
-class Chunk:
+class Chunk(Struct, frozen=True, gc=False):
     """Records of one partition in the order of their offsets, fetched under one opening of that partition.
 
     `next_offset` is the offset after them. It is also after following offsets that have no record to consume, for
@@ -56,14 +55,14 @@ class Chunk:
     consumed_at: datetime
 
 
-@attrs.frozen
-class HandledChunk(Generic[T]):
-    """A chunk after `Handler.handle_message` was called for each record."""
+class HandledChunk(Struct, Generic[T], frozen=True, gc=False):
+    """A chunk after `Handler.handle_message` was called for each record. `rejected`: at least one was refused."""
 
     partition: int
     opening: int
     epoch: int
     entries: list[Entry[T]]
+    rejected: bool
     next_offset: int
     size_bytes: int
     consumed_at: datetime

@@ -92,12 +92,18 @@ class Brake:
 
     def count_judged(self, entries: Sequence[Entry[Any]], topic: str) -> None:
         """Count the messages that the handler has judged."""
-        rejected = any(issubclass(kind, Rejected) for kind in {type(entry.value) for entry in entries})
-        _count(self._judged, entries, topic, spotless=not rejected)
+        _count(self._judged, entries, topic)
+
+    def count_accepted(self, messages: int) -> None:
+        """Count messages that the handler has accepted."""
+        self._judged.count_accepted(messages)
 
     def count_stored(self, batch: Batch[Any]) -> None:
         """Count the messages of a committed batch."""
-        _count(self._stored, batch.entries, batch.topic, spotless=not batch.rejected())
+        if batch.rejected():
+            _count(self._stored, batch.entries, batch.topic)
+        else:
+            self._stored.count_accepted(len(batch.entries))
 
     def release(self) -> None:
         """Release the brake: start counting again from zero."""
@@ -105,10 +111,7 @@ class Brake:
         self._stored.clear()
 
 
-def _count(window: _Window, entries: Sequence[Entry[Any]], topic: str, *, spotless: bool) -> None:
-    if spotless:
-        window.count_accepted(len(entries))
-        return
+def _count(window: _Window, entries: Sequence[Entry[Any]], topic: str) -> None:
     for entry in entries:
         rejected = isinstance(entry.value, Rejected)
         # A rejected replay of a dead letter does not mean that the producer is broken.

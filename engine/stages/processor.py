@@ -9,6 +9,7 @@ from engine.kafka.partitions import PartitionTable
 from engine.records import Chunk, Entry, HandledChunk
 from engine.stages.brake import Brake
 from engine.stages.brake_pause import BrakePause
+from engine.verdict import Rejected
 
 T = TypeVar("T")
 
@@ -46,19 +47,22 @@ class Processor(Generic[T]):
                 return  # stopped during the pause: the next owner of the partitions consumes the rest again
             handled = self._handle(chunk)
             await self._hand_on(handled, chunk.size_bytes, max(1, len(handled.entries)))
-            self._brake.count_judged(handled.entries, self._topic)
+            if handled.rejected:
+                self._brake.count_judged(handled.entries, self._topic)
+            else:
+                self._brake.count_accepted(len(handled.entries))
             if self._brake.engaged:
                 await self._brake_pause.hold(self._stopping)
             await asyncio.sleep(0)
 
     def _handle(self, chunk: Chunk) -> HandledChunk[T]:
-        handle = self._handler.handle_message
-        entries = [Entry(record, handle(record)) for record in chunk.records]
+        values = list(map(self._handler.handle_message, chunk.records))
         return HandledChunk(
             chunk.partition,
             chunk.opening,
             chunk.epoch,
-            entries,
+            [Entry(record, value) for record, value in zip(chunk.records, values, strict=True)],
+            any(issubclass(kind, Rejected) for kind in set(map(type, values))),
             chunk.next_offset,
             chunk.size_bytes,
             chunk.consumed_at,

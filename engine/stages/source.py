@@ -24,7 +24,7 @@ from engine.stages.handover import Emit, Handover
 from engine.stages.opener import PartitionOpener
 from engine.telemetry import events
 
-CHUNK_RECORDS = 25
+CHUNK_RECORDS = 50
 """How many records are handled at once. The event loop is busy meanwhile, so the writer waits that long as well."""
 TURN_S = 0.1
 COMMIT_EVERY_S = 1.0
