@@ -7,40 +7,24 @@ slices can always be decoded.
 """
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 
 
-def tolerant(batch: Any, raw: memoryview, size: int) -> Iterator[list[Any]]:
+def tolerant(batch: Any, raw: memoryview) -> Iterator[Any]:
     """Yield the records of `batch`, which is aiokafka's reader of the bytes `raw`. Accepts any header name.
 
-    Bytes of a name that are not UTF-8 are replaced. A record must not be refused because of the name of a header. The
-    records are yielded in lists of up to `size`: a generator that yields each record takes longer than the reader.
+    Bytes of a name that are not UTF-8 are replaced. A record must not be refused because of the name of a header.
     """
     read = 0
     try:
-        for part in _parts(chain(batch), size):  # a batch can be iterated once: `islice` asks for another iterator
-            yield part
-            read += len(part)
+        for record in batch:
+            yield record
+            read += 1
     except UnicodeDecodeError:
-        yield from _parts(islice(_read_slowly(raw), read, None), size)
-
-
-def _parts(records: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    """Yield lists of records. If a record cannot be read, those before it are yielded first."""
-    while True:
-        part: list[Any] = []
-        try:
-            part.extend(islice(records, size))
-        except Exception:
-            if part:
-                yield part
-            raise
-        if not part:
-            return
-        yield part
+        yield from islice(_read_slowly(raw), read, None)
 
 
 def _read_slowly(raw: memoryview) -> Iterator[Any]:

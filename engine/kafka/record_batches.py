@@ -97,20 +97,15 @@ class FetchedPartition:
         records: list[Any] = []
         size_bytes, position, broken = 0, self.position, None
         try:
-            for parts, next_offset in self._batches(max_records):
-                for part in parts:
-                    left = part
-                    while left:
-                        room = max_records - len(records)
-                        fitting, weight = _fitting(left[:room], max_bytes - size_bytes, alone=not records)
-                        if not fitting:
-                            yield Piece(records, size_bytes, position)
-                            records, size_bytes = [], 0
-                            continue
-                        records += fitting
-                        size_bytes += weight
-                        position = fitting[-1].offset + 1
-                        left = left[len(fitting) :]
+            for batch, next_offset in self._batches():
+                for record in batch:
+                    weight = weigh(record)
+                    if records and (len(records) >= max_records or size_bytes + weight > max_bytes):
+                        yield Piece(records, size_bytes, position)
+                        records, size_bytes = [], 0
+                    records.append(record)
+                    size_bytes += weight
+                    position = record.offset + 1
                 position = next_offset
         except MemoryError:
             raise  # this does not mean that the batch is corrupt
@@ -123,8 +118,8 @@ class FetchedPartition:
         if broken is not None:
             raise broken
 
-    def _batches(self, max_records: int) -> Iterator[tuple[Iterable[list[Any]], int]]:
-        """Yield the records to consume of each batch, in lists, and the next offset after the batch."""
+    def _batches(self) -> Iterator[tuple[Iterable[Any], int]]:
+        """Yield the records to consume of each batch, and the next offset after the batch."""
         position = self.position
         waiting, aborted = sorted(self.aborted, key=lambda one: one[1]), set()
         raws = list(split_batches(self.data))
@@ -155,27 +150,14 @@ class FetchedPartition:
                 left_out = False
             if batch.next_offset <= position:
                 continue
-            yield () if left_out else self._records(batch, raw, position, max_records), batch.next_offset
+            yield () if left_out else self._records(batch, raw, position), batch.next_offset
             position = batch.next_offset
 
-    def _records(self, batch: Any, raw: Any, position: int, max_records: int) -> Iterator[list[Any]]:
+    def _records(self, batch: Any, raw: Any, position: int) -> Iterator[Any]:
         topic, partition = self.topic, self.partition
-        for part in tolerant(batch, raw, max_records):
-            records = [
-                FetchedRecord(topic, partition, one.offset, one.timestamp, one.key, one.value, tuple(one.headers))
-                for one in part
-                if one.offset >= position
-            ]
-            if records:
-                yield records
-
-
-def _fitting(records: list[Any], max_bytes: int, *, alone: bool) -> tuple[list[Any], int]:
-    """Return the first records that fit, and their size in bytes. With `alone` the first one always fits."""
-    weights = list(map(weigh, records))
-    while sum(weights) > max_bytes and len(weights) > alone:
-        weights.pop()
-    return records[: len(weights)], sum(weights)
+        for one in tolerant(batch, raw):
+            if one.offset >= position:
+                yield FetchedRecord(topic, partition, one.offset, one.timestamp, one.key, one.value, tuple(one.headers))
 
 
 def split_batches(data: Any) -> Iterator[memoryview]:
