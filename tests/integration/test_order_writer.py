@@ -27,7 +27,7 @@ from tests.support.stories import store_batch, store_written_order
 BATCH_ID = UUID("01234567-89ab-cdef-0123-456789abcdef")
 PRODUCED_MS = 1_767_225_600_123
 LONG_TEXT = "Ж\t\\N\n" * 3000
-ODD_TEXT = "%s" + "".join(map(chr, range(1, 0x100))) + "\u2028\ufeff\uffff\U0010ffff"
+ODD_TEXT = "%s\n\\.\n" + "".join(map(chr, range(1, 0x100))) + "\u2028\ufeff\uffff\U0010ffff"
 
 
 @attrs.frozen
