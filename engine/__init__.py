@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.handler import Handler, RewriteBatch
+    from engine.handler import Handler, RewriteBatch, Statement
     from engine.kafka.producer import KafkaProducer
     from engine.pipeline import Pipeline, run
     from engine.postgres.copying import copy_records
@@ -37,6 +37,7 @@ _HOMES = {
     "Record": "engine.records",
     "Rejected": "engine.verdict",
     "RewriteBatch": "engine.handler",
+    "Statement": "engine.handler",
     "Written": "engine.records",
     "copy_records": "engine.postgres.copying",
     "run": "engine.pipeline",
@@ -52,6 +53,7 @@ __all__ = [
     "Record",
     "Rejected",
     "RewriteBatch",
+    "Statement",
     "Written",
     "copy_records",
     "run",

@@ -1,7 +1,9 @@
 """The interface between the engine and an application: how to read a message, and how to write a batch."""
 
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
+import attrs
 from asyncpg import Connection
 
 from engine.records import Batch, Record, Written
@@ -12,6 +14,17 @@ T = TypeVar("T")
 
 class RewriteBatch(Exception):
     """Raised by `handle_batch`. The engine rolls back and calls it again at once: it can write the batch this time."""
+
+
+@attrs.frozen
+class Statement:
+    """A part of an SQL statement: common table expressions, and the values of their parameters `$1`, `$2` and so on.
+
+    The text must be one of few: it is prepared, and no data of a message stands in it.
+    """
+
+    tables: str
+    arguments: Sequence[Any]
 
 
 class Handler(Protocol[T]):
@@ -25,6 +38,15 @@ class Handler(Protocol[T]):
 
     def subject(self, value: T) -> str | None:  # noqa: ARG002
         """Return the subject of a value, for example its key. It is stored if the value becomes a dead letter."""
+        return None
+
+    def statement(self, batch: Batch[T]) -> tuple[Statement, Written] | None:  # noqa: ARG002
+        """Return what writes a small batch of accepted records in one statement, or None: then `handle_batch` does.
+
+        The statement is a transaction of its own, so a lone message waits for PostgreSQL once. Its first table has to
+        read `fence`, as in `WHERE (SELECT passed FROM fence)`, so that nothing is written before the offsets have
+        moved. If PostgreSQL refuses the statement, or the connection is lost, `handle_batch` is called for the batch.
+        """
         return None
 
     async def handle_batch(self, connection: Connection, batch: Batch[T]) -> Written:

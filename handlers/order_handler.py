@@ -5,6 +5,7 @@ from uuid import uuid4
 import attrs
 from asyncpg import Connection
 
+from engine.handler import Statement
 from engine.records import Batch, Record, Written
 from engine.verdict import Rejected
 from handlers.body import body_end, render_time
@@ -35,6 +36,14 @@ class OrderHandler:
         """Return the order's uid."""
         return value.order_uid
 
+    def statement(self, batch: Batch[PreparedOrder]) -> tuple[Statement, Written] | None:
+        """Return what writes a small batch of new orders. See `handlers.order_writer`."""
+        found = self._writer.statement(batch)
+        if found is None:
+            return None
+        statement, plan = found
+        return statement, _written(batch, _FollowUp(plan, at_once=True))
+
     async def handle_batch(self, connection: Connection, batch: Batch[PreparedOrder]) -> Written:
         """Write the orders of the batch inside the open transaction. See `handlers.order_writer`."""
         plan = await self._writer.write(connection, batch)
@@ -42,24 +51,30 @@ class OrderHandler:
         if plan.changes:
             change = PendingChange(uuid4(), batch.batch_id, [write.candidate.uid for write in plan.changes])
             await note_change(connection, change)
-        return Written(
-            inserted=len(plan.inserts),
-            changed=len(plan.changes),
-            unchanged=len(batch.entries) - len(batch.rejected()) - len(plan.inserts) - len(plan.changes),
-            follow_up=_FollowUp(plan, change),
-        )
+        return _written(batch, _FollowUp(plan, change))
 
     async def batch_committed(self, batch: Batch[PreparedOrder], written: Written) -> None:
         """Cache the new and changed orders, and log every order of the batch."""
         follow_up: _FollowUp = written.follow_up
+        if follow_up.at_once:
+            self._writer.inserted()
         self._cache_writer.offer(_cached(batch, follow_up))
         log_batch(batch, written)
 
 
 @attrs.frozen
 class _FollowUp:
+    """What was written, the note about its changes, and whether one statement wrote it."""
+
     plan: WritePlan[PreparedOrder]
-    change: PendingChange | None
+    change: PendingChange | None = None
+    at_once: bool = False
+
+
+def _written(batch: Batch[PreparedOrder], follow_up: _FollowUp) -> Written:
+    inserted, changed = len(follow_up.plan.inserts), len(follow_up.plan.changes)
+    unchanged = len(batch.entries) - len(batch.rejected()) - inserted - changed
+    return Written(inserted, changed, unchanged, follow_up)
 
 
 def _cached(batch: Batch[PreparedOrder], follow_up: _FollowUp) -> CacheBatch:

@@ -5,6 +5,9 @@ stored orders are read and locked first, changed orders are deleted with their i
 and the new orders. The next batches also read stored orders first, until a batch has none. So when many messages are
 repeated, batches are not written twice.
 
+A small batch of new orders is one statement (`handlers.small_batch`). If PostgreSQL refuses it, stored orders are read
+first, too.
+
 Which constraint COPY violates does not matter, because its name differs from database to database: a partition's
 primary key has a name of its own. If COPY fails although the stored orders were read first, either another worker has
 stored an order since then, and the next try reads it, or another unique index refuses the orders.
@@ -15,13 +18,14 @@ from uuid import UUID
 
 from asyncpg import Connection, UniqueViolationError
 
-from engine.handler import RewriteBatch
+from engine.handler import RewriteBatch, Statement
 from engine.records import Batch, Origin, ms_of, time_of
 from engine.telemetry.trace_context import traceparent_of
 from handlers.body import render_time
 from handlers.copy_format import copy_rows, escaped_fields, time_field
 from handlers.fields import TABLES
 from handlers.prepared import PreparedOrder
+from handlers.small_batch import BYTES, insert_statement
 from handlers.versions import UNKNOWN_TOPIC, Candidate, Stored, Write, WritePlan, latest_of_each, plan_writes
 
 # Rows are locked in uid order, so that two writers with the same orders wait for each other and do not deadlock.
@@ -60,23 +64,29 @@ class OrderWriter:
         self._expect_repeats = False
         self._conflicting: _Read | None = None
 
+    def statement(self, batch: Batch[PreparedOrder]) -> tuple[Statement, WritePlan[PreparedOrder]] | None:
+        """Return what writes a small batch of new orders, or None if `write` has to.
+
+        The statement counts as refused until `inserted` is called: then `write` reads the stored orders first.
+        """
+        if self._expect_repeats or sum(len(order.content) for _, order in batch.accepted()) > BYTES:
+            return None
+        now = datetime.now(UTC)
+        plan = plan_writes(latest_of_each(_candidates(batch)), {}, now)
+        self._expect_repeats = True
+        return insert_statement(plan.inserts, batch.topic, batch.batch_id, now), plan
+
+    def inserted(self) -> None:
+        """Note that the statement was committed."""
+        self._expect_repeats = False
+
     async def write(self, connection: Connection, batch: Batch[PreparedOrder]) -> WritePlan[PreparedOrder]:
         """Write the accepted orders of `batch`. Returns the inserts and changes that were written.
 
         Raises `RewriteBatch` if COPY fails because an order is already stored, `UniqueViolationError` if another unique
         index refuses the orders.
         """
-        origin_of = batch.origin_of
-        candidates = [
-            Candidate(
-                order.order_uid,
-                origin_of(record),
-                order.content_digest,
-                order,
-                traceparent_of(record) if record.headers else None,
-            )
-            for record, order in batch.accepted()
-        ]
+        candidates = _candidates(batch)
         stored: dict[str, Stored] = {}
         was_read = self._expect_repeats
         if was_read and candidates:
@@ -137,6 +147,20 @@ class OrderWriter:
             [candidate.source.epoch for candidate in unchanged],
             [time_of(candidate.source.timestamp) for candidate in unchanged],
         )
+
+
+def _candidates(batch: Batch[PreparedOrder]) -> list[Candidate[PreparedOrder]]:
+    origin_of = batch.origin_of
+    return [
+        Candidate(
+            order.order_uid,
+            origin_of(record),
+            order.content_digest,
+            order,
+            traceparent_of(record) if record.headers else None,
+        )
+        for record, order in batch.accepted()
+    ]
 
 
 def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[bytes]:

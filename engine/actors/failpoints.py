@@ -17,6 +17,7 @@ import attrs
 
 AT_BOOT = "at-boot"
 AFTER_COPY = "after-copy"
+"""Before the COMMIT. A batch that is one statement never gets here: no lock is held while the worker does anything."""
 AFTER_COMMIT = "after-commit"
 AFTER_CACHE_WRITE = "after-cache-write"
 AFTER_DEAD_LETTER_SEND = "after-dead-letter-send"

@@ -34,11 +34,7 @@ async def recognise_replays(connection: Connection, group: str, batch: Batch[T])
     The locks last until the end of the transaction. `group` is the consumer group of this worker. A batch without
     replay headers needs no query.
     """
-    named = [
-        (entry.record, headers)
-        for entry in batch.entries
-        if entry.record.headers and (headers := read_replay_headers(entry.record, batch.topic))
-    ]
+    named = _named(batch)
     if not named:
         return batch
     keys = {(settles, *_place(headers)) for _, headers in named if (settles := headers.settles(group)) is not None}
@@ -61,6 +57,19 @@ async def recognise_replays(connection: Connection, group: str, batch: Batch[T])
                 record, batch.topic, headers, letter, None, judged=judged
             )
     return attrs.evolve(batch, replays=replays)
+
+
+def names_dead_letters(batch: Batch[Any]) -> bool:
+    """Return whether any record of the batch has the headers of a replay."""
+    return bool(_named(batch))
+
+
+def _named(batch: Batch[Any]) -> list[tuple[Record, ReplayHeaders]]:
+    return [
+        (entry.record, headers)
+        for entry in batch.entries
+        if entry.record.headers and (headers := read_replay_headers(entry.record, batch.topic))
+    ]
 
 
 def _place(headers: ReplayHeaders) -> Place:

@@ -16,6 +16,7 @@ from asyncpg import Connection
 from msgspec import json
 
 from engine.actors.identity import Identity
+from engine.handler import Statement
 from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import is_outage
 from engine.postgres.link import Link
@@ -120,16 +121,25 @@ class BatchHistory:
         self, connection: Connection, batch: Batch[Any], written: Written, openings: Mapping[int, int]
     ) -> None:
         """Write the row of the batch inside its transaction, unless it shares an existing row."""
+        for sql, arguments in self._statements(batch, written, openings):
+            await connection.execute(sql, *arguments)
+
+    def parts(self, batch: Batch[Any], written: Written, openings: Mapping[int, int]) -> list[Statement]:
+        """Return the parts of a joint statement that write what `store` does."""
+        statements = self._statements(batch, written, openings)
+        return [Statement(f"batches_{number} AS ({sql})", one) for number, (sql, one) in enumerate(statements)]
+
+    def _statements(
+        self, batch: Batch[Any], written: Written, openings: Mapping[int, int]
+    ) -> list[tuple[str, tuple[Any, ...]]]:
         if not self.writes_row(batch.batch_id):
-            return
-        if self._row is not None and not self._row.complete:
-            await _write_counts(connection, self._row)
+            return []
+        before = [] if self._row is None or self._row.complete else [(_COMPLETE, _count_arguments(self._row))]
         now, now_s = datetime.now(UTC), _now_s()
         quick = self._row is not None and now_s - self._row.ended_s < SHARED_S
-        row = _Row(batch.batch_id, now_s, quick and len(batch.entries) <= SMALL, now_s)
+        self._next = row = _Row(batch.batch_id, now_s, quick and len(batch.entries) <= SMALL, now_s)
         row.add(batch, written, openings)
-        await connection.execute(
-            _INSERT,
+        arguments = (
             batch.batch_id,
             *row.counts,
             self._identity.group,
@@ -141,7 +151,7 @@ class BatchHistory:
             batch.validated_at if row.shared else None,
             row.sources_json,
         )
-        self._next = row
+        return [*before, (_INSERT, arguments)]
 
     def committed(self, batch: Batch[Any], written: Written, openings: Mapping[int, int]) -> None:
         """Must be called after the transaction of `store` was committed. Adds the counts if the batch shares a row."""
@@ -192,7 +202,7 @@ class BatchHistory:
             return
         async with asyncio.timeout(DEADLINE_S), self._link.use() as connection, local_transaction(connection):
             counts = row.counts
-            await _write_counts(connection, row)
+            await connection.execute(_COMPLETE, *_count_arguments(row))
             row.complete = counts is row.counts
 
     async def forget(self) -> int:
@@ -203,9 +213,8 @@ class BatchHistory:
         return int(tag.split()[-1])
 
 
-async def _write_counts(connection: Connection, row: _Row) -> None:
-    ended = timedelta(seconds=_now_s() - row.ended_s)
-    await connection.execute(_COMPLETE, row.batch_id, *row.counts, row.sources_json, ended)
+def _count_arguments(row: _Row) -> tuple[Any, ...]:
+    return (row.batch_id, *row.counts, row.sources_json, timedelta(seconds=_now_s() - row.ended_s))
 
 
 def _now_s() -> float:

@@ -1,18 +1,22 @@
 """The stored offsets: rows in PostgreSQL, moved by compare-and-set inside the transaction of the batch."""
 
+import re
 from collections.abc import Iterable
 from uuid import UUID
 from zlib import crc32
 
 import attrs
-from asyncpg import Connection
+from asyncpg import Connection, UndefinedObjectError
 from asyncpg.pool import PoolConnectionProxy
+from msgspec import json
 
+from engine.handler import Statement
 from engine.kafka.lag import Position
 from engine.kafka.stored_offset import StoredOffset
 from engine.postgres.bookkeeping import LOCAL_COMMIT, local_transaction
 from engine.records import Record
 
+TABLE = "consumed_offsets"
 _OPEN_INSERT = """
 INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
 ON CONFLICT DO NOTHING
@@ -32,6 +36,29 @@ _PASS = """
 UPDATE consumed_offsets SET next_offset = $5, write_id = $6, updated_at = now()
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
 """
+# The same as `_ADVANCE` and `_PASS` for all partitions of a batch, as the first part of a joint statement. If one of
+# them is not moved, the statement reads a setting that does not exist: its name is in the error, and says which.
+_FENCE = """
+step AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($4::text::jsonb)
+         AS step (partition int, expected int8, next_offset int8, last_offset int8, last_timestamp int8,
+                  last_checksum int8)
+), moved AS (
+    UPDATE consumed_offsets o
+    SET next_offset = step.next_offset, last_offset = coalesce(step.last_offset, o.last_offset),
+        last_timestamp = coalesce(step.last_timestamp, o.last_timestamp),
+        last_checksum = coalesce(step.last_checksum, o.last_checksum), write_id = $3, updated_at = now()
+    FROM step
+    WHERE o.consumer_group = $1 AND o.topic = $2 AND o.partition = step.partition AND o.next_offset = step.expected
+    RETURNING o.partition
+), fence AS MATERIALIZED (
+    SELECT CASE WHEN count(*) = 0 THEN true
+                ELSE current_setting('orderflow.fenced_' || min(step.partition)) IS NULL END AS passed
+    FROM step WHERE step.partition NOT IN (SELECT moved.partition FROM moved)
+)
+"""
+FENCE_PASSED = "SELECT passed FROM fence"
+_FENCED = re.compile(r"\borderflow\.fenced_(\d+)\b")
 # FOR UPDATE waits for a COMMIT that has not ended yet, because its transaction has locked the rows of its offsets.
 _LANDED = """
 SELECT write_id FROM consumed_offsets
@@ -113,6 +140,28 @@ async def advance_offsets(
             tag = await connection.execute(_ADVANCE, *key, *last, write_id)
         if tag != "UPDATE 1":
             raise Fenced(step.partition)
+
+
+def fence(group: str, topic: str, advances: list[Advance], write_id: UUID) -> Statement:
+    """Return what moves the offsets as `advance_offsets` does, as the first part of a joint statement.
+
+    Its last table is `fence`, which the statement has to read. See `fenced`.
+    """
+    steps = [_step(advance) for advance in sorted(advances, key=lambda advance: advance.partition)]
+    return Statement(_FENCE, (group, topic, write_id, json.encode(steps).decode()))
+
+
+def _step(advance: Advance) -> dict[str, int]:
+    step = {"partition": advance.partition, "expected": advance.expected, "next_offset": advance.next_offset}
+    if (last := advance.last) is not None:
+        step |= {"last_offset": last.offset, "last_timestamp": last.timestamp, "last_checksum": checksum(last)}
+    return step
+
+
+def fenced(error: BaseException) -> Fenced | None:
+    """Return what an error of a statement with a `fence` says if a partition has another owner, else None."""
+    found = _FENCED.search(str(error)) if isinstance(error, UndefinedObjectError) else None
+    return found and Fenced(int(found[1]))
 
 
 async def fetch_positions(

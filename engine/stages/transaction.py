@@ -1,36 +1,45 @@
 """The transaction of a batch: offsets, the handler's rows, dead letters, the row of the batch.
 
+A small batch is one statement if the handler can write it so: PostgreSQL is waited for once. This is tried once. What
+it cannot write is written step by step.
+
 During an outage the same batch is tried again, without a limit. If the connection is lost during COMMIT, the writer
 waits until the server has ended the transaction, and then checks by the offsets whether it was committed.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from functools import partial
+from itertools import chain, repeat
+from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 import structlog
-from asyncpg import Connection
+from asyncpg import Connection, PostgresError
 from asyncpg.transaction import Transaction
 
 from engine.actors import failpoints
 from engine.actors.status import Status
-from engine.dead_letters.replays import recognise_replays, store_verdicts
+from engine.dead_letters.replays import names_dead_letters, recognise_replays, store_verdicts
 from engine.handler import Handler, RewriteBatch
 from engine.kafka.partitions import PartitionTable
 from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.errors import SetupNeeded, is_outage
+from engine.postgres.errors import Judgement, SetupNeeded, is_outage, judge
 from engine.postgres.link import Link
-from engine.postgres.offsets import advance_offsets, has_landed
+from engine.postgres.offsets import FENCE_PASSED, TABLE, advance_offsets, fence, fenced, has_landed
+from engine.postgres.statements import execute_joined
 from engine.records import Batch, Entry, Written
 from engine.stages.isolation import REWRITES, Isolation, describe_rewrite
 from engine.stages.postgres_outage import PostgresOutage, Refused, pause_briefly
 from engine.stages.work import Work
 from engine.telemetry import events
+from engine.verdict import Rejected
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+AT_ONCE = 25
+"""The most messages of a batch that is tried in one statement. For more of them COPY is cheaper as a whole."""
 WRITE_DEADLINE_S = 60.0
 STEP_GRACE_S = 30.0
 SEARCH_S = 20.0
@@ -67,9 +76,11 @@ class BatchTransactions(Generic[T]):
         """Commit the batch and return it as it was written. Waits during outages. Raises `Fenced`, `Refused`."""
         done: tuple[Batch[T], Written] | None = None
         self._attempted, write_id, rewrites = None, uuid4(), 0
+        attempts = chain([self._commit_at_once], repeat(self._commit))
         while done is None:
+            commit = next(attempts)
             try:
-                done = await self._run("write", lambda connection: self._commit(connection, batch, work, write_id))
+                done = await self._run("write", partial(commit, batch=batch, work=work, write_id=write_id))
             except RewriteBatch as error:
                 rewrites += 1
                 if rewrites == REWRITES:
@@ -101,6 +112,35 @@ class BatchTransactions(Generic[T]):
         with self._status.step(step, WRITE_DEADLINE_S + STEP_GRACE_S):
             async with self._link.use() as connection:
                 return await self._link.within_deadline(work(connection))
+
+    async def _commit_at_once(
+        self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID
+    ) -> tuple[Batch[T], Written]:
+        statement = self._handler.statement(batch) if _is_plain(batch) else None
+        if statement is not None:
+            part, written = statement
+            advances = work.advances(self._table)
+            parts = [
+                fence(self._group, batch.topic, advances, write_id),
+                part,
+                *self._history.parts(batch, written, work.openings),
+            ]
+            self._attempted = batch, written
+            try:
+                # A session that blocks the handler's rows is another worker's, and not frozen.
+                async with self._watch.guard(connection, only_for=TABLE):
+                    await execute_joined(connection, parts, FENCE_PASSED)
+                return batch, written
+            except PostgresError as error:
+                if (fence_error := fenced(error)) is not None:
+                    raise fence_error from None
+                judgement = judge(error)
+                if judgement is Judgement.OUTAGE:
+                    raise  # it may be committed all the same
+                self._attempted = None
+                if judgement is Judgement.MOMENTARY:
+                    raise
+        return await self._commit(connection, batch, work, write_id)
 
     async def _commit(
         self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID
@@ -183,6 +223,15 @@ class BatchTransactions(Generic[T]):
         own = batch.batch_id if self._history.writes_row(batch.batch_id) else None
         async with self._watch.guard(connection):
             return await has_landed(connection, self._group, batch.topic, write_id, work.ends, own)
+
+
+def _is_plain(batch: Batch[Any]) -> bool:
+    """Return whether a batch is small and has nothing but accepted records, none of them a replay."""
+    return (
+        0 < len(batch.entries) <= AT_ONCE
+        and not any(isinstance(entry.value, Rejected) for entry in batch.entries)
+        and not names_dead_letters(batch)
+    )
 
 
 async def _roll_back(connection: Connection, transaction: Transaction) -> None:

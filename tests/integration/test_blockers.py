@@ -53,12 +53,14 @@ async def lock(connection: asyncpg.Connection) -> None:
     await connection.execute(_LOCK)
 
 
-async def wait_for_lock(watch: BlockerWatch, heir: asyncpg.Connection) -> bool:
+async def wait_for_lock(
+    watch: BlockerWatch, heir: asyncpg.Connection, sql: str = _LOCK, only_for: str | None = None
+) -> bool:
     """Return whether the lock was had within a second."""
     await heir.execute("SET lock_timeout = '1s'")
     try:
-        async with watch.guard(heir):
-            await heir.execute(_LOCK)
+        async with watch.guard(heir, only_for):
+            await heir.execute(sql)
     except asyncpg.LockNotAvailableError:
         return False
     return True
@@ -71,6 +73,21 @@ async def test_a_session_of_ours_whose_client_is_silent_is_ended(connect: Connec
     assert await wait_for_lock(watch, heir)
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         await zombie.execute("COMMIT")
+
+
+async def test_whoever_waits_for_rows_of_one_table_ends_nobody_who_has_inserted_the_same_key(
+    connect: Connect, watch: BlockerWatch, database: asyncpg.Connection
+) -> None:
+    """That is another worker between two of its statements. A session with the lock of a row is ended as ever."""
+    insert = "INSERT INTO keyed VALUES (1)"
+    await database.execute("CREATE TABLE keyed (key int PRIMARY KEY)")
+    other, zombie, heir = await connect(), await connect(), await connect()
+    await other.execute("BEGIN")
+    await other.execute(insert)
+    assert not await wait_for_lock(watch, heir, insert, only_for="wanted")
+    await other.execute("COMMIT")
+    await lock(zombie)
+    assert await wait_for_lock(watch, heir, only_for="wanted")
 
 
 async def test_a_session_of_ours_that_is_at_work_is_left_alone_until_it_waits_for_its_client(

@@ -13,6 +13,9 @@ from typing import Any
 
 import asyncpg
 import attrs
+from msgspec import json
+
+from engine.postgres.offsets import _ADVANCE, _PASS
 
 Key = tuple[str, str, int]
 """The primary key of `consumed_offsets`: consumer group, topic, partition."""
@@ -133,6 +136,8 @@ class MemoryPostgres:
 
     async def run(self, backend: Backend, sql: str, args: tuple[Any, ...]) -> Any:
         """Run one statement, in its own transaction if none is open. Returns a command tag or rows."""
+        if sql.split()[:2] == ["WITH", "step"]:
+            return await self._run_joined(backend, sql, args)
         own = backend.transaction or Transaction(backend.client)
         if sql == "ROLLBACK TO SAVEPOINT part":
             assert own.savepoint is not None
@@ -148,6 +153,32 @@ class MemoryPostgres:
         finally:
             if backend.transaction is None and not backend.lost:
                 self._finish(backend, own)
+
+    async def _run_joined(self, backend: Backend, sql: str, args: tuple[Any, ...]) -> str:
+        """Run a statement with a fence, one argument with orders, and perhaps a batch's row, and commit it."""
+        group, topic, write_id, steps = args[:4]
+        own = backend.transaction = Transaction(backend.client)
+        try:
+            for step in json.decode(steps):
+                key, (partition, *move) = (group, topic, step["partition"]), step.values()
+                sql_of_one = _ADVANCE if "last_offset" in step else _PASS
+                if await self._execute(backend, own, sql_of_one, (*key, *move, write_id)) != "UPDATE 1":
+                    raise asyncpg.UndefinedObjectError(f'no parameter "orderflow.fenced_{partition}"')
+            self.copy(backend, args[4])
+            self._write_rows(own, sql, args[5:])
+        except BaseException:
+            if not backend.lost:
+                self.rollback(backend)
+            raise
+        self.commit(backend)
+        return "SELECT 1"
+
+    def _write_rows(self, own: Transaction, sql: str, args: tuple[Any, ...]) -> None:
+        if "UPDATE batches" in sql:
+            self._on_batches(own, "UPDATE", args[:8])
+            args = args[8:]
+        if "INSERT INTO batches" in sql:
+            self._on_batches(own, "INSERT", args)
 
     async def _execute(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Any:
         words = sql.split()
