@@ -17,7 +17,7 @@ from msgspec import json
 
 from engine.actors.identity import Identity
 from engine.handler import Statement
-from engine.postgres.bookkeeping import local_transaction
+from engine.postgres.bookkeeping import LOCALLY, local_transaction
 from engine.postgres.errors import is_outage
 from engine.postgres.link import Link
 from engine.records import Batch, Written, by_partition
@@ -46,6 +46,7 @@ UPDATE batches SET messages = $2, inserted = $3, changed = $4, unchanged = $5, r
                    sources = $7::text::jsonb, ended_at = clock_timestamp() - $8::interval
 WHERE batch_id = $1
 """
+_COMPLETE_ALONE = f"{_COMPLETE} AND {LOCALLY}"
 # SKIP LOCKED: a locked row is in use. It is deleted later. A condition with clock_timestamp() could not use the index.
 _FORGET = """
 WITH old AS (
@@ -200,9 +201,9 @@ class BatchHistory:
         row = self._row
         if row is None or row.complete:
             return
-        async with asyncio.timeout(DEADLINE_S), self._link.use() as connection, local_transaction(connection):
+        async with asyncio.timeout(DEADLINE_S), self._link.use() as connection:
             counts = row.counts
-            await connection.execute(_COMPLETE, *_count_arguments(row))
+            await connection.execute(_COMPLETE_ALONE, *_count_arguments(row))
             row.complete = counts is row.counts
 
     async def forget(self) -> int:

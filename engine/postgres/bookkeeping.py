@@ -17,6 +17,9 @@ from typing import Any
 LOCAL_COMMIT = "SET LOCAL synchronous_commit = local"
 """The COMMIT of this transaction waits for the server's own disk only. A standby that takes over may not have it."""
 
+LOCALLY = "set_config('synchronous_commit', 'local', true) IS NOT NULL"
+"""The same as a condition of a statement that is a transaction of its own: then there is one round trip, not four."""
+
 
 @asynccontextmanager
 async def local_transaction(connection: Any) -> AsyncIterator[None]:
