@@ -1,10 +1,13 @@
 """One Redis server: a server alone, or a primary of a Redis Cluster."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from handlers.cache_scripts import ALL, Script
 
@@ -35,6 +38,10 @@ class Node:
         """The time of the loop of the last failure."""
         self.identity: str | None = None
         """What `read_identity` returned last."""
+        self._pool: Any = redis.connection_pool  # its stubs are incomplete
+        self._connection: Any = None
+        self._timeout_s = self._pool.connection_kwargs.get("socket_timeout")
+        self._calling = False
 
     async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
         """Run the script, and load it first if the server does not know it."""
@@ -46,13 +53,36 @@ class Node:
             return await self._call(command)
 
     async def _call(self, command: bytes) -> Any:
-        pool: Any = self.redis.connection_pool
-        connection = await pool.get_connection()
+        """Send one packed command, which may be sent twice without harm, and return its answer.
+
+        It has a connection of its own: to take one from the pool of redis-py, and to give it back, takes more time than
+        the call itself. While another call uses the connection, the pool is used.
+        """
+        if self._calling:
+            return await self._call_of_pool(command)
+        self._calling, new = True, self._connection is None
         try:
-            await connection.send_packed_command(command)
-            return await connection.read_response()
+            if self._connection is None:
+                self._connection = await self._pool.get_connection()
+                self._connection.socket_timeout = None  # one limit for the call, instead of one for each half
+            async with asyncio.timeout(self._timeout_s):
+                return await _exchange(self._connection, command)
+        except TimeoutError:
+            raise RedisTimeoutError("Redis did not answer in time") from None
+        except RedisConnectionError:
+            if new:
+                raise
+            # The server has closed the idle connection meanwhile: the pool opens another one.
         finally:
-            await pool.release(connection)
+            self._calling = False
+        return await self._call_of_pool(command)
+
+    async def _call_of_pool(self, command: bytes) -> Any:
+        connection = await self._pool.get_connection()
+        try:
+            return await _exchange(connection, command)
+        finally:
+            await self._pool.release(connection)
 
     async def send(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
         """Send the commands in one round trip, and return the answers. A refusal is an answer: a `ResponseError`.
@@ -89,3 +119,9 @@ class Node:
         found = await self.redis.info("server", "replication")
         self.identity = f"{found['run_id']}:{found.get('master_replid', '')}" if "run_id" in found else None
         return self.identity
+
+
+async def _exchange(connection: Any, command: bytes) -> Any:
+    """Send a packed command and return its answer. On any error, also when cancelled, redis-py closes the connection."""
+    await connection.send_packed_command(command)
+    return await connection.read_response()
