@@ -1,5 +1,6 @@
 """The handler of orders. The engine calls it for each record and for each batch."""
 
+import asyncio
 from uuid import uuid4
 
 import attrs
@@ -59,7 +60,10 @@ class OrderHandler:
         if follow_up.at_once:
             self._writer.inserted()
         self._cache_writer.offer(_cached(batch, follow_up))
-        log_batch(batch, written)
+        try:
+            await asyncio.sleep(0)  # the cache writer sends first, readers wait for that
+        finally:
+            log_batch(batch, written)
 
 
 @attrs.frozen
