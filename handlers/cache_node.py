@@ -122,6 +122,6 @@ class Node:
 
 
 async def _exchange(connection: Any, command: bytes) -> Any:
-    """Send a packed command and return its answer. On any error, also when cancelled, redis-py closes the connection."""
+    """Send a packed command and return its answer. After an error, or when cancelled, redis-py has disconnected."""
     await connection.send_packed_command(command)
     return await connection.read_response()

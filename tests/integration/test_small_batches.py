@@ -17,9 +17,10 @@ from engine.handler import Statement
 from engine.postgres.offsets import FENCE_PASSED, Advance, fence, fenced
 from engine.postgres.statements import execute_joined
 from engine.records import UNKNOWN_MS, Batch
-from handlers.model import INT4_MAX, INT8_MAX, Order, UtcTime
+from handlers.model import INT4_MAX, INT8_MAX, Order
 from handlers.order_writer import OrderWriter
 from handlers.prepared import PreparedOrder
+from handlers.times import render_utc
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
@@ -39,7 +40,7 @@ _OFFSETS = "SELECT partition, next_offset, last_offset, last_timestamp, last_che
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 filled = texts.filter(str.strip)
 keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20).filter(str.strip)
-moments = st.datetimes(timezones=st.just(UTC)).map(UtcTime.of)
+moments = st.datetimes(timezones=st.just(UTC)).map(render_utc)
 counts, numbers = st.integers(0, INT4_MAX), st.integers(1, INT8_MAX)
 _GENERATOR = OrderGenerator(3)
 _PLAIN = [make_order(_GENERATOR) for _ in range(3)]
