@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+import attrs
 import structlog
 from msgspec import json
 
 from engine.actors.identity import host_name, supervisor_id
 
-_json = json.Encoder(enc_hook=str)
+encode = json.Encoder(enc_hook=str).encode
 QUIET_S = 10.0
 MAX_KINDS = 500
 EXPECTED_AT_START = frozenset({"GroupCoordinatorNotAvailableError"})
@@ -29,7 +30,7 @@ def _console() -> structlog.dev.ConsoleRenderer:
 
 
 def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
-    return _json.encode({**{name: event[name] for name in _FIRST if name in event}, **event})
+    return encode({**{name: event[name] for name in _FIRST if name in event}, **event})
 
 
 class DeferredLines:
@@ -70,12 +71,28 @@ class DeferredLines:
         self._file.flush()
 
 
-class _DeferredLinesFactory:
-    def __init__(self) -> None:
-        self._lines = DeferredLines(sys.stderr.buffer)
+@attrs.frozen(eq=False)
+class JsonLog:
+    """The log of deferred JSON lines: structlog's logger factory. `context` is in every line."""
+
+    lines: DeferredLines
+    level: int
+    _context: dict[str, str]
 
     def __call__(self, *_: object) -> DeferredLines:
-        return self._lines
+        """Return what structlog writes rendered lines to."""
+        return self.lines
+
+    def constant_part(self, level: str, event: str) -> bytes:
+        """Return what every line of an event has behind its time, as members of a JSON object."""
+        return _render(None, level, {"level": level, "event": event, **self._context})[1:-1]
+
+
+def json_log() -> JsonLog | None:
+    """Return the log that is in use, if it is one of deferred JSON lines. Where a test captures lines, it is not."""
+    current = structlog.get_config()
+    log = current["logger_factory"]
+    return log if isinstance(log, JsonLog) and current["processors"][-1] is _render else None
 
 
 def configure_logging(
@@ -89,6 +106,9 @@ def configure_logging(
     are written by `DeferredLines`.
     """
     level = logging.getLevelNamesMapping()[level_name.upper()]
+    context["host"] = host_name()
+    if own := supervisor_id():
+        context["supervisor"] = own
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -103,7 +123,10 @@ def configure_logging(
             structlog.processors.format_exc_info,
             _render,
         ]
-        factory = _DeferredLinesFactory() if deferred else structlog.BytesLoggerFactory(sys.stderr.buffer)
+        if deferred:
+            factory = JsonLog(DeferredLines(sys.stderr.buffer), level, context)
+        else:
+            factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -111,9 +134,7 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(host=host_name(), **context)
-    if own := supervisor_id():
-        structlog.contextvars.bind_contextvars(supervisor=own)
+    structlog.contextvars.bind_contextvars(**context)
     root = logging.getLogger()
     root.handlers = [LibraryHandler()]
     root.setLevel(max(level, logging.WARNING))

@@ -28,8 +28,8 @@ from lookup.orders.story import OrderStories
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
 from lookup.serving.admission import admit
 from lookup.serving.description import add_description
-from lookup.serving.metrics import Metrics
-from lookup.serving.middleware import METRICS, add_headers, answer_errors
+from lookup.serving.metrics import METRICS, Metrics
+from lookup.serving.middleware import add_headers, answer_errors
 from lookup.serving.options import Connections, LookupOptions
 from lookup.serving.pools import open_pool
 from lookup.serving.request_spans import trace_requests

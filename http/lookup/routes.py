@@ -10,9 +10,9 @@ from lookup.orders.search import OrderSearch
 from lookup.orders.search_query import parse_search
 from lookup.orders.story import OrderStories
 from lookup.orders.uid import parse_order_uid
+from lookup.serving.access_log import ORDER_TRACE, ORDER_UID
 from lookup.serving.answers import error_answer, json_answer
 from lookup.serving.cursor import render_cursor
-from lookup.serving.middleware import ORDER_TRACE, ORDER_UID
 from lookup.serving.query_parameters import KEY_RULE
 
 LOOKUP = web.AppKey("lookup", OrderLookup)

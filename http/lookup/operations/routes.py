@@ -5,8 +5,7 @@ from msgspec import json
 
 from lookup.operations.broadcast import Broadcast, Listener, TooManyListeners
 from lookup.serving.answers import error_answer
-from lookup.serving.metrics import CONTENT_TYPE
-from lookup.serving.middleware import METRICS
+from lookup.serving.metrics import CONTENT_TYPE, METRICS
 
 OPERATIONS = web.AppKey("operations", Broadcast)
 RECONNECT_MS = 1000

@@ -13,8 +13,9 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from lookup.serving.access_log import AccessLog
 from lookup.serving.answers import add_security_headers, error_answer
-from lookup.serving.middleware import AccessLog, answer_http_exception, report_defect
+from lookup.serving.middleware import answer_http_exception, report_defect
 from lookup.serving.options import LookupOptions
 
 _TOO_MANY = (

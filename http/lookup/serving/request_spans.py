@@ -6,7 +6,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from engine.telemetry.trace_context import TRACESTATE
-from lookup.serving.middleware import ORDER_TRACE, ORDER_UID, TRACE_ID, request_trace, route_of, short_method
+from lookup.serving.access_log import ORDER_TRACE, ORDER_UID, TRACE_ID, request_trace, short_method
+from lookup.serving.middleware import route_of
 
 if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
@@ -20,7 +21,7 @@ def trace_requests(tracing: "Tracing") -> Middleware:
     @web.middleware
     async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         state = request.headers.get(TRACESTATE)
-        span = tracing.serving(short_method(request), route_of(request), request_trace(request), state)
+        span = tracing.serving(short_method(request), route_of(request), request_trace(request.headers), state)
         request[TRACE_ID] = tracing.trace_id(span)
         answer = None
         try:
