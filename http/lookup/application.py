@@ -20,14 +20,16 @@ from lookup.operations.owners import OwnerMatcher, OwnerReader
 from lookup.operations.routes import OPERATIONS, add_operations_routes
 from lookup.operations.snapshot import Operations
 from lookup.operations.store import OperationsStore
+from lookup.orders.direct_lookup import DirectLookups
 from lookup.orders.guarded_cache import GuardedCache
 from lookup.orders.lookup import OrderLookup
 from lookup.orders.search import OrderSearch
 from lookup.orders.store import OrderStore
 from lookup.orders.story import OrderStories
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
-from lookup.serving.admission import admit
+from lookup.serving.admission import Admission, admit
 from lookup.serving.description import add_description
+from lookup.serving.direct import DIRECT
 from lookup.serving.metrics import METRICS, Metrics
 from lookup.serving.middleware import add_headers, answer_errors
 from lookup.serving.options import Connections, LookupOptions
@@ -43,7 +45,8 @@ OWNERS_SHARE = 0.5
 
 def create_application(options: LookupOptions, connections: Connections) -> web.Application:
     """Return the application. Connections are opened when it starts. Raises `PageMissing`."""
-    middlewares = [answer_errors, admit(options.max_requests)]
+    admission = Admission(options.max_requests)
+    middlewares = [answer_errors, admit(admission)]
     if options.tracing is not None:
         middlewares.insert(0, trace_requests(options.tracing))
     application = web.Application(middlewares=middlewares, client_max_size=options.max_body_bytes)
@@ -63,6 +66,10 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
             application[STORIES] = stores.stories
             application[HEALTH] = stores.health
             application[OPERATIONS] = stores.operations
+            if options.direct and options.tracing is None:
+                application[DIRECT] = DirectLookups(
+                    stores.lookup, admission, application[METRICS], options.lookup_deadline_s
+                )
             yield
 
     application.cleanup_ctx.append(open_stores)

@@ -76,9 +76,11 @@ async def test_two_hundred_slow_clients_hold_up_nobody(
             assert await ask_often() < max(10 * alone_ms, 100)
 
 
-async def test_a_crowd_beyond_the_bound_is_refused_at_once(settings: Settings) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+async def test_a_crowd_beyond_the_bound_is_refused_at_once(settings: Settings, direct: bool) -> None:
     """While PostgreSQL is silent requests pile up: one too many is told to come back, and the process is alive."""
-    async with lookup_server(settings, max_requests=5, lookup_deadline_s=20, store_deadline_s=20) as server:
+    patience = {"lookup_deadline_s": 20, "store_deadline_s": 20}
+    async with lookup_server(settings, max_requests=5, direct=direct, **patience) as server:
 
         async def ask(path: str) -> tuple[int, str | None]:
             async with server.client.get(path) as answer:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer, both_ways, lookup_server
 from tests.support.raw_http import exchange
 from tests.support.stored_orders import make_order, store_order
 
@@ -20,8 +20,9 @@ HEAD_DEADLINE_S = 0.6
 
 
 @pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings, head_deadline_s=HEAD_DEADLINE_S) as running:
+async def server(settings: Settings, request: pytest.FixtureRequest) -> AsyncIterator[LookupServer]:
+    direct = getattr(request, "param", True)
+    async with lookup_server(settings, head_deadline_s=HEAD_DEADLINE_S, direct=direct) as running:
         yield running
 
 
@@ -39,6 +40,7 @@ async def until_cached(redis: Redis, order_uid: str) -> bytes:
             await asyncio.sleep(0.005)
 
 
+@both_ways
 async def test_a_miss_and_a_hit_answer_the_same_bytes(
     server: LookupServer, database: asyncpg.Connection, redis: Redis
 ) -> None:
@@ -65,6 +67,7 @@ async def test_head_answers_without_a_body(server: LookupServer, database: async
         assert await answer.read() == b""
 
 
+@both_ways
 async def test_an_unknown_order_is_not_found(server: LookupServer, database: asyncpg.Connection) -> None:
     """A uid that nobody published is 404, and 200 as soon as the order is there."""
     order = make_order(OrderGenerator(3))
@@ -192,6 +195,7 @@ async def test_a_browser_that_has_a_file_is_not_sent_it_again(server: LookupServ
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@both_ways
 async def test_one_access_line_a_request_without_personal_data(
     server: LookupServer, database: asyncpg.Connection
 ) -> None:

@@ -14,16 +14,20 @@ from handlers.model import Order
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import ServiceSet
 from orderflow.start.settings import Settings
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer, both_ways, lookup_server
 from tests.support.stored_orders import make_order, store_order
 
 LOOKUP_DEADLINE_S = 1.5
 
 
 @pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
+async def server(settings: Settings, request: pytest.FixtureRequest) -> AsyncIterator[LookupServer]:
     async with lookup_server(
-        settings, store_deadline_s=1.0, lookup_deadline_s=LOOKUP_DEADLINE_S, health_deadline_s=0.5
+        settings,
+        store_deadline_s=1.0,
+        lookup_deadline_s=LOOKUP_DEADLINE_S,
+        health_deadline_s=0.5,
+        direct=getattr(request, "param", True),
     ) as running:
         yield running
 
@@ -90,6 +94,7 @@ async def test_a_frozen_redis_delays_one_lookup_and_no_other(
     await until(server, orders[1][0].order_uid, 200, "hit")
 
 
+@both_ways
 async def test_without_postgresql_the_cache_answers_and_nothing_is_called_missing(
     server: LookupServer, database: asyncpg.Connection
 ) -> None:
@@ -106,6 +111,7 @@ async def test_without_postgresql_the_cache_answers_and_nothing_is_called_missin
     assert (await ask(server, "nobody")).status == 404
 
 
+@both_ways
 async def test_a_frozen_postgresql_does_not_delay_the_cache(server: LookupServer, database: asyncpg.Connection) -> None:
     """Hits are answered at once while cold lookups wait for a store that is silent; those end at the deadline."""
     (cached, body), (cold, _) = await stored(database, 14, 2)

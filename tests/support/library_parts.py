@@ -54,11 +54,8 @@ def parts_used(source: str) -> set[str]:
 def shared_names(path: Path) -> set[str]:
     """Return the private names that a class of this file has in common with a library's class that it is made from."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    libraries = _names_of_libraries(tree)
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    derived = [node for node in classes if any(_root(base) in libraries for base in node.bases)]
     shared: set[str] = set()
-    for node in derived:
+    for node in [node for node in tree.body if isinstance(node, ast.ClassDef) and node.bases]:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removeprefix("http.")
         made = getattr(importlib.import_module(module), node.name)
         for base in made.__mro__[1:]:

@@ -9,6 +9,7 @@ The two readers are separate actors, so that a slow PostgreSQL never delays a ca
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import attrs
 
@@ -35,12 +36,41 @@ class LookupResult:
     traceparent: Traceparent | None = None
 
 
+class FindOrder(Protocol):
+    """A request for the order with this uid: a message to the readers, who call `answer` or `fail` once."""
+
+    @property
+    def order_uid(self) -> str:
+        """The uid."""
+
+    def done(self) -> bool:
+        """Return whether nobody waits for the order any more: it was answered, has failed, or was given up."""
+
+    def answer(self, body: bytes | None, traceparent: Traceparent | None, *, cached: bool) -> None:
+        """Take the result, as `LookupResult` describes it. Does not raise."""
+
+    def fail(self, error: Exception) -> None:
+        """Take the reason why there is no result. Does not raise."""
+
+
 @attrs.frozen(eq=False)
-class FindOrder:
-    """A request for the order with this uid. Each caller has its own future."""
+class AwaitOrder:
+    """A request whose caller waits for a future."""
 
     order_uid: str
     result: "asyncio.Future[LookupResult]"
+
+    def done(self) -> bool:
+        """See `FindOrder`."""
+        return self.result.done()
+
+    def answer(self, body: bytes | None, traceparent: Traceparent | None, *, cached: bool) -> None:
+        """See `FindOrder`."""
+        self.result.set_result(LookupResult(body, cached, traceparent))
+
+    def fail(self, error: Exception) -> None:
+        """See `FindOrder`."""
+        self.result.set_exception(error)
 
 
 @attrs.frozen(eq=False)
@@ -100,13 +130,20 @@ class OrderLookup:
 
     async def find(self, order_uid: str) -> LookupResult:
         """Return the order as it is stored now. Raises `StoresUnavailable`, at the latest at the deadline."""
-        lookup = FindOrder(order_uid, asyncio.get_running_loop().create_future())
+        lookup = AwaitOrder(order_uid, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._cache_reader.put(lookup)
                 return await lookup.result
         except (TimeoutError, MailboxClosed):
             raise StoresUnavailable from None
+
+    def ask(self, lookup: FindOrder) -> bool:
+        """Look an order up for a caller who keeps the deadline. Returns False if too many wait, or at the end."""
+        try:
+            return self._cache_reader.put_nowait(lookup)
+        except MailboxClosed:
+            return False
 
     async def _read_cache(self, lookups: list[FindOrder]) -> None:
         fills_done = self._fills_done
@@ -136,7 +173,7 @@ class OrderLookup:
                 await self._read_store([message for message in messages if message.lookup.order_uid == uid])
             return
         for lookup in _answer_from(lookups, bodies, cached=False):
-            lookup.result.set_result(LookupResult(None, cached=False))
+            lookup.answer(None, None, cached=False)
         for uid, body in bodies.items():
             self._fill_later(uid, body, bodies.traces.get(uid))
 
@@ -192,25 +229,25 @@ class OrderLookup:
 
 def _uids(lookups: Iterable[FindOrder]) -> list[str]:
     """Return the distinct uids of the lookups that still wait."""
-    return list({lookup.order_uid: None for lookup in lookups if not lookup.result.done()})
+    return list({lookup.order_uid: None for lookup in lookups if not lookup.done()})
 
 
 def _answer_from(lookups: Sequence[FindOrder], bodies: Bodies, *, cached: bool) -> list[FindOrder]:
     """Answer the lookups whose body is in `bodies`; return the lookups that still wait."""
     waiting = []
     for lookup in lookups:
-        if lookup.result.done():
+        if lookup.done():
             continue
         body = bodies.get(lookup.order_uid)
         if body is None:
             waiting.append(lookup)
         else:
-            lookup.result.set_result(LookupResult(body, cached, bodies.traces.get(lookup.order_uid)))
+            lookup.answer(body, bodies.traces.get(lookup.order_uid), cached=cached)
     return waiting
 
 
 def _fail(lookups: Iterable[FindOrder], error: Exception) -> None:
     """Let every lookup that still waits raise `error`."""
     for lookup in lookups:
-        if not lookup.result.done():
-            lookup.result.set_exception(error)
+        if not lookup.done():
+            lookup.fail(error)

@@ -12,8 +12,10 @@ def parse_order_uid(raw_path: str) -> str | None:
 
     Such a uid is empty, longer than `MAX_KEY_BYTES` bytes, has NUL, or is not UTF-8. An encoded slash is part of a uid.
     """
-    encoded = raw_path.removeprefix(PREFIX).encode("utf-8", "surrogateescape")
-    uid = unquote_to_bytes(encoded)
+    encoded = raw_path.removeprefix(PREFIX)
+    if encoded.isascii() and encoded.isprintable() and "%" not in encoded:
+        return encoded if 0 < len(encoded) <= MAX_KEY_BYTES else None
+    uid = unquote_to_bytes(encoded.encode("utf-8", "surrogateescape"))
     if not 0 < len(uid) <= MAX_KEY_BYTES or b"\x00" in uid:
         return None
     try:

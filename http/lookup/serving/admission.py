@@ -9,24 +9,39 @@ RETRY_AFTER_S = 1
 LIVENESS = "/livez"
 
 
-def admit(max_requests: int) -> Middleware:
-    """Return a middleware that answers 503 while `max_requests` requests are being handled.
+class Admission:
+    """Counts the requests that are being handled, whichever way: at most `max_requests` at once."""
+
+    def __init__(self, max_requests: int) -> None:
+        self._room = max_requests
+
+    def enter(self) -> bool:
+        """Take a place if there is one. Returns whether there was; then `leave` must be called at the end."""
+        if self._room <= 0:
+            return False
+        self._room -= 1
+        return True
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._room += 1
+
+
+def admit(admission: Admission) -> Middleware:
+    """Return a middleware that answers 503 while there is no place.
 
     Liveness is always answered: a high load is no reason to restart the process.
     """
-    in_progress = 0
 
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-        nonlocal in_progress
         if request.rel_url.raw_path == LIVENESS:
             return await handler(request)
-        if in_progress >= max_requests:
+        if not admission.enter():
             return error_answer("overloaded", 503, {"Retry-After": str(RETRY_AFTER_S)})
-        in_progress += 1
         try:
             return await handler(request)
         finally:
-            in_progress -= 1
+            admission.leave()
 
     return count

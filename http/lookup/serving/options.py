@@ -38,6 +38,8 @@ class LookupOptions:
 
     tracing: "Tracing | None" = None
     """Makes a span for each request; None: no spans."""
+    direct: bool = True
+    """Whether lookups are answered by `lookup.serving.direct`, where spans are off; else all go through aiohttp."""
     process: str = "http"
     """The name of this process among those that share an address: a label of its metrics."""
     lookup_deadline_s: float = 3.0

@@ -1,22 +1,18 @@
-"""The connection's side of the application: broken requests, slow heads, and headers on what never reaches a route.
+"""The connection's side of the application: too many connections, broken requests, and what aiohttp itself logs.
 
-No name here is private to aiohttp, but not all of them are documented: that a site asks its runner's `server` for the
-protocol of a connection, the arguments of `RequestHandler`, its hooks `handle_error` and `log_exception`, and when it
-starts the keep-alive timer. Written for aiohttp 3.14.5: `tests/unit/test_library_versions.py` fails at any other.
+No name here is private to aiohttp, but not all of them are documented: the arguments of `RequestHandler`, and its
+hooks `handle_error` and `log_exception`. Written for aiohttp 3.14.5: `tests/unit/test_library_versions.py` fails at any
+other.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from lookup.serving.access_log import AccessLog
 from lookup.serving.answers import add_security_headers, error_answer
-from lookup.serving.middleware import answer_http_exception, report_defect
-from lookup.serving.options import LookupOptions
+from lookup.serving.middleware import report_defect
 
 _TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -68,54 +64,3 @@ class GuardedHandler(web.RequestHandler):
             report_defect(error)
         else:
             super().log_exception(*args, **kw)
-
-
-class LookupRunner(web.AppRunner):
-    """Runs the application with its limits.
-
-    `keepalive_timeout` is what cuts off a slow head: aiohttp starts it when a connection opens and again after each
-    answer, and closes the connection when it ends while no whole head has arrived, however many bytes trickled in.
-    """
-
-    __slots__ = ("_connection_arguments",)
-
-    def __init__(self, application: web.Application, options: LookupOptions, *, shutdown_timeout_s: float) -> None:
-        super().__init__(application, shutdown_timeout=shutdown_timeout_s)
-        self._connection_arguments: dict[str, Any] = {
-            "max_connections": options.max_connections,
-            "access_log_class": AccessLog,
-            "keepalive_timeout": options.head_deadline_s,
-            "max_line_size": options.max_line_bytes,
-            "max_field_size": options.max_field_bytes,
-            "max_headers": options.max_headers,
-            "lingering_time": options.lingering_s,
-        }
-
-    async def setup(self) -> None:
-        """Start the application. Connections are accepted once a site is started."""
-        await super().setup()
-        server = cast("web.Server", super().server)
-        server.request_handler = _answering(server.request_handler)
-
-    @property
-    def server(self) -> Any:
-        """What a site calls for the protocol of each new connection; None before `setup`."""
-        server = super().server
-        if server is None:
-            return None
-        loop = asyncio.get_running_loop()
-        return partial(GuardedHandler, server, loop=loop, debug=loop.get_debug(), **self._connection_arguments)
-
-
-_Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-def _answering(handle: _Handle) -> _Handle:
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            return await handle(request)
-        except web.HTTPException as error:
-            # An `Expect` that cannot be met is refused before the middlewares run.
-            return answer_http_exception(error)
-
-    return answer

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from lookup.serving import events
 from lookup.serving.options import LookupOptions
-from lookup.serving.protocol import LookupRunner
+from lookup.serving.runner import LookupRunner
 
 log = structlog.get_logger()
 

@@ -1,0 +1,46 @@
+"""Heads of answers as bytes, equal to those that aiohttp writes for the answers of `lookup.serving.answers`."""
+
+from collections.abc import Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+
+from aiohttp import web
+
+from lookup.serving.answers import SECURITY_HEADERS, SERVER
+
+_CONTENT_TYPE = "Content-Type"
+
+
+class Date:
+    """The header `Date`, which changes once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = b""
+
+    def now(self) -> bytes:
+        """Return the current value."""
+        second = int(time())
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+        return self._text
+
+
+def head_template(status: int, headers: Mapping[str, str], *, closes: bool) -> bytes:
+    """Return a head in HTTP/1.1, to be completed with `%` and the length of the body and the date.
+
+    Values of `headers` may have further placeholders. `closes`: the connection ends with this answer.
+    """
+    lines = {**headers, "Content-Length": "%d", "Date": "%b", "Server": SERVER}
+    if closes:
+        lines["Connection"] = "close"
+    status_line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+    fields = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **SECURITY_HEADERS}.items())
+    return f"{status_line}{fields}\r\n".encode()
+
+
+def render_answer(answer: web.Response, date: bytes, *, closes: bool) -> bytes:
+    """Return a JSON answer with its head. Its headers may have no `%`."""
+    assert isinstance(answer.body, bytes)
+    return head_template(answer.status, answer.headers, closes=closes) % (len(answer.body), date) + answer.body
