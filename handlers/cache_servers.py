@@ -52,8 +52,7 @@ class OneServer:
 
     async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `Servers`."""
-        values: list[bytes | None] = await self._node.redis.mget(keys)  # type: ignore[assignment]
-        return values
+        return await self._node.mget(keys)
 
     async def run(
         self, script: Script, shared: Sequence[Any], pairs: Sequence[Pair], only: Collection[str] | None = None

@@ -139,6 +139,18 @@ async def test_a_connection_that_died_while_idle_is_no_outage(
     assert (await ask(server, second.order_uid)).body == body
 
 
+async def test_a_connection_to_redis_that_died_while_idle_is_no_outage(
+    server: LookupServer, database: asyncpg.Connection
+) -> None:
+    """Redis was restarted between two lookups: the second is answered from it all the same."""
+    (order, body), *_ = await stored(database, 17, 1)
+    await until(server, order.order_uid, 200, "hit")
+    await server.redis.shut()
+    await server.redis.open()
+    answer = await ask(server, order.order_uid)
+    assert (answer.cache, answer.body) == ("hit", body)
+
+
 async def test_without_both_stores_the_server_lives_and_says_so(server: LookupServer) -> None:
     """503 for every order and for readiness; the process itself is fine."""
     await server.redis.shut()
