@@ -1,14 +1,15 @@
 """Reads stored orders from PostgreSQL, as the bodies that HTTP returns.
 
-PostgreSQL generates the JSON, with the fields and the order of `handlers.model`. It escapes texts exactly as msgspec
-does. This is faster: the reader gets one value per order instead of about forty.
+PostgreSQL generates the whole body as bytes, with the fields and the order of `handlers.model`. It escapes texts
+exactly as msgspec does. This is faster: the reader gets one value per order instead of about forty, and changes nothing
+in it.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from engine.telemetry.trace_context import parse_traceparent
-from handlers.body import Bodies, finish_body, render_time
+from handlers.body import Bodies
 from handlers.fields import FIELDS, TEXT, TIME, Column, Part
 
 _UTC = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
@@ -17,7 +18,11 @@ _ITEMS = """(SELECT string_agg({}, ',' ORDER BY i.position) FROM order_items i W
 
 def _object(fields: Sequence[Column | Part], table: str) -> str:
     """Return the SQL expression that renders fields as a JSON object."""
-    members, values = zip(*(_member(field, table) for field in fields), strict=True)
+    return _rendered([_member(field, table) for field in fields])
+
+
+def _rendered(parts: Iterable[tuple[str, str]]) -> str:
+    members, values = zip(*parts, strict=True)
     return f"format('{{{','.join(members)}}}', {', '.join(values)})"
 
 
@@ -34,14 +39,13 @@ def _member(field: Column | Part, table: str) -> tuple[str, str]:
     return f'"{field.field}":%s', f"to_json({column})" if field.kind is TEXT else column
 
 
+# With exactly six digits, as in `handlers.body.render_time`.
+_STORED = [(f'"{name}":"%sZ"', _UTC.format(f"o.{name}")) for name in ("created_at", "updated_at")]
+_BODY = f"convert_to({_rendered([*(_member(field, 'o') for field in FIELDS), *_STORED])}, 'UTF8')"
 # One statement uses one snapshot, so an order and its items are always from the same version.
-_SELECT = (
-    f"SELECT o.order_uid, {_object(FIELDS, 'o')} AS content,"
-    " o.created_at, o.updated_at, o.date_created, o.traceparent\nFROM orders o\n"
-)
-_BY_UID = _SELECT + "WHERE o.order_uid = ANY($1::text[])"
+_BY_UID = f"SELECT o.order_uid, {_BODY}, o.traceparent\nFROM orders o\nWHERE o.order_uid = ANY($1::text[])"
 _NEWEST_BEFORE = (
-    _SELECT
+    f"SELECT o.order_uid, {_BODY}, o.traceparent, o.date_created\nFROM orders o\n"
     + """WHERE (o.date_created, o.order_uid) < ($1::timestamptz, $2::text COLLATE "C")
 ORDER BY o.date_created DESC, o.order_uid DESC LIMIT $3"""
 )
@@ -73,14 +77,9 @@ async def fetch_newest(
 
 def _bodies(rows: Iterable[Any]) -> Bodies:
     bodies, traces = Bodies(), {}
-    for row in rows:
-        uid = row["order_uid"]
-        bodies[uid] = _body(row)
-        if traceparent := parse_traceparent(row["traceparent"]):
-            traces[uid] = traceparent
+    for uid, body, traceparent, *_ in rows:
+        bodies[uid] = body
+        if parsed := parse_traceparent(traceparent):
+            traces[uid] = parsed
     bodies.traces = traces
     return bodies
-
-
-def _body(row: Any) -> bytes:
-    return finish_body(row["content"].encode(), render_time(row["created_at"]), render_time(row["updated_at"]))
