@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from handlers.cache_scripts import ALL, Script
@@ -46,50 +46,17 @@ class Node:
 
     async def mget(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of the keys."""
-        values: list[bytes | None] = await self._call(packed("MGET", *keys))
+        values: list[bytes | None] = await self._call_one(packed("MGET", *keys))
         return values
 
     async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
         """Run the script, and load it first if the server does not know it."""
         command = packed("EVALSHA", script.sha, len(keys), *keys, *arguments)
         try:
-            return await self._call(command)
+            return await self._call_one(command)
         except NoScriptError:
             await self.redis.script_load(script.source)
-            return await self._call(command)
-
-    async def _call(self, command: bytes) -> Any:
-        """Send one packed command, which may be sent twice without harm, and return its answer.
-
-        This costs a third of the processor time of redis-py's own calls. For each of them it takes a connection out of
-        its pool, tries it, and starts a task and two timers.
-        """
-        if self._idle:
-            # If the server has closed it meanwhile, this is only noticed now, and is no outage.
-            with suppress(NoConnection):
-                return await self._call_on(self._idle.pop(), command)
-        return await self._call_on(None, command)
-
-    async def _call_on(self, connection: Any, command: bytes) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout_s):  # one limit for the call, instead of one for each half
-                connection = connection or await self._pool.get_connection()
-                connection.socket_timeout = None
-                return await self._exchange(connection, command)
-        except TimeoutError:
-            raise NoAnswer(f"no answer within {self._timeout_s} s") from None
-
-    async def _exchange(self, connection: Any, command: bytes) -> Any:
-        try:
-            await connection.send_packed_command(command, check_health=False)
-            answer = await connection.read_response(disable_decoding=True)
-        except BaseException:
-            # Unless the server has refused the command, redis-py has closed the connection: half an answer may be left.
-            connection.socket_timeout = self._timeout_s
-            await self._pool.release(connection)
-            raise
-        self._idle.append(connection)
-        return answer
+            return await self._call_one(command)
 
     async def send(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
         """Send the commands in one round trip, and return the answers. A refusal is an answer: a `ResponseError`.
@@ -108,14 +75,51 @@ class Node:
         return answers
 
     async def _send(self, commands: Sequence[Command], asking: bool) -> list[Any]:
-        pipeline = self.redis.pipeline(transaction=False)
-        for command in commands:
-            if asking:
-                # It is valid for the next command of the same connection only.
-                pipeline.execute_command("ASKING")
-            pipeline.execute_command(*command)
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        # ASKING is valid for the next command of the same connection only.
+        sent = [part for command in commands for part in ((("ASKING",), command) if asking else (command,))]
+        answers = await self._call(b"".join(packed(*command) for command in sent), len(sent))
         return answers[1::2] if asking else answers
+
+    async def _call_one(self, command: bytes) -> Any:
+        [answer] = await self._call(command, 1)
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
+
+    async def _call(self, commands: bytes, count: int) -> list[Any]:
+        """Send so many packed commands, which may be sent twice without harm, and return their answers.
+
+        Every call uses the same idle connections, so that what has been tried out is what is used next. redis-py's own
+        calls cost three times the processor time: each one takes a connection out of the pool, tries it, and starts a
+        task and two timers.
+        """
+        if self._idle:
+            # If the server has closed it meanwhile, this is only noticed now, and is no outage.
+            with suppress(NoConnection):
+                return await self._call_on(self._idle.pop(), commands, count)
+        return await self._call_on(None, commands, count)
+
+    async def _call_on(self, connection: Any, commands: bytes, count: int) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._timeout_s):  # one limit for the call, instead of one for each half
+                connection = connection or await self._pool.get_connection()
+                return await self._exchange(connection, commands, count)
+        except TimeoutError:
+            raise NoAnswer(f"no answer within {self._timeout_s} s") from None
+
+    async def _exchange(self, connection: Any, commands: bytes, count: int) -> list[Any]:
+        connection.socket_timeout = None
+        try:
+            await connection.send_packed_command(commands, check_health=False)
+            answers = [await _read(connection) for _ in range(count)]
+        except BaseException:
+            # A part of the answers may be left.
+            await connection.disconnect(nowait=True)
+            connection.socket_timeout = self._timeout_s
+            await self._pool.release(connection)
+            raise
+        self._idle.append(connection)
+        return answers
 
     async def read_identity(self) -> str | None:
         """Return what changes when this server may have lost writes. None if it does not say it.
@@ -126,3 +130,10 @@ class Node:
         found = await self.redis.info("server", "replication")
         self.identity = f"{found['run_id']}:{found.get('master_replid', '')}" if "run_id" in found else None
         return self.identity
+
+
+async def _read(connection: Any) -> Any:
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except ResponseError as refusal:
+        return refusal

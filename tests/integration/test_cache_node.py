@@ -1,11 +1,11 @@
-"""The connection on which a node runs its scripts: who shares it, and what happens when it is lost."""
+"""The connections of a node: who has which, and what happens when one is lost."""
 
 import asyncio
 from typing import Any
 
 from redis.asyncio import Redis
 
-from handlers.cache_node import Node
+from handlers.cache_node import Node, packed
 from handlers.cache_scripts import PUT_NEWER
 from orderflow.start.connections import redis_client
 from orderflow.start.settings import Settings
@@ -27,26 +27,26 @@ async def test_a_connection_that_the_server_has_closed_is_replaced(settings: Set
         node = Node(own)
         assert await put(node, 1) == 0
         for second in (2, 3):
-            await redis.client_kill_filter(_id=await node._call(("CLIENT", "ID")))
+            await redis.client_kill_filter(_id=await node._call_one(packed("CLIENT", "ID")))
             assert await put(node, second) == 0
             assert await redis.get("order:x") == body(second)
 
 
 async def test_calls_at_the_same_time_get_their_own_answers(settings: Settings, redis: Redis) -> None:
-    """The first one has the connection, the others one of the pool."""
+    """Each has a connection of its own meanwhile."""
     async with redis_client(settings) as own:
         node = Node(own)
         echoes = [str(number).encode() for number in range(5)]
-        assert await asyncio.gather(*(node._call(("ECHO", echo)) for echo in echoes)) == echoes
+        assert await asyncio.gather(*(node._call_one(packed("ECHO", echo)) for echo in echoes)) == echoes
 
 
 async def test_a_cancelled_call_leaves_no_answer_behind(settings: Settings, redis: Redis) -> None:
     """The next caller would take it for its own."""
     async with redis_client(settings) as own:
         node = Node(own)
-        assert await node._call(("ECHO", b"before")) == b"before"
-        call = asyncio.create_task(node._call(("ECHO", b"cancelled")))
+        assert await node._call_one(packed("ECHO", b"before")) == b"before"
+        call = asyncio.create_task(node._call_one(packed("ECHO", b"cancelled")))
         await asyncio.sleep(0)
         call.cancel()
         await asyncio.wait({call})
-        assert await node._call(("ECHO", b"after")) == b"after"
+        assert await node._call_one(packed("ECHO", b"after")) == b"after"
