@@ -1,15 +1,19 @@
 """Lookups that are answered directly equal those that go through aiohttp: bytes, connections, log lines, metrics."""
 
 import asyncio
+import gc
 import re
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
+from errno import ENOSPC
 from typing import Any
 
 import asyncpg
 import attrs
 import hypothesis
+import pytest
 from hypothesis import strategies as st
+from lookup.serving.direct import DirectHandler
 from lookup.serving.metrics import METRICS
 from lookup.serving.runner import LookupRunner
 from structlog.testing import capture_logs
@@ -181,7 +185,7 @@ def test_a_conversation_is_the_same_whether_lookups_are_direct_or_not(settings: 
     """Whatever is sent, and however it is cut: the bytes, the connection, the access lines and the metrics."""
     with servers(settings) as (loop, direct, plain):
 
-        @hypothesis.settings(max_examples=150)
+        @hypothesis.settings(max_examples=60)
         @hypothesis.given(conversations(), st.data())
         def compare(parts: list[bytes], data: st.DataObject) -> None:
             waits = data.draw(st.lists(st.booleans(), min_size=len(parts), max_size=len(parts)))
@@ -203,6 +207,68 @@ def test_what_is_plain_is_answered_directly(settings: Settings) -> None:
             outcome = loop.run(talk(direct, [request], [True]))
             assert outcome.answers.split(b" ", 2)[1] == b"200"
             assert server.requests_count == seen
+
+
+@pytest.mark.parametrize("size", [37, 1000, 1_000_000])
+def test_many_requests_at_once_are_answered_in_order(settings: Settings, size: int) -> None:
+    """More than aiohttp's parser takes in one go, direct ones and others in turn, cut at any place."""
+    paths = [("/order/plain", "/order/unknown", "/livez", "/order/traced", "/nowhere")[n * n % 5] for n in range(150)]
+    sent = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths).encode()
+    parts = [sent[start : start + size] for start in range(0, len(sent), size)]
+    with servers(settings) as (loop, direct, plain):
+        outcome = loop.run(talk(direct, parts, [False] * len(parts)))
+        assert outcome == loop.run(talk(plain, parts, [False] * len(parts)))
+        assert outcome.answers.count(b"HTTP/1.1 ") == len(paths)
+
+
+def test_a_log_that_cannot_be_written_ends_one_connection_and_no_lookup_of_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the log is full: the request fails whose line could not be written, and the readers go on."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(ENOSPC, "no space left")
+
+    async def ask(runner: LookupRunner) -> tuple[bool, bytes]:
+        protocol = runner.server()
+        transport = MemoryTransport(protocol)
+        await asyncio.sleep(0)
+        transport.feed(REQUEST)
+        await _answered(protocol, transport)
+        closed = transport.closed
+        transport.close()
+        await asyncio.sleep(0)
+        return closed, transport.written[:15]
+
+    with servers(settings) as (loop, direct, _):
+        with monkeypatch.context() as patch:
+            patch.setattr("lookup.orders.direct_lookup.write_access_line", fail)
+            assert loop.run(ask(direct)) == (True, b"")
+        assert loop.run(ask(direct)) == (False, b"HTTP/1.1 200 OK")
+
+
+def test_a_closed_connection_is_freed_at_once(settings: Settings) -> None:
+    """It is in no cycle that would wait for the garbage collector."""
+
+    async def ask(runner: LookupRunner) -> None:
+        protocol: Any = runner.server()
+        transport = MemoryTransport(protocol)
+        await asyncio.sleep(0)
+        transport.feed(REQUEST)
+        await _answered(protocol, transport)
+        transport.close()
+        await _ended(protocol)
+
+    with servers(settings) as (loop, direct, _):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                loop.run(ask(direct))
+            # The readers remember their last batch until the next one.
+            assert sum(isinstance(each, DirectHandler) for each in gc.get_objects()) <= 1
+        finally:
+            gc.enable()
 
 
 def test_a_slow_reader_is_answered_no_further_until_it_reads(settings: Settings) -> None:

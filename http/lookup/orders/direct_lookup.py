@@ -67,6 +67,7 @@ class DirectLookups:
         duration_s = perf_counter() - lookup.began_s
         self._deadlines.end(lookup)
         self._admission.leave()
+        self._metrics.answered("GET", ROUTE, status, duration_s, x_cache)
         write_access_line(
             "GET",
             ROUTE,
@@ -77,7 +78,6 @@ class DirectLookups:
             trace_id=lookup.trace_id,
             x_cache=x_cache,
         )
-        self._metrics.answered("GET", ROUTE, status, duration_s, x_cache)
 
 
 class _DirectLookup:
@@ -123,10 +123,11 @@ class _DirectLookup:
         self, status: int, data: bytes, traceparent: Traceparent | None = None, x_cache: str | None = None
     ) -> None:
         self._done = True
-        self._lookups.end(self, status, traceparent, x_cache)
         try:
+            self._lookups.end(self, status, traceparent, x_cache)
             self._connection.answer(data)
         except Exception as error:
-            # The readers answer many requests one after the other: one connection must not fail the others.
-            report_defect(error)
+            # The readers answer many requests one after the other: one connection, or a log that cannot be written,
+            # must not fail the others.
             self._connection.force_close()
+            report_defect(error)

@@ -27,6 +27,11 @@ class Admission:
         self._room += 1
 
 
+def refuse_for_load() -> web.Response:
+    """Return the answer to whoever finds no place."""
+    return error_answer("overloaded", 503, {"Retry-After": str(RETRY_AFTER_S)})
+
+
 def admit(admission: Admission) -> Middleware:
     """Return a middleware that answers 503 while there is no place.
 
@@ -38,7 +43,7 @@ def admit(admission: Admission) -> Middleware:
         if request.rel_url.raw_path == LIVENESS:
             return await handler(request)
         if not admission.enter():
-            return error_answer("overloaded", 503, {"Retry-After": str(RETRY_AFTER_S)})
+            return refuse_for_load()
         try:
             return await handler(request)
         finally:

@@ -71,8 +71,8 @@ class DirectHandler(GuardedHandler):
         self._rest: Parsed | None = None
         self._unread: deque[bytes] = deque()
         parser: Any = self._parser
-        self._parse = parser.feed_data
-        self._consumed = parser.message_consumed
+        self._parse: Any = parser.feed_data
+        self._consumed: Any = parser.message_consumed
         between: Any = SimpleNamespace(
             feed_data=self._feed,
             feed_eof=parser.feed_eof,
@@ -168,6 +168,8 @@ class DirectHandler(GuardedHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits. A request in progress ends when the route calls `answer`."""
         super().connection_lost(exc)
+        # The parser refers to this object: the cycle would keep both until the garbage collector's next run.
+        self._parse = self._consumed = None
         self._rest = None
         self._unread.clear()
         if self._draining:

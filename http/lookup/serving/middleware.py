@@ -1,5 +1,6 @@
 """Handles every request that goes through aiohttp: errors become JSON, answers get their headers."""
 
+from contextlib import suppress
 from time import perf_counter
 from traceback import extract_tb
 
@@ -60,7 +61,8 @@ def report_defect(error: BaseException) -> None:
     """Log the class of an unexpected error and where it was raised. Its text may quote an order: never log it."""
     frames = extract_tb(error.__traceback__) if error.__traceback__ else []
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
-    log.error(events.HTTP_FAILED, error=type(error).__name__, where=where)
+    with suppress(OSError):  # the log itself may be what fails
+        log.error(events.HTTP_FAILED, error=type(error).__name__, where=where)
 
 
 def route_of(request: web.Request) -> str | None:

@@ -11,14 +11,10 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from lookup.serving.admission import refuse_for_load
 from lookup.serving.answers import add_security_headers, error_answer
+from lookup.serving.heads import Date, render_answer
 from lookup.serving.middleware import report_defect
-
-_TOO_MANY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-    b"Content-Type: application/json\r\nContent-Length: 22\r\n\r\n"
-    b'{"error":"overloaded"}'
-)
 
 
 class GuardedHandler(web.RequestHandler):
@@ -35,7 +31,8 @@ class GuardedHandler(web.RequestHandler):
         """Begin to serve, unless there are too many connections."""
         super().connection_made(transport)
         if len(self._connected_to.connections) > self._max_connections:
-            cast("asyncio.Transport", transport).write(_TOO_MANY)
+            answer = render_answer(refuse_for_load(), Date().now(), closes=True)
+            cast("asyncio.Transport", transport).write(answer)
             self.force_close()
 
     def handle_error(
