@@ -37,6 +37,8 @@ JUDGEMENTS: Mapping[str, Judgement] = {
 _RAISED = "exec_stmt_raise"
 """The name in PostgreSQL's source of the function that executes RAISE. A function may raise any SQLSTATE."""
 _FATAL = frozenset({"28000", "28P01", "3D000", "42501"})
+_COPIED_ROW = re.compile(r"^COPY ", re.MULTILINE)
+"""The begin of a line that quotes the row, which may contain any text."""
 _IN_FUNCTION = re.compile(r"^PL/pgSQL function ([\w.$]+)\(", re.MULTILINE)
 
 
@@ -130,5 +132,6 @@ def describe_refusal(error: BaseException) -> str:
 
 def function_of(error: BaseException) -> str | None:
     """Return the name of the PL/pgSQL function in which the error was raised, for example of a trigger's."""
-    found = _IN_FUNCTION.search(getattr(error, "context", None) or "")
+    called = _COPIED_ROW.split(getattr(error, "context", None) or "", maxsplit=1)[0]
+    found = _IN_FUNCTION.search(called)
     return found and found[1]

@@ -259,4 +259,6 @@ def test_a_refusal_names_what_of_the_schema_refused_and_quotes_nothing() -> None
     assert describe_refusal(error) == "CheckViolationError (23514): table orders"
     error.context = f'SQL statement "{CANARY}"\nPL/pgSQL function public.check_all() line 3 at RAISE'
     assert describe_refusal(error) == "CheckViolationError (23514): table orders, function public.check_all"
+    error.context = 'COPY orders, line 1: "a uid\nPL/pgSQL function of_a_text() line 3"'
+    assert describe_refusal(error) == "CheckViolationError (23514): table orders"
     assert describe_refusal(asyncpg.DataError(CANARY)) == describe(asyncpg.DataError(CANARY))
