@@ -59,6 +59,8 @@ def _tables() -> str:
     message = [f"{_quoted(each.name)} {each.kind.postgres}" for each in of_message if each.name not in _OF_BATCH]
     item_values = [f"item.{_quoted(column.field)}" if "." in column.value else "place - 1" for column in ITEM_ROW]
     of_json = [column for column in ITEM_ROW if "." in column.value]
+    # Items read new_orders, so that PostgreSQL inserts the orders first, as COPY does. Otherwise it would do so last: two
+    # workers with the same order would wait for each other, and a trigger of the items would not find its order.
     return f"""
 message AS MATERIALIZED (
     SELECT * FROM {_JSON}_to_recordset($1::text::{_JSON}) AS message (content {_JSON}, {", ".join(message)})
@@ -66,11 +68,13 @@ message AS MATERIALIZED (
 ), new_orders AS (
     INSERT INTO orders ({_names([*ORDER_ROW, *STORED_WITH])})
     SELECT {", ".join(order_values)} FROM message, {", ".join(records)}
+    RETURNING order_uid
 ), new_items AS (
     INSERT INTO order_items (order_uid, {_names(ITEM_ROW)})
     SELECT message.content ->> 'order_uid', {", ".join(item_values)}
     FROM message, ROWS FROM ({_JSON}_to_recordset(message.content -> '{_ITEMS.field}') AS ({_record(of_json)}))
          WITH ORDINALITY AS item ({", ".join(_quoted(column.field) for column in of_json)}, place)
+    WHERE (SELECT count(*) FROM new_orders) > 0
 )
 """
 

@@ -26,7 +26,7 @@ from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
 from engine.postgres.errors import Judgement, SetupNeeded, is_outage, judge
 from engine.postgres.link import Link
-from engine.postgres.offsets import FENCE_PASSED, TABLE, advance_offsets, fence, fenced, has_landed
+from engine.postgres.offsets import FENCE_PASSED, TABLE, Fenced, advance_offsets, fence, fenced, has_landed
 from engine.postgres.statements import execute_joined
 from engine.records import Batch, Entry, Written
 from engine.stages.isolation import REWRITES, Isolation, describe_rewrite
@@ -70,15 +70,17 @@ class BatchTransactions(Generic[T]):
         self._status = status
         self._outage = outage
         self._attempted: tuple[Batch[T], Written] | None = None
+        self._doubtful: list[tuple[UUID, tuple[Batch[T], Written]]] = []
+        """The ids of the writes of this batch that may have been committed, and what they wrote."""
         self._log = structlog.get_logger()
 
     async def commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written]:
         """Commit the batch and return it as it was written. Waits during outages. Raises `Fenced`, `Refused`."""
         done: tuple[Batch[T], Written] | None = None
-        self._attempted, write_id, rewrites = None, uuid4(), 0
+        self._doubtful, rewrites = [], 0
         attempts = chain([self._commit_at_once], repeat(self._commit))
         while done is None:
-            commit = next(attempts)
+            commit, write_id, self._attempted = next(attempts), uuid4(), None
             try:
                 done = await self._run("write", partial(commit, batch=batch, work=work, write_id=write_id))
             except RewriteBatch as error:
@@ -87,9 +89,16 @@ class BatchTransactions(Generic[T]):
                     raise Refused(describe_rewrite(error)) from None
                 if rewrites > 1:
                     await pause_briefly()
+            except Fenced:
+                # A write whose connection was lost may have been committed only now: it was in the server's socket.
+                done = await self._settle_lost_commit(batch, work)
+                if done is None:
+                    raise
             except Exception as error:
+                if self._attempted is not None:
+                    self._doubtful.append((write_id, self._attempted))
                 await self._outage.wait_or_raise(error, work)
-                done = await self._settle_lost_commit(batch, work, write_id)
+                done = await self._settle_lost_commit(batch, work)
         self._outage.over()
         return done
 
@@ -197,27 +206,26 @@ class BatchTransactions(Generic[T]):
         async with self._watch.guard(connection):
             return await recognise_replays(connection, self._group, batch)
 
-    async def _settle_lost_commit(
-        self, batch: Batch[T], work: Work[T], write_id: UUID
-    ) -> tuple[Batch[T], Written] | None:
-        """Return what the earlier try of this batch wrote if it was committed, although its connection was lost."""
-        attempted, attempt, found = self._attempted, 0, None
-        if attempted is None or not batch.entries:
+    async def _settle_lost_commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written] | None:
+        """Return what an earlier try of this batch wrote if it was committed, although its connection was lost."""
+        if not batch.entries:
             # If a batch without entries was committed, the next try is fenced. Then its partitions are opened again
             # at the new offsets.
             return None
-        while found is None:
-            try:
-                found = await self._run("settle", lambda connection: self._find(connection, batch, work, write_id))
-            except Exception as error:
-                if not is_outage(error):
-                    raise
-                attempt += 1
-                await self._outage.wait_out(error, attempt, work)
-        if not found:
-            return None
-        self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
-        return attempted
+        for write_id, attempted in reversed(self._doubtful):
+            attempt, found = 0, None
+            while found is None:
+                try:
+                    found = await self._run("settle", partial(self._find, batch=batch, work=work, write_id=write_id))
+                except Exception as error:
+                    if not is_outage(error):
+                        raise
+                    attempt += 1
+                    await self._outage.wait_out(error, attempt, work)
+            if found:
+                self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
+                return attempted
+        return None
 
     async def _find(self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID) -> bool:
         own = batch.batch_id if self._history.writes_row(batch.batch_id) else None

@@ -25,6 +25,7 @@ from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
 from tests.integration.test_order_writer import batch_of, outermost_orders
+from tests.support.eventually import eventually
 from tests.support.memory_kafka import Consumed
 from tests.support.stored_orders import make_order
 
@@ -146,6 +147,40 @@ async def test_a_fenced_worker_writes_nothing_and_is_told_the_partition(database
     assert fence_error.partition == 2
     assert await database.fetch(_OFFSETS) == before
     assert await database.fetchval("SELECT count(*) FROM orders") == 0
+
+
+async def test_a_worker_that_is_fenced_while_it_waits_writes_nothing(
+    settings: Settings, database: asyncpg.Connection
+) -> None:
+    """The offset is free when the statement begins to wait for it, and moved when it goes on."""
+    await database.execute(_OPEN, GROUP, TOPIC, 0, 7)
+    found = OrderWriter().statement(batch_of(_PLAIN))
+    assert found is not None
+    late = await asyncpg.connect(**postgres_options(settings))
+    moves = fence(GROUP, TOPIC, [Advance(0, 7, 8, None)], uuid4())
+    async with database.transaction():
+        await database.execute("UPDATE consumed_offsets SET next_offset = 9")
+        writing = asyncio.create_task(execute_joined(late, [moves, found[0]], FENCE_PASSED))
+        waits = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1"
+        await eventually(lambda: database.fetchval(waits, late.get_server_pid()), lambda seen: seen == "Lock")
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await writing
+    await late.close()
+    assert fenced(refused.value) is not None
+    assert await database.fetchval("SELECT count(*) FROM orders") == 0
+
+
+async def test_orders_are_written_before_their_items(database: asyncpg.Connection) -> None:
+    """As COPY does: a trigger of the items finds their order, and two workers with the same order do not deadlock."""
+    await database.execute(
+        """CREATE FUNCTION orphaned() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               IF NOT EXISTS (SELECT FROM orders WHERE order_uid = NEW.order_uid) THEN RAISE 'no order'; END IF;
+               RETURN NEW;
+           END $$;
+           CREATE TRIGGER orphaned BEFORE INSERT ON order_items FOR EACH ROW EXECUTE FUNCTION orphaned()"""
+    )
+    await run_at_once(database, batch_of(_PLAIN))
+    assert await database.fetchval("SELECT count(*) FROM orders") == len(_PLAIN)
 
 
 async def test_offsets_move_as_step_by_step(database: asyncpg.Connection) -> None:

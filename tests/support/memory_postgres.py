@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -84,6 +85,7 @@ class MemoryPostgres:
 
     `refuses` decides whether the data of an order is refused. `lost_commits` are clients whose connection is lost in
     the next COMMIT of a batch. The value is the number of seconds after which the server still commits; None: never.
+    `late_statements` are clients whose connection is lost in the next joint statement, which begins so much later.
     """
 
     committed: Callable[[Transaction], None] = lambda _: None
@@ -92,6 +94,8 @@ class MemoryPostgres:
     down: bool = False
     offsets: dict[Key, Row] = attrs.field(factory=dict)
     lost_commits: dict[object, float | None] = attrs.field(factory=dict)
+    late_statements: dict[object, float] = attrs.field(factory=dict)
+    _late: set["asyncio.Task[None]"] = attrs.field(factory=set)
     _batches: set[Any] = attrs.field(factory=set)
     _backends: dict[int, Backend] = attrs.field(factory=dict)
     _locks: dict[Key, _Lock] = attrs.field(factory=dict)
@@ -137,6 +141,10 @@ class MemoryPostgres:
     async def run(self, backend: Backend, sql: str, args: tuple[Any, ...]) -> Any:
         """Run one statement, in its own transaction if none is open. Returns a command tag or rows."""
         if sql.split()[:2] == ["WITH", "step"]:
+            if (late_s := self.late_statements.pop(backend.client, None)) is not None:
+                self._late.add(asyncio.ensure_future(self._run_late(self.start(backend.client), sql, args, late_s)))
+                self.end(backend)
+                raise asyncpg.ConnectionDoesNotExistError
             return await self._run_joined(backend, sql, args)
         own = backend.transaction or Transaction(backend.client)
         if sql == "ROLLBACK TO SAVEPOINT part":
@@ -153,6 +161,13 @@ class MemoryPostgres:
         finally:
             if backend.transaction is None and not backend.lost:
                 self._finish(backend, own)
+
+    async def _run_late(self, backend: Backend, sql: str, args: tuple[Any, ...], late_s: float) -> None:
+        """Run a joint statement that waited in the socket of its backend when the client left."""
+        await asyncio.sleep(late_s)
+        with suppress(asyncpg.PostgresError):
+            await self._run_joined(backend, sql, args)
+        self.end(backend)
 
     async def _run_joined(self, backend: Backend, sql: str, args: tuple[Any, ...]) -> str:
         """Run a statement with a fence, one argument with orders, and perhaps a batch's row, and commit it."""

@@ -61,6 +61,20 @@ def test_a_commit_that_lands_late_is_followed_up_although_the_partition_went_mea
     assert worker.handler.followed == written.rows
 
 
+def test_a_statement_that_lands_late_is_followed_up_whenever_that_is(world: World) -> None:
+    """It begins after its connection was lost: before it is looked for, between that and the next try, or later."""
+    worker = world.start()
+    world.postgres.latency_s = 0.2
+    for late in range(1, 50):
+        world.postgres.late_statements[worker.client] = late / 20
+        world.kafka.append(0, GOOD)
+        world.loop.pass_time(20)
+        assert not world.postgres.late_statements
+    written = [transaction for transaction in world.committed if transaction.orders]
+    assert [order for transaction in written for order in transaction.orders] == [(0, n, GOOD) for n in range(49)]
+    assert worker.handler.followed == [row for transaction in written for row in transaction.rows]
+
+
 def test_a_batch_is_no_dead_letter_when_its_offset_is_reset_while_its_commit_is_in_doubt(world: World) -> None:
     """The COMMIT was done; an operator then sends the group back to where that batch began."""
     worker = world.start()
