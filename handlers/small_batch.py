@@ -59,8 +59,8 @@ def _tables() -> str:
     message = [f"{_quoted(each.name)} {each.kind.postgres}" for each in of_message if each.name not in _OF_BATCH]
     item_values = [f"item.{_quoted(column.field)}" if "." in column.value else "place - 1" for column in ITEM_ROW]
     of_json = [column for column in ITEM_ROW if "." in column.value]
-    # Items read new_orders, so that PostgreSQL inserts the orders first, as COPY does. Otherwise it would do so last: two
-    # workers with the same order would wait for each other, and a trigger of the items would not find its order.
+    # Items read new_orders, so that PostgreSQL inserts the orders first, as COPY does. Otherwise it does so last. Then
+    # two workers with the same order can wait for each other, and a trigger of the items does not find its order.
     return f"""
 message AS MATERIALIZED (
     SELECT * FROM {_JSON}_to_recordset($1::text::{_JSON}) AS message (content {_JSON}, {", ".join(message)})
