@@ -62,20 +62,18 @@ async def listen_to_http(settings: Settings, network: Network, listener: Listene
     )
 
 
-async def listen_to_a_defect(
-    settings: Settings, database: asyncpg.Connection, redis: Redis, listener: Listener, known: str
-) -> None:
-    """Ask for an order that is stored in a way which the server does not expect."""
-    created_at = await database.fetchval("SELECT created_at FROM orders WHERE order_uid = $1", known)
-    await database.execute("UPDATE orders SET created_at = '0044-03-15 BC' WHERE order_uid = $1", known)
-    await redis.delete(f"order:{known}")
+async def listen_to_a_defect(settings: Settings, database: asyncpg.Connection, listener: Listener, known: str) -> None:
+    """Ask for a list with an order that is stored in a way which the server does not expect."""
+    row = await database.fetchrow("SELECT date_created, track_number FROM orders WHERE order_uid = $1", known)
+    assert row is not None
+    await database.execute("UPDATE orders SET date_created = '0044-03-15 BC' WHERE order_uid = $1", known)
     async with (
         ClientSession(f"http://{settings.http_address}", timeout=ClientTimeout(total=20)) as client,
-        client.get(f"/order/{known}") as answer,
+        client.get("/orders", params={"track_number": row["track_number"]}) as answer,
     ):
         assert answer.status == HTTPStatus.INTERNAL_SERVER_ERROR
         listener.listen("an answer to a defect", await answer.read(), answer.headers)
-    await database.execute("UPDATE orders SET created_at = $2 WHERE order_uid = $1", known, created_at)
+    await database.execute("UPDATE orders SET date_created = $2 WHERE order_uid = $1", known, row["date_created"])
 
 
 async def broken_request(settings: Settings, request: bytes) -> bytes:

@@ -11,10 +11,10 @@ from typing import Any
 if "worker" in sys.orig_argv:
     import asyncio
 
-    from engine.stages import writer as batch_writer
+    from engine.stages import transaction
     from handlers.order_handler import OrderHandler
 
-    batch_writer.WRITE_DEADLINE_S, batch_writer.STEP_GRACE_S = 5.0, 5.0
+    transaction.WRITE_DEADLINE_S, transaction.STEP_GRACE_S = 5.0, 5.0
     write = OrderHandler.handle_batch
 
     async def hang_once(self: OrderHandler, connection: Any, batch: Any) -> Any:
@@ -25,3 +25,4 @@ if "worker" in sys.orig_argv:
         return await asyncio.Event().wait()
 
     OrderHandler.handle_batch = hang_once  # type: ignore[method-assign]
+    OrderHandler.statement = lambda *_: None  # type: ignore[method-assign,assignment]  # small batches too
