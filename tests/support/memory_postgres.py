@@ -179,6 +179,8 @@ class MemoryPostgres:
                 sql_of_one = _ADVANCE if "last_offset" in step else _PASS
                 if await self._execute(backend, own, sql_of_one, (*key, *move, write_id)) != "UPDATE 1":
                     raise asyncpg.UndefinedObjectError(f'no parameter "orderflow.fenced_{partition}"')
+                if backend.lost:  # ended after it had been given the lock, and before it went on
+                    raise asyncpg.ConnectionDoesNotExistError
             self.copy(backend, args[4])
             self._write_rows(own, sql, args[5:])
         except BaseException:
