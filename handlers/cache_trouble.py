@@ -97,14 +97,16 @@ _BY_CLASS: Sequence[tuple[tuple[type[Exception], ...], Trouble]] = (
 )
 
 
-def trouble_of(error: BaseException) -> Trouble:
-    """Return what is wrong. An error that says nothing else means that Redis is not reachable."""
+def trouble_of(error: BaseException, *, in_cluster: bool) -> Trouble:
+    """Return what is wrong. An error that says nothing else means that Redis is not reachable, or one of its nodes."""
     for classes, trouble in _BY_CLASS:
         if isinstance(error, classes):
             return trouble
     if isinstance(error, ResponseError):
         return _of_text(error)
-    return _TOO_MANY if _TOO_MANY_CLIENTS in str(error) else NOT_REACHABLE
+    if _TOO_MANY_CLIENTS in str(error):
+        return _TOO_MANY
+    return NODE_NOT_REACHABLE if in_cluster else NOT_REACHABLE
 
 
 def _of_text(error: ResponseError) -> Trouble:

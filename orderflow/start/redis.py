@@ -41,7 +41,7 @@ async def check_redis(settings: Settings) -> Trouble | None:
     except (RedisError, OSError) as error:
         if any(text in str(error) for text in _NO_SUCH_DATABASE):
             raise _wrong_database(settings) from None
-        trouble = trouble_of(error)
+        trouble = trouble_of(error, in_cluster=servers.is_cluster)
         if trouble == NO_PERMISSION:
             user = settings.redis_username or "default"
             raise CannotStart(
@@ -52,9 +52,9 @@ async def check_redis(settings: Settings) -> Trouble | None:
             trouble = _SENTINEL
         if trouble.cause in _MENDED_BY_SETTINGS:
             raise CannotStart(f"Redis: {trouble}") from None
-        if trouble == NOT_REACHABLE and (refusal := await _redis_refusal(settings, error)):
+        if trouble in {NOT_REACHABLE, NODE_NOT_REACHABLE} and (refusal := await _redis_refusal(settings, error)):
             raise CannotStart(refusal) from None
-        if trouble == NOT_REACHABLE and servers.is_cluster:
+        if trouble == NODE_NOT_REACHABLE:
             return attrs.evolve(NODE_NOT_REACHABLE, problem=f"{NODE_NOT_REACHABLE.problem} ({error})")
         return trouble
     finally:

@@ -12,7 +12,7 @@ from engine.dead_letters.outbox import WAITING, WAITING_ORDER
 from engine.postgres.connecting import NoWritableHost
 from engine.postgres.standby import COMMITS_WAIT, commits_wait
 from handlers.cache import OrderCache
-from handlers.cache_trouble import FULL, NODE_NOT_REACHABLE, NOT_REACHABLE, Trouble, trouble_of
+from handlers.cache_trouble import FULL, NOT_REACHABLE, Trouble, trouble_of
 from handlers.cache_trouble import LOGIN_REFUSED as CACHE_LOGIN_REFUSED
 from lookup.operations.health import LOGIN_REFUSED, Impaired, Unhealthy, describe_tls
 
@@ -85,9 +85,7 @@ class CacheCheck:
         try:
             has_room = await self._cache.try_out()
         except (RedisError, OSError) as error:
-            trouble = trouble_of(error)
-            if trouble == NOT_REACHABLE and self._cache.is_cluster:
-                trouble = NODE_NOT_REACHABLE
+            trouble = trouble_of(error, in_cluster=self._cache.is_cluster)
             raise Unhealthy(describe_tls(error) or _describe(trouble), cause=trouble.cause) from None
         if not has_room:
             raise Unhealthy(str(FULL), cause=FULL.cause)
