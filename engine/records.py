@@ -177,7 +177,7 @@ def record_time(record: Record) -> datetime:
 
 def bounded_ms(timestamp_ms: int) -> int:
     """Return milliseconds within the years 1970 to 9999, or `UNKNOWN_MS`. A producer may send any number."""
-    return timestamp_ms if 0 <= timestamp_ms <= _LAST_MS else min(max(timestamp_ms, UNKNOWN_MS), _LAST_MS)
+    return min(max(timestamp_ms, UNKNOWN_MS), _LAST_MS)
 
 
 def time_of(timestamp_ms: int) -> datetime:

@@ -76,7 +76,7 @@ class Node:
 
     async def _send(self, commands: Sequence[Command], asking: bool) -> list[Any]:
         # ASKING is valid for the next command of the same connection only.
-        sent = [part for command in commands for part in ((("ASKING",), command) if asking else (command,))]
+        sent = [each for command in commands for each in (("ASKING",), command)] if asking else commands
         answers = await self._call(b"".join(packed(*command) for command in sent), len(sent))
         return answers[1::2] if asking else answers
 

@@ -1,6 +1,7 @@
 """The handler of orders. The engine calls it for each record and for each batch."""
 
 import asyncio
+from datetime import datetime
 from uuid import uuid4
 
 import attrs
@@ -84,14 +85,13 @@ def _written(batch: Batch[PreparedOrder], follow_up: _FollowUp) -> Written:
 def _cached(batch: Batch[PreparedOrder], follow_up: _FollowUp) -> CacheBatch:
     plan = follow_up.plan
     bodies, traces = [], []
-    created_at = updated_at = None
-    end = b""
+    ends: dict[tuple[datetime, datetime], bytes] = {}
     for write in (*plan.inserts, *plan.changes):
-        if write.created_at is not created_at or write.updated_at is not updated_at:
-            created_at, updated_at = write.created_at, write.updated_at
-            end = body_end(render_time(created_at), render_time(updated_at))
+        stored_at = (write.created_at, write.updated_at)
+        if stored_at not in ends:
+            ends[stored_at] = body_end(*map(render_time, stored_at))
         candidate = write.candidate
-        body = candidate.order.content[:-1] + end
+        body = candidate.order.content[:-1] + ends[stored_at]
         bodies.append((candidate.uid, body))
         if candidate.traceparent is not None:
             traces.append((candidate.uid, versioned_trace(body, candidate.traceparent)))

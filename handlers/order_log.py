@@ -50,7 +50,7 @@ def log_batch(batch: Batch[PreparedOrder], written: Written) -> None:
 
 
 def _traces(line: Sequence[Entry[PreparedOrder]]) -> dict[str, list[str | None]]:
-    found = [traceparent_of(entry.record) if entry.record.headers else None for entry in line]
+    found = [traceparent_of(entry.record) for entry in line]
     return {"trace_ids": [each and trace_id_of(each) for each in found]} if any(found) else {}
 
 

@@ -150,15 +150,8 @@ class OrderWriter:
 
 
 def _candidates(batch: Batch[PreparedOrder]) -> list[Candidate[PreparedOrder]]:
-    origin_of = batch.origin_of
     return [
-        Candidate(
-            order.order_uid,
-            origin_of(record),
-            order.content_digest,
-            order,
-            traceparent_of(record) if record.headers else None,
-        )
+        Candidate(order.order_uid, batch.origin_of(record), order.content_digest, order, traceparent_of(record))
         for record, order in batch.accepted()
     ]
 
@@ -167,22 +160,21 @@ def _order_rows(writes: list[Write[PreparedOrder]], batch_id: UUID) -> list[byte
     """Return the pieces of the rows: the prepared columns, then the source, the batch, the times and the trace."""
     rows: list[bytes] = []
     places: dict[tuple[str, int, int], bytes] = {}
-    created_at = updated_at = None
-    times = b""
+    times: dict[tuple[datetime, datetime], bytes] = {}
     for write in writes:
         candidate = write.candidate
         source, traceparent = candidate.source, candidate.traceparent
         place = (source.topic, source.partition, source.epoch)
         if place not in places:
             places[place] = b",%b," % escaped_fields(place)
-        if write.created_at is not created_at or write.updated_at is not updated_at:  # most are inserts, made now
-            created_at, updated_at = write.created_at, write.updated_at
-            times = b",%b," % escaped_fields([str(batch_id), render_time(created_at), render_time(updated_at)])
+        stored_at = (write.created_at, write.updated_at)
+        if stored_at not in times:  # most are inserts, made now
+            times[stored_at] = b",%b," % escaped_fields([str(batch_id), *map(render_time, stored_at)])
         rows += (
             candidate.order.order_row,
             places[place],
             b"%d,%b" % (source.offset, time_field(source.timestamp)),
-            times,
+            times[stored_at],
             b"null\n" if traceparent is None else b'"%b"\n' % traceparent.encode(),
         )
     return rows

@@ -12,6 +12,7 @@ from msgspec import Raw, json
 
 from engine.handler import Statement
 from engine.records import time_of
+from handlers.copy_format import bytes_field
 from handlers.fields import FIELDS, ITEM_ROW, ORDER_ROW, STORED_WITH, Column, Part
 from handlers.prepared import PreparedOrder
 from handlers.versions import Candidate, Write
@@ -92,7 +93,7 @@ def _message(candidate: Candidate[PreparedOrder]) -> dict[str, Any]:
     source = candidate.source
     return {
         "content": Raw(candidate.order.content),
-        "content_digest": f"\\x{candidate.digest.hex()}",
+        "content_digest": bytes_field(candidate.digest).decode(),
         "source_partition": source.partition,
         "source_offset": source.offset,
         "source_epoch": source.epoch,

@@ -115,8 +115,6 @@ def plan_writes(latest: list[Candidate[T]], stored: Mapping[str, Stored], now: d
 
     A change keeps `created_at`. Its `updated_at` is always later than before, even if this machine's clock is behind.
     """
-    if not stored:
-        return WritePlan([Write(candidate, now, now) for candidate in latest])
     plan: WritePlan[T] = WritePlan()
     for candidate in latest:
         known = stored.get(candidate.uid)

@@ -33,7 +33,6 @@ from engine.stages.isolation import REWRITES, Isolation, describe_rewrite
 from engine.stages.postgres_outage import PostgresOutage, Refused, pause_briefly
 from engine.stages.work import Work
 from engine.telemetry import events
-from engine.verdict import Rejected
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -70,14 +69,13 @@ class BatchTransactions(Generic[T]):
         self._status = status
         self._outage = outage
         self._attempted: tuple[Batch[T], Written] | None = None
-        self._doubtful: list[tuple[UUID, tuple[Batch[T], Written]]] = []
-        """The ids of the writes of this batch that may have been committed, and what they wrote."""
         self._log = structlog.get_logger()
 
     async def commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written]:
         """Commit the batch and return it as it was written. Waits during outages. Raises `Fenced`, `Refused`."""
         done: tuple[Batch[T], Written] | None = None
-        self._doubtful, rewrites = [], 0
+        doubtful: dict[UUID, tuple[Batch[T], Written]] = {}  # what the tries wrote that may have been committed
+        rewrites = 0
         attempts = chain([self._commit_at_once], repeat(self._commit))
         while done is None:
             commit, write_id, self._attempted = next(attempts), uuid4(), None
@@ -91,14 +89,14 @@ class BatchTransactions(Generic[T]):
                     await pause_briefly()
             except Fenced:
                 # A write whose connection was lost may have been committed only now: it was in the server's socket.
-                done = await self._settle_lost_commit(batch, work)
+                done = await self._settle_lost_commit(batch, work, doubtful)
                 if done is None:
                     raise
             except Exception as error:
                 if self._attempted is not None:
-                    self._doubtful.append((write_id, self._attempted))
+                    doubtful[write_id] = self._attempted
                 await self._outage.wait_or_raise(error, work)
-                done = await self._settle_lost_commit(batch, work)
+                done = await self._settle_lost_commit(batch, work, doubtful)
         self._outage.over()
         return done
 
@@ -206,13 +204,15 @@ class BatchTransactions(Generic[T]):
         async with self._watch.guard(connection):
             return await recognise_replays(connection, self._group, batch)
 
-    async def _settle_lost_commit(self, batch: Batch[T], work: Work[T]) -> tuple[Batch[T], Written] | None:
+    async def _settle_lost_commit(
+        self, batch: Batch[T], work: Work[T], doubtful: dict[UUID, tuple[Batch[T], Written]]
+    ) -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote if it was committed, although its connection was lost."""
         if not batch.entries:
             # If a batch without entries was committed, the next try is fenced. Then its partitions are opened again
             # at the new offsets.
             return None
-        for write_id, attempted in reversed(self._doubtful):
+        for write_id, attempted in reversed(doubtful.items()):
             attempt, found = 0, None
             while found is None:
                 try:
@@ -235,11 +235,7 @@ class BatchTransactions(Generic[T]):
 
 def _is_plain(batch: Batch[Any]) -> bool:
     """Return whether a batch is small and has nothing but accepted records, none of them a replay."""
-    return (
-        0 < len(batch.entries) <= AT_ONCE
-        and not any(isinstance(entry.value, Rejected) for entry in batch.entries)
-        and not names_dead_letters(batch)
-    )
+    return 0 < len(batch.entries) <= AT_ONCE and not batch.rejected() and not names_dead_letters(batch)
 
 
 async def _roll_back(connection: Connection, transaction: Transaction) -> None:

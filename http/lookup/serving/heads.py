@@ -9,8 +9,6 @@ from aiohttp import web
 
 from lookup.serving.answers import SECURITY_HEADERS, SERVER
 
-_CONTENT_TYPE = "Content-Type"
-
 
 class Date:
     """The header `Date`, which changes once a second."""
