@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from engine.actors.cancelling import cancel
 from engine.actors.mailbox import Mailbox
 
 M = TypeVar("M")
@@ -73,6 +74,5 @@ class BatchActor(Generic[M]):
         done, _ = await asyncio.wait({task}, timeout=max(0.0, deadline_s))
         if done:
             return not task.cancelled() and task.exception() is None
-        task.cancel()
-        await asyncio.wait({task})
+        await cancel(task)
         return False

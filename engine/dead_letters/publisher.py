@@ -15,6 +15,7 @@ from asyncpg import Connection
 
 from engine.actors import failpoints
 from engine.actors.backoff import Backoff
+from engine.actors.cancelling import cancel
 from engine.actors.status import Status
 from engine.dead_letters.headers import letter_headers
 from engine.dead_letters.outbox import claim_letters, mark_sent, release_letters, renew_claims
@@ -173,8 +174,7 @@ class DeadLetterPublisher:
                         lambda connection: renew_claims(connection, self._owner, letters, self._claimant, LEASE_S)
                     )
         except asyncio.CancelledError:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            await cancel(sending)
             raise
         return sending.result()
 

@@ -19,6 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.fetch import FetchRequest
 
+from engine.actors.cancelling import cancel
 from engine.kafka.brokers import ANSWER_S, TROUBLE, Brokers, describe_kafka
 from engine.kafka.record_batches import CorruptBatch, FetchedPartition
 from engine.kafka.stored_offset import StoredOffset
@@ -154,9 +155,7 @@ class Fetcher:
                 for task in done:
                     task.result()
         finally:
-            for request in self._in_flight.values():
-                request.cancel()
-            await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
+            await cancel(*self._in_flight.values())
 
     def _start_requests(self) -> None:
         """Send a fetch request to each broker that has none in flight and leads a partition that is ready."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from asyncpg import Connection
 
+from engine.actors.cancelling import cancel
 from engine.postgres.connecting import connect
 from engine.postgres.errors import ERRORS, is_momentary, is_outage
 
@@ -105,8 +106,7 @@ class Link:
         self.drop()
         done, _ = await asyncio.wait({task}, timeout=CUT_GRACE_S)
         if not done:
-            task.cancel()
-            await asyncio.wait({task})
+            await cancel(task)
         if not task.cancelled():
             task.exception()
 

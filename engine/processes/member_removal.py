@@ -12,6 +12,7 @@ import structlog
 from aiokafka.errors import UnknownMemberIdError, for_code
 from aiokafka.protocol.group import LeaveGroupRequest
 
+from engine.actors.cancelling import cancel
 from engine.kafka.brokers import TROUBLE, Brokers
 from engine.telemetry import events
 
@@ -49,9 +50,7 @@ class MemberRemoval:
         """Wait up to `CLOSE_S` seconds for running removals, and close the connections."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=CLOSE_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await cancel(*late)
         await self._brokers.close()
 
     def _start(self, work: Any, name: str) -> None:

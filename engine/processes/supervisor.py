@@ -15,6 +15,7 @@ from contextlib import suppress
 import attrs
 import structlog
 
+from engine.actors.cancelling import cancel
 from engine.actors.identity import SUPERVISOR_VARIABLE, new_supervisor_id
 from engine.processes.heartbeat import (
     HEARTBEAT_FD_VARIABLE,
@@ -118,9 +119,7 @@ class Supervisor:
         finally:
             for child in self.children:
                 self._kill(child)
-            for task in [*keepers, *others]:
-                task.cancel()
-            await asyncio.gather(*keepers, *others, return_exceptions=True)
+            await cancel(*keepers, *others)
             await self._report_once()
         self._log.info(events.SUPERVISOR_STOPPED, exit_code=self._exit_code)
         return self._exit_code

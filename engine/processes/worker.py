@@ -17,6 +17,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from engine.actors import failpoints
+from engine.actors.cancelling import cancel
 from engine.actors.status import Status
 from engine.handler import Handler
 from engine.postgres.errors import is_outage
@@ -108,9 +109,7 @@ class Worker(Generic[T]):
         failed = await self._until_stop_or_failure(stop, [source, *others])
         self._stopping.set()  # a failure stops the worker too
         clean = await self._drain(source)
-        for task in (*others, stop):
-            task.cancel()
-        await asyncio.gather(*others, stop, return_exceptions=True)
+        await cancel(source, *others, stop)
         await self._stages.publisher.close()
         return clean and not failed
 

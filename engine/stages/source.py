@@ -14,6 +14,7 @@ import structlog
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from engine.actors.backoff import Backoff
+from engine.actors.cancelling import cancel
 from engine.actors.status import Status
 from engine.kafka.brokers import TROUBLE, Brokers, describe_kafka
 from engine.kafka.fetcher import Fetcher, FetchState
@@ -90,8 +91,7 @@ class KafkaSource:
         membership, self._membership = self._membership, None
         try:
             if membership is not None:
-                membership.cancel()
-                await asyncio.gather(membership, return_exceptions=True)
+                await cancel(membership)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LAST_COMMIT_S):
                         await self._commit()
@@ -126,9 +126,7 @@ class KafkaSource:
         try:
             done, _ = await asyncio.wait({*ends, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(*tasks)
         for task in done:
             task.result()
 

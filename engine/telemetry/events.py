@@ -1,4 +1,4 @@
-"""The names of all log events of the engine."""
+"""The names of all log events of the engine. `engine.actors.cancelling` has one more: it is below this module."""
 
 WORKER_STARTED = "worker_started"
 WORKER_STOPPED = "worker_stopped"

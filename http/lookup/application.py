@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 from aiohttp import web
 
+from engine.actors.cancelling import cancel
 from engine.kafka.group_members import GroupMembers
 from engine.kafka.lag_reader import LagReader
 from engine.kafka.topic_offsets import TopicOffsets
@@ -161,8 +162,7 @@ class _Stores:
         )
 
     async def __aexit__(self, *_: object) -> None:
-        self._owner_checks.cancel()
-        await asyncio.wait([self._owner_checks])
+        await cancel(self._owner_checks)
         await self.operations.close()
         await self._operations.close()
         await self.health.stop()

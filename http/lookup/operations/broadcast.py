@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
+from engine.actors.cancelling import cancel
 from lookup.serving.middleware import report_defect
 
 
@@ -53,8 +54,7 @@ class Broadcast:
         for listener in self._listeners:
             listener.interrupt()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await cancel(self._task)
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time

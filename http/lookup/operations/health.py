@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from engine.actors.cancelling import cancel
 from engine.kafka.tls_errors import find_tls_error
 
 POSTGRESQL = "postgresql"
@@ -92,11 +93,7 @@ class Health:
 
     async def stop(self) -> None:
         """Cancel the running checks. Stopping twice is fine."""
-        tasks = set(self._running.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel(*self._running.values())
 
 
 def render_health(parts: list[Part]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import structlog
 
+from engine.actors.cancelling import cancel
 from handlers.body import Bodies
 from handlers.cache import OrderCache
 from lookup.serving import events
@@ -90,5 +91,4 @@ class GuardedCache:
     async def stop(self) -> None:
         """End the probes. Stopping twice is fine."""
         if self._probes is not None:
-            self._probes.cancel()
-            await asyncio.wait({self._probes})
+            await cancel(self._probes)
