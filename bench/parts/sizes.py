@@ -28,11 +28,11 @@ from tests.support.postgresql_servers import debian_programs, own_postgresql
 PARTS = frozenset({"sizes"})
 _SETTINGS = {
     SMALL: ("shared_buffers = 128MB", "max_wal_size = 1GB"),
-    LARGE: ("shared_buffers = 1GB", "max_wal_size = 1GB"),
+    LARGE: ("shared_buffers = 1GB", "max_wal_size = 8GB"),
 }
-"""The defaults of PostgreSQL, and more memory. The lines replace those of the embedded server."""
-_SHARE = 5
-"""The backlog is one fifth of the backlog of the part `ingest`."""
+"""The defaults of PostgreSQL, and what `orderflow doctor` advises. The lines replace those of the embedded server."""
+_SHARE = 2
+"""The backlog is half of the backlog of the part `ingest`."""
 _BYTES_AN_ORDER = 1500
 _BYTES_BESIDE = 5 << 30
 """For the write-ahead log of all servers, Kafka's topics, and logs."""

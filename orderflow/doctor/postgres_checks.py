@@ -12,6 +12,7 @@ from engine.postgres.standby import COMMITS_WAIT, commits_wait
 from orderflow.doctor.durability_checks import check_durability
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
 from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
+from orderflow.doctor.memory_checks import check_memory
 from orderflow.doctor.pooler_checks import check_pooler
 from orderflow.doctor.refusal_checks import check_changes, check_refusals
 from orderflow.doctor.schema_checks import TABLES, check_tables
@@ -30,7 +31,14 @@ _OF_SERVER = tuple(
     f"PostgreSQL {what}"
     for what in ("version", "pooler", "writes", "commits", "durability", "permissions", "clock", "tables")
 )
-_OF_WORKERS = ("PostgreSQL changes", "Brake", "Partitions' offsets", "Dead letters", "Refused messages")
+_OF_TABLES = (
+    "PostgreSQL memory",
+    "PostgreSQL changes",
+    "Brake",
+    "Partitions' offsets",
+    "Dead letters",
+    "Refused messages",
+)
 _MISSING_PRIVILEGES = """
 SELECT name || ': ' || string_agg(privilege, ', ') FROM unnest($1::text[]) AS name, unnest($2::text[]) AS privilege
 WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, privilege) GROUP BY name ORDER BY name
@@ -46,7 +54,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     try:
         connection = await connect(**postgres_options(settings))
     except ERRORS:
-        for check in (*_OF_SERVER, *_OF_WORKERS):
+        for check in (*_OF_SERVER, *_OF_TABLES):
             yield skipped(check, "PostgreSQL")
         return
     try:
@@ -61,13 +69,14 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         tables = await check_tables(connection) if schema else skipped("PostgreSQL tables", "the current schema")
         yield tables
         if permissions.outcome is Outcome.OK and tables.outcome is Outcome.OK:
+            yield await check_memory(connection)
             yield await check_changes(connection)
             yield await check_brake(connection, settings)
             yield await check_partitions_accepted(connection, settings)
             yield await check_dead_letters(connection, settings)
             yield await check_refusals(connection, settings)
         else:
-            for check in _OF_WORKERS:
+            for check in _OF_TABLES:
                 yield skipped(check, "the tables, and the permission to read them")
     except ERRORS as error:
         yield failed("PostgreSQL", f"a query failed ({describe(error)})", "see its log")

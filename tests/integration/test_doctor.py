@@ -42,6 +42,7 @@ CHECKS = [
     "PostgreSQL permissions",
     "PostgreSQL clock",
     "PostgreSQL tables",
+    "PostgreSQL memory",
     "PostgreSQL changes",
     "Brake",
     "Partitions' offsets",
