@@ -1,4 +1,4 @@
-"""The environment that the user has set, also under honcho, which overrides it with `.env`."""
+"""What is different under honcho: `.env` overrides the environment that the user has set, and a stop is short."""
 
 import os
 from collections.abc import Mapping
@@ -6,6 +6,13 @@ from collections.abc import Mapping
 import psutil
 
 _MARK = "HONCHO_PROCESS_NAME"
+STOPS_WITHIN_S = 4.0
+"""How long a stop may take under honcho, which kills its processes five seconds after SIGTERM."""
+
+
+def under_honcho() -> bool:
+    """Return whether honcho has started this process, or a process that has started this one."""
+    return _MARK in os.environ
 
 
 def real_environment() -> Mapping[str, str]:
@@ -14,7 +21,7 @@ def real_environment() -> Mapping[str, str]:
     honcho overrides the environment of its child processes with `.env`, so that a child cannot distinguish the two.
     The original environment is that of the nearest ancestor process that honcho has not marked.
     """
-    if _MARK not in os.environ:
+    if not under_honcho():
         return os.environ
     try:
         for ancestor in psutil.Process().parents():

@@ -19,7 +19,7 @@ from orderflow.start.address import (
     parse_redis_addresses,
     without_login,
 )
-from orderflow.start.real_environment import real_environment
+from orderflow.start.real_environment import STOPS_WITHIN_S, real_environment, under_honcho
 
 T = TypeVar("T")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -271,11 +271,17 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def load_settings(env_file: Path = Path(".env")) -> Settings:
-    """Read the settings from the process environment, and from `env_file` for variables that it does not set."""
+    """Read the settings from the process environment, and from `env_file` for variables that it does not set.
+
+    Under honcho a stop must not take longer than honcho waits for it.
+    """
     try:
         from_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
     except OSError as error:
         raise SettingError(f"{env_file} cannot be read ({error.strerror}): fix or remove it") from None
     except UnicodeDecodeError:
         raise SettingError(f"{env_file} must be text in UTF-8: fix or remove it") from None
-    return parse_settings({**from_file, **real_environment()})
+    settings = parse_settings({**from_file, **real_environment()})
+    if not under_honcho():
+        return settings
+    return attrs.evolve(settings, shutdown_timeout_s=min(settings.shutdown_timeout_s, STOPS_WITHIN_S))
