@@ -12,6 +12,7 @@ from honcho.manager import KILL_WAIT
 from msgspec import json
 
 from orderflow.publishing.orders import OrderGenerator
+from orderflow.services import free_ports
 from orderflow.start.real_environment import STOPS_WITHIN_S
 from orderflow.start.settings import Settings
 from tests.support.eventually import consumed, eventually
@@ -27,11 +28,12 @@ async def test_a_drain_that_cannot_finish_is_given_up_before_honcho_kills(
 ) -> None:
     """A batch waits for a lock that somebody holds: nothing is killed, and no worker outlives the engine."""
     assert STOPS_WITHIN_S < KILL_WAIT
+    (port,) = free_ports(1)
     honcho = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "honcho", "--no-colour", "-f", str(PROCFILE), "start", "engine"),
+        *(sys.executable, "-m", "honcho", "--no-colour", "-f", str(PROCFILE), "start"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **orderflow.environment, RUN_MARK: orderflow.mark},
+        env={**os.environ, **orderflow.environment, "HTTP_ADDR": f"127.0.0.1:{port}", RUN_MARK: orderflow.mark},
     )
     first, second = (OrderGenerator(seed=seed).order() for seed in (1, 2))
     try:
