@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -194,3 +196,22 @@ def test_every_stage_that_is_built_exists() -> None:
     targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
     assert targets == {"runtime", "tests"}
     assert targets <= set(stages)
+
+
+class _Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/readyz" else 404)
+        self.end_headers()
+
+
+def test_no_proxy_setting_diverts_the_health_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker gives containers the proxy of its own settings: nobody may ask that one about 127.0.0.1."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    _, *command = SERVICES["http"]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), _Ready) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for path, healthy in (("readyz", True), ("elsewhere", False)):
+            words = [word.replace("8080/readyz", f"{server.server_port}/{path}") for word in command]
+            done = subprocess.run([sys.executable, *words[1:]], capture_output=True, check=False, timeout=30)
+            assert (done.returncode == 0) is healthy, done.stderr.decode()
+        server.shutdown()
