@@ -80,9 +80,9 @@ chaos: setup ## test every fault against real processes, with a table at the end
 	@$(BIN)/python -m pytest tests --chaos --quiet --no-header $(if $(SEED),--chaos-seed $(SEED)) $(PYTEST_ARGS)
 
 .PHONY: bench
-bench: setup ## run the benchmarks (BASE=revision: compare with another build; BENCH_ARGS=--quick; PEER, LOOKUP_PEER='command'; SIZES=1; PLOTS=1)
+bench: setup ## run the benchmarks (BASE=revision: compare with another build; BENCH_ARGS=--quick; PEER, LOOKUP_PEER='command'; SIZES=1; WIDE=1; PLOTS=1)
 	@$(if $(PLOTS),$(BIN)/python -m pip install --quiet --require-hashes --requirement bench/requirements.lock)
-	@exec $(BIN)/python -m bench $(if $(PLOTS),--plots) $(if $(BASE),--base '$(BASE)') $(if $(SIZES),--only sizes) $(BENCH_ARGS)
+	@exec $(BIN)/python -m bench $(if $(PLOTS),--plots) $(if $(BASE),--base '$(BASE)') $(if $(SIZES),--only sizes) $(if $(WIDE),--only wide) $(BENCH_ARGS)
 
 .PHONY: screenshots
 screenshots: setup ## make the screenshots in docs/images from the running system in Chromium

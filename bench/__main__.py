@@ -27,6 +27,7 @@ from bench.results import LATEST, comparison, write
 from bench.run import Run
 from bench.table import render, render_goals
 from bench.targets import AGAINST_BASE, GOALS
+from bench.widths import wide_figures, widths
 from orderflow.demo.signals import until_signalled
 from orderflow.start.project import services_directory
 from orderflow.start.settings import variables
@@ -181,10 +182,12 @@ def _report(run: Run, base: Revision | None, found: dict[str, Any], results: Pat
         print(heading(base, found["commit"], run.plan) + render_comparison(compared))
         if goals := render_goals(run.measurements, GOALS, cores()):
             print(f"\nThe goals of this build, in the same rounds:\n\n{goals}")
-    elif run.measurements.values.keys() - size_figures(run.plan):
-        print(render(run.measurements, GOALS, cores(), size_figures(run.plan)))
+    elif run.measurements.values.keys() - (tabled := size_figures(run.plan) | wide_figures(run.plan)):
+        print(render(run.measurements, GOALS, cores(), tabled))
     if by_size := curve(run.measurements, run.plan):
         print(f"\nBy the number of stored orders:\n\n{by_size}")
+    for title, by_width in widths(run.measurements, run.plan).items():
+        print(f"\n{title}:\n\n{by_width}")
     if plots:
         from bench.plots import draw  # noqa: PLC0415 (matplotlib is an optional package)
 

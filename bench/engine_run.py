@@ -39,6 +39,7 @@ _LAST_CACHED = {
     True: "SELECT max(cached_at) FROM cached_batches",
     False: "SELECT max(cached_at) FROM batches",
 }
+_WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8"
 _TIMES = "SELECT min(consumed_at) AS first_consumed_at, max(committed_at) AS last_committed_at FROM batches"
 
 
@@ -49,7 +50,8 @@ class EngineRun:
     `orders_per_s` is measured from the first consumed batch until the last commit, `cached_per_s` until the last batch
     is in the cache. `ready_s` is the time from the start of the process until all partitions are open (None if the log
     level hides this). `processor_us` is the CPU time per order in microseconds, by process. `memory_bytes` is the peak
-    memory of the largest worker.
+    memory of the largest worker. `idle_ms` is the CPU time of a worker in milliseconds per second, afterwards.
+    `wal_bytes` is what PostgreSQL wrote to its write-ahead log for an order.
     """
 
     orders_per_s: float
@@ -58,6 +60,8 @@ class EngineRun:
     ready_s: float | None
     processor_us: dict[str, float]
     memory_bytes: int
+    idle_ms: float = 0.0
+    wal_bytes: float = 0.0
 
 
 @asynccontextmanager
@@ -76,11 +80,14 @@ async def run_engine(
     backlog: Backlog,
     *,
     template: Template | None = None,
+    workers: int = WORKERS,
+    idle_s: float = 0.0,
     **settings: str,
 ) -> EngineRun:
     """Let the engine of a build consume `backlog`. It starts with a copy of `template` (default: empty tables).
 
-    `settings` are environment variables. Raises `OrdersLost` and `ProgramFailed`.
+    Then the idle workers are watched for `idle_s` seconds. `settings` are environment variables. Raises `OrdersLost`
+    and `ProgramFailed`.
     """
     begins = template or Template(build.database, StoredOrders(0, 0))
     async with (
@@ -90,13 +97,15 @@ async def run_engine(
         group = unique("bench")
         environment = {**backlog.environment, **stores, "KAFKA_GROUP_ID": group, **settings}
         await settle(database)
-        async with running_engine(testbed, build, environment) as engine:
+        async with running_engine(testbed, build, environment, workers=workers) as engine:
             done = await consumed(engine, database, group, 1)
-            before = _processor_s(testbed, engine)
+            before, wal_before = _processor_s(testbed, engine), await database.fetchval(_WAL)
             await consumed(engine, database, group, backlog.messages)
             last_cached_at = await cached(engine, database)
             spent = per_order_us(before, _processor_s(testbed, engine), backlog.messages - done)
+            wal_bytes = (await database.fetchval(_WAL) - wal_before) / max(1, backlog.messages - done)
             memory_bytes = peak_bytes(workers_of(engine))
+            idle_ms = await _idle_ms(engine, idle_s) if idle_s else 0.0
             await engine.stop()
             times = await database.fetchrow(_TIMES)
             ready_s = seconds_until_ready(engine)
@@ -111,7 +120,18 @@ async def run_engine(
         ready_s=ready_s,
         processor_us=spent,
         memory_bytes=memory_bytes,
+        idle_ms=idle_ms,
+        wal_bytes=wal_bytes,
     )
+
+
+async def _idle_ms(engine: Program, seconds: float) -> float:
+    """Return the CPU time of a worker during so many seconds, in milliseconds per second."""
+    workers = workers_of(engine)
+    before_s, began_s = sum(processor_s(worker.pid) for worker in workers), monotonic()
+    await asyncio.sleep(seconds)
+    spent_s = sum(processor_s(worker.pid) for worker in workers) - before_s
+    return spent_s * 1000 / (monotonic() - began_s) / max(1, len(workers))
 
 
 def workers_of(engine: Program) -> list[psutil.Process]:

@@ -21,10 +21,13 @@ PARTS = (
     "recovery",
     "batch-size",
     "sizes",
+    "wide",
 )
 """The names of all parts, in the order in which they are measured."""
 PLOTTED = frozenset({"batch-size"})
-LONG = frozenset({"stored", "memory", "sizes", *PLOTTED})
+ASKED_FOR = frozenset({"sizes", "wide"})
+"""Parts that are measured only if they are named."""
+LONG = frozenset({"stored", "memory", *ASKED_FOR, *PLOTTED})
 PEERS = frozenset({"peer", "lookup-peer"})
 REFERENCES = frozenset({"observability", "yardstick", *PEERS})
 """Parts that compare a build with another program or with itself. They are not used to compare two builds."""
@@ -58,6 +61,10 @@ class Plan:
     batch_sizes: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000, 5000)
     sizes: tuple[int, ...] = (100_000, 1_000_000, 3_000_000, 10_000_000)
     servers: tuple[str, ...] = SERVERS
+    wide_workers: tuple[int, ...] = (1, 2, 4)
+    wide_partitions: tuple[int, ...] = (4, 16, 64, 256)
+    wide_processes: tuple[int, ...] = (1, 2, 4)
+    idle_s: float = 10.0
 
     @property
     def burst_s(self) -> float:
@@ -78,6 +85,10 @@ QUICK = {
     "processes": (1,),
     "batch_sizes": (100, 1000),
     "sizes": (20_000, 100_000),
+    "wide_workers": (1, 2),
+    "wide_partitions": (4, 64),
+    "wide_processes": (1, 2),
+    "idle_s": 2.0,
 }
 """The values for `--quick`: a run that checks that everything works. Its figures are not reliable."""
 
@@ -98,7 +109,7 @@ QUICKLY_COMPARED = {**QUICK, "rounds": 3, "few_rounds": 2}
 
 def default_parts(*, quick: bool, plots: bool, base: bool, peers: frozenset[str] = frozenset()) -> frozenset[str]:
     """Return the parts that are measured by default. `peers` are the parts of `PEERS` that have a program to run."""
-    left_out = LONG if quick else PLOTTED | {"sizes"}
+    left_out = LONG if quick else PLOTTED | ASKED_FOR
     if plots:
         left_out -= PLOTTED
     left_out |= PEERS - peers

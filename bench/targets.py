@@ -122,6 +122,76 @@ def stored_size(server: str, orders: int) -> SizeFigures:
     )
 
 
+SIDES = ("program", "postgresql", "valkey", "kafka")
+"""The sides whose processor time is measured: the engine or the server, and the embedded services."""
+
+
+@attrs.frozen
+class Spent:
+    """The processor time for one order or request: of each side, and of all."""
+
+    sides: Mapping[str, Figure]
+    all: Figure
+
+    def values(self, spent_us: Mapping[str, float]) -> dict[Figure, float]:
+        """Return the values of the figures. `spent_us` has the sides that were measured."""
+        known = {self.sides[side]: value for side, value in spent_us.items() if side in self.sides}
+        return {**known, self.all: sum(known.values())}
+
+
+def _spent(key: str, title: str, unit: str) -> Spent:
+    names = {side: Figure(f"{key}_processor_{side}", f"{title}, processor time: {side}", unit) for side in SIDES}
+    return Spent(names, Figure(f"{key}_processor", f"{title}, processor time of all", unit))
+
+
+@attrs.frozen
+class Wide:
+    """The rate, and the processor time for one order or request."""
+
+    rate: Figure
+    spent: Spent
+
+
+@attrs.frozen
+class WideIngest(Wide):
+    """The figures of ingest with a number of workers and partitions. `idle` is per worker, `wal` per order."""
+
+    ready: Figure
+    idle: Figure
+    memory: Figure
+    wal: Figure
+
+
+@attrs.frozen
+class WideLookups(Wide):
+    """The figures of one kind of lookup with a number of HTTP processes."""
+
+    p99: Figure
+
+
+def wide_ingest(workers: int, partitions: int) -> WideIngest:
+    """Return the figures for so many workers on a topic of so many partitions."""
+    key, title = f"wide_ingest_{workers}_{partitions}", f"{workers} workers, {partitions} partitions"
+    return WideIngest(
+        Figure(key, f"Ingest, {title}", RATE),
+        _spent(key, f"Ingest, {title}", "µs/order"),
+        Figure(f"{key}_ready", f"Ready to consume, {title}", SECONDS),
+        Figure(f"{key}_idle", f"Processor time of an idle worker, {title}", "ms/second"),
+        Figure(f"{key}_memory", f"Memory of a worker, {title}, peak", MEGABYTES),
+        Figure(f"{key}_wal", f"Write-ahead log, {title}", "bytes/order"),
+    )
+
+
+def wide_lookups(kind: str, processes: int) -> WideLookups:
+    """Return the figures for lookups from so many processes."""
+    key, title = f"wide_lookups_{kind}_{processes}", f"Lookups, {kind}, {processes} processes, by side"
+    return WideLookups(
+        Figure(key, title, "req/s"),
+        _spent(key, title, "µs/request"),
+        Figure(f"{key}_p99", f"{title}, p99", MILLISECONDS),
+    )
+
+
 CORES_FOR_TWO_PROCESSES = 4
 """With fewer, the load and the stores take the core that a second process needs."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from bench.parts import batch_size, compressed, ingest, latency, lookups, memory, recovery, sizes
+from bench.parts import batch_size, compressed, ingest, latency, lookups, memory, recovery, sizes, wide
 from bench.run import Run
 
 PARTS_IN_ORDER: tuple[tuple[frozenset[str], Callable[[Run], Awaitable[None]]], ...] = (
@@ -14,5 +14,6 @@ PARTS_IN_ORDER: tuple[tuple[frozenset[str], Callable[[Run], Awaitable[None]]], .
     (recovery.PARTS, recovery.measure),
     (batch_size.PARTS, batch_size.measure),
     (sizes.PARTS, sizes.measure),
+    (wide.PARTS, wide.measure),
 )
 """The names of the parts and the functions that measure them, in the order of measurement."""

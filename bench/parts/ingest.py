@@ -112,7 +112,7 @@ class _Preparation:
         messages: Backlog,
         figures: Callable[[EngineRun], Mapping[Figure, float]],
         filled: Mapping[Build, Template] | None = None,
-        **settings: str,
+        **settings: Any,
     ) -> Measure:
         async def measure(build: Build) -> Mapping[Figure, float]:
             template = filled[build] if filled else None

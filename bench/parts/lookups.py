@@ -39,7 +39,7 @@ async def measure(run: Run) -> None:
         for build in run.testbed.builds:
             stores = await stack.enter_async_context(run.testbed.stores(build.database))
             environments[build] = {**stores, **topics}
-            uids = await _store(run, environments[build])
+            uids = await store(run, environments[build])
         lookups = _Lookups(run, environments, uids)
         contestants = []
         for processes in run.plan.processes:
@@ -55,7 +55,7 @@ async def measure(run: Run) -> None:
         await run.run_rounds(contestants, run.plan.rounds)
 
 
-async def _store(run: Run, environment: Mapping[str, str]) -> list[str]:
+async def store(run: Run, environment: Mapping[str, str]) -> list[str]:
     """Store the orders, and return their uids in random order."""
     async with connection(environment) as database:
         await store_orders(database, run.plan.lookup_orders)
@@ -119,7 +119,7 @@ class _Lookups:
         async with server.serving():
             for kind, ask in asked.items():
                 if kind == targets.CACHED:
-                    await _fill_cache(environment, self.uids)
+                    await fill_cache(environment, self.uids)
                     await ask_once(testbed, port, self.uids[:_CHECKED])  # a warm-up in which each answer is checked
                 before_s = processor_s(server.pid)
                 load = await ask()
@@ -137,7 +137,7 @@ def _figures(server: str, processes: int, found: Mapping[str, tuple[Load, float]
     return figures
 
 
-async def _fill_cache(environment: Mapping[str, str], uids: Sequence[str]) -> None:
+async def fill_cache(environment: Mapping[str, str], uids: Sequence[str]) -> None:
     """Put every order's body into Redis."""
     async with redis_of(environment) as redis, connection(environment) as database:
         for start in range(0, len(uids), PAGE):

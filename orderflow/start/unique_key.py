@@ -18,5 +18,5 @@ async def check_unique_key(connection: Connection) -> None:
     if await connection.fetchval(_LACKS_KEY, timeout=5):
         raise CannotStart(
             "the table orders has no unique index on exactly (order_uid), so repeated orders would be stored twice: "
-            "create one, or partition it by hash of order_uid (docs/scaling.md)"
+            "create one, or partition it by hash of order_uid (docs/partitioning.md)"
         )

@@ -84,7 +84,7 @@ async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Program
     results = tmp_path / "results.json"
     arguments = (
         "--only",
-        "peer,stored,memory,compressed,recovery,sizes",
+        "peer,stored,memory,compressed,recovery,sizes,wide",
         "--peer",
         "true {redis_url}",
         "--results",
@@ -101,6 +101,7 @@ async def test_a_part_that_fails_ends_with_1_and_the_others_go_on(bench: Program
     assert measured <= found["figures"].keys()
     assert "peer" not in found["figures"]
     assert {"stored_embedded_ingest_0", "stored_embedded_cold_p99_1000"} <= found["figures"].keys()
+    assert {"wide_ingest_2_64_idle", "wide_lookups_cold_2_processor"} <= found["figures"].keys()
     assert any(line.startswith("| embedded   |  1,000 |") for line in run.stdout_lines)
 
 

@@ -1,4 +1,4 @@
-"""`orders` partitioned by hash as docs/scaling.md says, and other tables without a unique index on the order's uid."""
+"""`orders` partitioned by hash as docs/partitioning.md says, and tables without a unique index on the order's uid."""
 
 import re
 from contextlib import nullcontext
@@ -24,8 +24,8 @@ from tests.support.programs import Programs
 from tests.support.stored_orders import make_order
 from tests.support.topic import send
 
-SCALING = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
-[RECIPE] = re.findall(r"^```sql\n(.*?)^```", SCALING, re.DOTALL | re.MULTILINE)
+PAGE = (Path(__file__).parents[2] / "docs" / "partitioning.md").read_text(encoding="utf-8")
+[RECIPE] = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 _SHAPE = """
 SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
 WHERE conrelid IN ('orders'::regclass, 'order_items'::regclass) AND conparentid = 0

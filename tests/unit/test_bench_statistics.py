@@ -11,7 +11,7 @@ from bench.goals import Goal, judge
 from bench.measurements import Figure, Measurements
 from bench.parts.memory import Samples
 from bench.peer import printed_rate
-from bench.plan import PARTS, PEERS, PLOTTED, Plan, default_parts
+from bench.plan import ASKED_FOR, PARTS, PEERS, PLOTTED, Plan, default_parts
 from bench.results import document
 from bench.summary import Summary, percentile, summarise
 from bench.table import COLUMNS, number, render
@@ -130,7 +130,7 @@ def test_a_figure_has_one_goal_of_each_kind() -> None:
 
 def test_what_is_measured_by_default() -> None:
     """Plots and a peer are asked for; a quick run leaves out what takes long."""
-    assert default_parts(quick=False, plots=False, base=False) == frozenset(PARTS) - PLOTTED - PEERS - {"sizes"}
+    assert default_parts(quick=False, plots=False, base=False) == frozenset(PARTS) - PLOTTED - PEERS - ASKED_FOR
     quick = default_parts(quick=True, plots=False, base=False, peers=PEERS)
-    assert quick == frozenset(PARTS) - PLOTTED - {"stored", "memory", "sizes"}
+    assert quick == frozenset(PARTS) - PLOTTED - {"stored", "memory"} - ASKED_FOR
     assert default_parts(quick=True, plots=True, base=False) >= PLOTTED

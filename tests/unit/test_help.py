@@ -23,6 +23,7 @@ PAGES = (
     "docs/http.md",
     "docs/tracing.md",
     "docs/scaling.md",
+    "docs/partitioning.md",
     "docs/permissions.md",
     "docs/guarantees.md",
     "docs/performance.md",
