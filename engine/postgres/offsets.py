@@ -1,7 +1,8 @@
 """The stored offsets: rows in PostgreSQL, moved by compare-and-set inside the transaction of the batch."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from uuid import UUID
 from zlib import crc32
 
@@ -26,15 +27,29 @@ _OPEN_SELECT = """
 SELECT next_offset, last_offset, last_timestamp, last_checksum, epoch FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2 AND partition = $3 FOR UPDATE
 """
+# The same for many partitions at once. A row that is locked is left out. The INSERT must not reach existing rows: even
+# with DO NOTHING it would wait for a transaction that is updating one of them.
+_OPEN_INSERT_MANY = """
+INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset)
+SELECT $1, $2, new.* FROM unnest($3::int[], $4::int8[]) AS new (partition, next_offset)
+WHERE NOT EXISTS (
+    SELECT FROM consumed_offsets o WHERE o.consumer_group = $1 AND o.topic = $2 AND o.partition = new.partition
+)
+ON CONFLICT DO NOTHING
+"""
+_OPEN_SELECT_FREE = """
+SELECT partition, next_offset, last_offset, last_timestamp, last_checksum, epoch FROM consumed_offsets
+WHERE consumer_group = $1 AND topic = $2 AND partition = ANY($3) FOR UPDATE SKIP LOCKED
+"""
 _ADVANCE = """
 UPDATE consumed_offsets
 SET next_offset = $5, last_offset = $6, last_timestamp = $7, last_checksum = $8, write_id = $9, updated_at = now()
-WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 RETURNING partition
 """
 # Offsets without a record, for example of a transaction marker, do not change the columns of the last record.
 _PASS = """
 UPDATE consumed_offsets SET next_offset = $5, write_id = $6, updated_at = now()
-WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 RETURNING partition
 """
 # The same as `_ADVANCE` and `_PASS` for all partitions of a batch, as the first part of a joint statement. If one of
 # them is not moved, the statement reads a setting that does not exist: its name is in the error, and says which.
@@ -108,6 +123,23 @@ async def open_offset(connection: Connection, group: str, topic: str, partition:
     return StoredOffset(**dict(row))
 
 
+async def open_free_offsets(
+    connection: Connection, group: str, topic: str, earliest: Mapping[int, int]
+) -> dict[int, StoredOffset]:
+    """Do what `open_offset` does for each partition of `earliest`, except those whose row is locked: they are missing.
+
+    The previous owner may be writing them. It takes as many round trips as one partition. Raises
+    `LockNotAvailableError` if another transaction is inserting one of the rows, and does not end.
+    """
+    partitions = sorted(earliest)  # in this order, two openers cannot wait for each other
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '1s'")
+        await connection.execute(LOCAL_COMMIT)
+        await connection.execute(_OPEN_INSERT_MANY, group, topic, partitions, [earliest[one] for one in partitions])
+        rows = await connection.fetch(_OPEN_SELECT_FREE, group, topic, partitions)
+    return {partition: StoredOffset(*stored) for partition, *stored in rows}
+
+
 async def has_landed(
     connection: Connection, group: str, topic: str, write_id: UUID, partitions: Iterable[int], batch_id: UUID | None
 ) -> bool:
@@ -129,17 +161,22 @@ async def advance_offsets(
 ) -> None:
     """Move the offset of each partition inside the open transaction, in the order of partitions. Raises `Fenced`.
 
-    `write_id` is a new id for each transaction; `has_landed` looks for it.
+    `write_id` is a new id for each transaction; `has_landed` looks for it. PostgreSQL is waited for once, not for each
+    partition; once more where steps with and without a record follow each other.
     """
-    for step in sorted(advances, key=lambda advance: advance.partition):
-        key = (group, topic, step.partition, step.expected, step.next_offset)
-        if step.last is None:
-            tag = await connection.execute(_PASS, *key, write_id)
-        else:
-            last = (step.last.offset, step.last.timestamp, checksum(step.last))
-            tag = await connection.execute(_ADVANCE, *key, *last, write_id)
-        if tag != "UPDATE 1":
-            raise Fenced(step.partition)
+    in_order = sorted(advances, key=lambda advance: advance.partition)
+    for passes, grouped in groupby(in_order, key=lambda advance: advance.last is None):
+        steps = list(grouped)
+        arguments = [(group, topic, *_numbers(step), write_id) for step in steps]
+        moved = await connection.fetchmany(_PASS if passes else _ADVANCE, arguments)
+        if len(moved) < len(steps):
+            known = {row["partition"] for row in moved}
+            raise Fenced(next(step.partition for step in steps if step.partition not in known))
+
+
+def _numbers(step: Advance) -> tuple[int, ...]:
+    moves = (step.partition, step.expected, step.next_offset)
+    return moves if step.last is None else (*moves, step.last.offset, step.last.timestamp, checksum(step.last))
 
 
 def fence(group: str, topic: str, advances: list[Advance], write_id: UUID) -> Statement:

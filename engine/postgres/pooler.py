@@ -73,6 +73,12 @@ class PooledConnection(Connection):
             rows: list[Any] = await super().fetch(*args, **more)
             return rows
 
+    async def fetchmany(self, *args: Any, **more: Any) -> list[Any]:
+        """See `Connection.fetchmany`."""
+        async with self._a_transaction(**more):
+            rows: list[Any] = await super().fetchmany(*args, **more)
+            return rows
+
     async def fetchrow(self, *args: Any, **more: Any) -> Any:
         """See `Connection.fetchrow`."""
         async with self._a_transaction(**more):

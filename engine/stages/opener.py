@@ -5,7 +5,7 @@ accepted. A refused partition is checked again periodically, and is opened when 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import attrs
 import structlog
@@ -17,9 +17,9 @@ from engine.kafka.log_bounds import LogBounds, fetch_log_bounds
 from engine.kafka.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, TOPIC_RECREATED, PartitionTable, Refusal
 from engine.kafka.stored_offset import StoredOffset
 from engine.postgres.blockers import BlockerWatch
-from engine.postgres.errors import ERRORS, describe, is_outage
+from engine.postgres.errors import ERRORS, describe, is_momentary, is_outage
 from engine.postgres.link import Link
-from engine.postgres.offsets import open_offset
+from engine.postgres.offsets import open_free_offsets, open_offset
 from engine.telemetry import events
 
 REOPEN_S = 5.0
@@ -87,17 +87,15 @@ class PartitionOpener:
         if not due:
             return
         self._check_at.update(dict.fromkeys(due, now + REOPEN_S))
-        bounds = await fetch_log_bounds(brokers, self._topic, due)
-        for partition in due:
-            partition_bounds = bounds[partition]
-            if not isinstance(partition_bounds, LogBounds):
-                self._bounds_failed(partition, partition_bounds)
-                brokers.stale = True
-                continue
-            self._leaderless_since.pop(partition, None)
-            self._failing_since.pop(partition, None)
+        known = await self._fetch_bounds(brokers, due)
+        stored = await self._read_free(known) if known else {}
+        if stored is None:
+            self._check_at.update(dict.fromkeys(known, now + RETRY_S))
+            return
+        # Those whose row another session has locked come last, one by one: the others must not wait for them.
+        for partition in sorted(known, key=lambda partition: partition not in stored):
             try:
-                await self._open(brokers, partition, partition_bounds)
+                await self._open(brokers, partition, known[partition], stored.get(partition))
             except ERRORS as error:
                 if not is_outage(error):
                     raise
@@ -114,11 +112,39 @@ class PartitionOpener:
         elif now - self._leaderless_since.setdefault(partition, now) > LEADERLESS_S:
             self.unserved(partition, "no broker leads the partition")
 
-    async def _open(self, brokers: Brokers, partition: int, bounds: LogBounds) -> None:
-        async with self._link.use() as connection, self._watch.guard(connection):
-            stored = await self._link.within_deadline(
-                open_offset(connection, self._group, self._topic, partition, bounds.begin)
-            )
+    async def _fetch_bounds(self, brokers: Brokers, partitions: list[int]) -> dict[int, LogBounds]:
+        known: dict[int, LogBounds] = {}
+        for partition, bounds in (await fetch_log_bounds(brokers, self._topic, partitions)).items():
+            if isinstance(bounds, LogBounds):
+                known[partition] = bounds
+                self._leaderless_since.pop(partition, None)
+                self._failing_since.pop(partition, None)
+            else:
+                self._bounds_failed(partition, bounds)
+                brokers.stale = True
+        return known
+
+    async def _read_free(self, bounds: Mapping[int, LogBounds]) -> dict[int, StoredOffset] | None:
+        """Return the stored offsets of the partitions whose row nobody has locked. None in an outage."""
+        earliest = {partition: bound.begin for partition, bound in bounds.items()}
+        try:
+            async with self._link.use() as connection:
+                opening = open_free_offsets(connection, self._group, self._topic, earliest)
+                return await self._link.within_deadline(opening)
+        except ERRORS as error:
+            if not is_outage(error):
+                raise
+            if is_momentary(error):
+                return {}  # one of the rows may be the cause: each is tried by itself
+            self._log.warning(events.OUTAGE_CONTINUES, of="postgres", error=describe(error))
+            return None
+
+    async def _open(self, brokers: Brokers, partition: int, bounds: LogBounds, stored: StoredOffset | None) -> None:
+        if stored is None:
+            async with self._link.use() as connection, self._watch.guard(connection):
+                stored = await self._link.within_deadline(
+                    open_offset(connection, self._group, self._topic, partition, bounds.begin)
+                )
         self._stored[partition] = stored
         refused = self._refused.get(partition)
         now = asyncio.get_running_loop().time()
@@ -176,11 +202,11 @@ class PartitionOpener:
         if (before is None or before.reason == NO_LEADER) and self._table.set_refusal(partition, refusal):
             self._log_refusal(partition, refusal)
 
-    def served(self, partitions: Iterable[int]) -> None:
+    def served(self, partitions: Set[int]) -> None:
         """Clear the refusals that `unserved` has set for these partitions: they have a working leader."""
-        for partition in partitions:
-            refusal = self._table.refused.get(partition)
-            if refusal is not None and refusal.reason == NO_LEADER:
+        refused = self._table.refused
+        for partition in refused.keys() & partitions:
+            if refused[partition].reason == NO_LEADER:
                 self._table.clear_refusal(partition)
 
     def clear_refusal(self, partition: int) -> None:

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from engine.kafka.stored_offset import StoredOffset
-from engine.postgres.offsets import Advance, Fenced, advance_offsets, has_landed, open_offset
+from engine.postgres.offsets import Advance, Fenced, advance_offsets, has_landed, open_free_offsets, open_offset
 from orderflow.operating.offset_reset import _RESET
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
@@ -85,6 +85,10 @@ class Side:
     async def open(self, partition: int, earliest: int) -> StoredOffset:
         """Open a partition."""
         return await open_offset(self.connection, GROUP, TOPIC, partition, earliest)
+
+    async def open_free(self, earliest: dict[int, int]) -> dict[int, StoredOffset]:
+        """Open the partitions whose row nobody has locked."""
+        return await open_free_offsets(self.connection, GROUP, TOPIC, earliest)
 
     async def landed(self, write_id: UUID, partition: int) -> bool:
         """Ask whether a transaction that moved this offset was committed."""
@@ -196,6 +200,12 @@ class OffsetsOnPostgres(RuleBasedStateMachine):
         self.start(data.draw(st.sampled_from(self.free)), "open", {partition}, partition, earliest)
 
     @precondition(lambda self: self.free)
+    @rule(data=st.data(), earliest=st.dictionaries(PARTITION, st.integers(0, 1), min_size=1))
+    def open_free(self, data: st.DataObject, earliest: dict[int, int]) -> None:
+        """Nobody is waited for whose row is there, so it has no partitions that others could crowd."""
+        self.start(data.draw(st.sampled_from(self.free)), "open_free", set(earliest), earliest)
+
+    @precondition(lambda self: self.free)
     @rule(data=st.data(), partition=PARTITION, offset=st.integers(0, 3))
     def reset(self, data: st.DataObject, partition: int, offset: int) -> None:
         self.start(data.draw(st.sampled_from(self.free)), "reset", {partition}, partition, offset)
@@ -272,3 +282,32 @@ def test_the_stand_in_does_what_postgresql_does(settings: Settings) -> None:
         run_state_machine_as_test(lambda: OffsetsOnPostgres(loop, watcher.connection, real), settings=MACHINE)
         for side in (watcher, *real):
             loop.run_until_complete(side.connection.close(timeout=5))
+
+
+async def test_many_partitions_take_as_many_statements_as_one(settings: Settings) -> None:
+    """To open them, and to move their offsets in a batch."""
+    connection = await asyncpg.connect(**postgres_options(settings))
+    try:
+        # The first time asyncpg asks for the types, too.
+        _, one, many = [await statements_for(connection, range(*ends)) for ends in ((0, 1), (1, 2), (2, 258))]
+    finally:
+        await connection.execute("DELETE FROM consumed_offsets")
+        await connection.close(timeout=5)
+    assert one == many
+
+
+async def statements_for(connection: asyncpg.Connection, partitions: range) -> list[str]:
+    """Open partitions, move their offsets by one, and return the statements that this took."""
+    asked: list[str] = []
+
+    def note(query: Any) -> None:
+        asked.append(query.query)
+
+    connection.add_query_logger(note)
+    stored = await open_free_offsets(connection, GROUP, TOPIC, dict.fromkeys(partitions, 5))
+    assert {partition: one.next_offset for partition, one in stored.items()} == dict.fromkeys(partitions, 5)
+    steps = [Advance(partition, 5, 6, Consumed(partition, 5, b"value")) for partition in partitions]
+    async with connection.transaction():
+        await advance_offsets(connection, GROUP, TOPIC, steps, uuid4())
+    connection.remove_query_logger(note)
+    return asked

@@ -130,6 +130,15 @@ class MemoryConnection:
         rows = await self.fetch(sql, *args)
         return rows[0] if rows else None
 
+    async def fetchmany(self, sql: str, args: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Run a statement that moves offsets for each of the arguments. Returns a row for each that was moved."""
+        try:
+            await self.send()
+            tags = {each[2]: await self._server.run(self.backend, sql, each) for each in args}
+        finally:
+            await self.reply()
+        return [{"partition": partition} for partition, tag in tags.items() if tag == "UPDATE 1"]
+
     async def copy_records_to_table(self, table: str, *, records: Iterable[tuple[Any, ...]]) -> None:
         """Copy orders into the open transaction."""
         assert table == "orders"

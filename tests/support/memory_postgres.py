@@ -206,6 +206,12 @@ class MemoryPostgres:
             return self._on_batches(own, words[0], args)
         if "consumed_offsets" not in words:
             return self._on_other_tables(own, words, args)
+        return await self._on_offsets(backend, own, sql, args)
+
+    async def _on_offsets(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Any:
+        words = sql.split()
+        if "SKIP" in words or "unnest($3::int[]," in words:
+            return await self._open_free(backend, own, sql, args)
         if words[0] == "INSERT":
             return await self._insert(backend, own, sql, args)
         row = await self._locked(backend, own, sql, args)
@@ -273,6 +279,22 @@ class MemoryPostgres:
         await self._acquire(backend, own, key)
         own.offsets[key] = _assigned(self.offsets[key], sql, args)
         return "INSERT 0 1"
+
+    async def _open_free(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Any:
+        """Insert the missing ones of many rows, or lock and return those that nobody else has locked."""
+        if "SKIP" not in sql:
+            for partition, earliest in zip(*args[2:], strict=True):
+                await self._insert(backend, own, sql, (*args[:2], partition, earliest))
+            return "INSERT"
+        columns, rows = re.findall(r"\w+", sql.split("FROM", maxsplit=1)[0])[1:], []
+        for partition in args[2]:
+            key = (*args[:2], partition)
+            row, lock = own.offsets.get(key) or self.offsets.get(key), self._locks.get(key)
+            if row and (lock is None or lock.holder is backend):
+                self._locks[key] = lock or _Lock(backend)
+                backend.locks.add(key)
+                rows.append(tuple(row[column] for column in columns))
+        return rows
 
     async def _locked(self, backend: Backend, own: Transaction, sql: str, args: tuple[Any, ...]) -> Row | None:
         """Return the row of the statement, if it meets the conditions before and after it is locked."""
