@@ -14,9 +14,9 @@ from engine.actors.backoff import Backoff
 from engine.actors.identity import Identity
 from engine.handler import Handler
 from engine.processes.restart import CANNOT_START
-from engine.processes.run import run_worker, supervise
+from engine.processes.run import supervise
 from engine.processes.supervisor import ChildSpec
-from engine.processes.worker import Worker
+from engine.processes.worker import Worker, run_worker
 from engine.stages.brake import BrakeLimits
 from engine.stages.options import BATCH_HISTORY_S, WorkerOptions
 from engine.telemetry.logs import configure_logging

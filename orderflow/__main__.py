@@ -8,7 +8,11 @@ from orderflow.exits import INTERRUPTED
 def main() -> None:
     """Run the command line."""
     try:
-        from orderflow.cli import run  # noqa: PLC0415 (importing takes long enough to be interrupted)
+        # Importing takes long enough to be interrupted.
+        from engine.telemetry.unused_imports import block_unused_imports  # noqa: PLC0415
+
+        block_unused_imports()
+        from orderflow.cli import run  # noqa: PLC0415
 
         run()
     except KeyboardInterrupt:

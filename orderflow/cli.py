@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import structlog
 
-from engine.telemetry.tracing import block_unused_import
 from orderflow.exits import CANNOT_START, FAILED, INTERRUPTED, OrderflowError
 from orderflow.help import Group
 from orderflow.standard_output import OutputClosed, guard_standard_output
@@ -87,7 +86,6 @@ def root() -> None:
 
 def run() -> None:
     """Run the command line and exit with one of the documented codes."""
-    block_unused_import()
     guard_standard_output()
     try:
         code = root.main(prog_name="orderflow", standalone_mode=False)

@@ -1,10 +1,7 @@
-"""Runs the processes of an engine: the supervisor, which starts the workers, and a worker."""
+"""Runs the supervisor of an engine, which starts the workers. The workers themselves do not import this."""
 
-import gc
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import uvloop
 
 from engine.actors.identity import new_supervisor_id
 from engine.postgres.session import session_of
@@ -13,8 +10,6 @@ from engine.processes.reports import WorkerReports
 from engine.processes.restart import RestartPolicy
 from engine.processes.supervisor import Child, ChildSpec, Supervisor
 from engine.stages.options import SHUTDOWN_TIMEOUT_S
-
-GC_THRESHOLDS = (100_000, 50, 100)
 
 
 async def supervise(
@@ -56,13 +51,3 @@ async def supervise(
     finally:
         await removal.close()
         await reports.close(supervisor.children)
-
-
-def run_worker(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run a worker's `main` in this process. Returns the exit code."""
-    # Imported objects live as long as the process, and messages contain no reference cycles. With the default
-    # thresholds garbage collection takes more time than decoding.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    return uvloop.run(main())

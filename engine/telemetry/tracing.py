@@ -5,9 +5,7 @@ Without spans OpenTelemetry is not imported and costs nothing. Only `engine.tele
 
 import importlib
 import os
-import sys
 from collections.abc import Mapping
-from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,7 +17,6 @@ DISABLED, EXPORTER = "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
-PACKAGE = "opentelemetry"
 FLUSH_S = 3.0
 """How many seconds a process that ends may wait until its last spans are sent."""
 FIX = "install orderflow[otel], or unset it"
@@ -65,28 +62,6 @@ def check_tracing(environment: Mapping[str, str] = os.environ) -> bool:
     if not installed:
         raise TracingRefused(f"{variable} is set, but OpenTelemetry is not installed: {FIX}")
     return True
-
-
-class _ImportBlocker(MetaPathFinder):
-    """Makes every import of OpenTelemetry fail, as if it were not installed."""
-
-    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
-        if name == PACKAGE:
-            raise ModuleNotFoundError(f"{name} is not imported: spans are not enabled", name=name)
-
-
-def block_unused_import(environment: Mapping[str, str] = os.environ) -> None:
-    """Prevent the import of OpenTelemetry into this process if spans are not enabled.
-
-    The package redis imports it if it is installed, which costs each process some megabytes and a part of a second.
-    Call this before redis is imported.
-    """
-    try:
-        wanted = wanted_by(environment)
-    except TracingRefused:
-        return  # `start_tracing` will raise the same error
-    if wanted is None and PACKAGE not in sys.modules:
-        sys.meta_path.insert(0, _ImportBlocker())
 
 
 def start_tracing(service: str, instance: str, environment: Mapping[str, str] = os.environ) -> "Tracing | None":

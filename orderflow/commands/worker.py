@@ -9,8 +9,7 @@ from engine.actors.identity import Identity
 from engine.actors.status import Status
 from engine.postgres.link import Link
 from engine.postgres.session import finding_by_key
-from engine.processes.run import run_worker
-from engine.processes.worker import Worker
+from engine.processes.worker import Worker, run_worker
 from engine.stages.brake import BrakeLimits
 from engine.stages.options import WorkerOptions
 from handlers.cache import OrderCache

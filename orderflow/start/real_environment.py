@@ -3,8 +3,6 @@
 import os
 from collections.abc import Mapping
 
-import psutil
-
 _MARK = "HONCHO_PROCESS_NAME"
 STOPS_WITHIN_S = 4.0
 """How long a stop may take under honcho, which kills its processes five seconds after SIGTERM."""
@@ -23,6 +21,8 @@ def real_environment() -> Mapping[str, str]:
     """
     if not under_honcho():
         return os.environ
+    import psutil  # noqa: PLC0415 (a megabyte in every process, and only needed here)
+
     try:
         for ancestor in psutil.Process().parents():
             environment = ancestor.environ()

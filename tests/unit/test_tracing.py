@@ -78,19 +78,6 @@ def test_what_the_sdk_itself_refuses_ends_the_start_too() -> None:
     assert "CannotStart: OpenTelemetry cannot start; check the variables OTEL_…: max_queue_size" in done.stderr
 
 
-@pytest.mark.parametrize("on", [False, True])
-def test_what_nobody_wants_no_library_imports(on: bool) -> None:
-    """redis would, wherever it is installed."""
-    program = (
-        "import sys; from engine.telemetry.tracing import block_unused_import; block_unused_import();"
-        "import redis.asyncio;"
-        "print(any(name.partition('.')[0] == 'opentelemetry' for name in sys.modules))"
-    )
-    environment = {**os.environ, **({ENDPOINT: URL} if on else {})}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout == f"{on}\n"
-
-
 def test_nothing_is_started_where_nothing_is_wanted() -> None:
     """Nor is the module imported that imports the SDK."""
     assert start_tracing("a-service", "an-instance", {}) is None
