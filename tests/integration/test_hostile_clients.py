@@ -9,12 +9,14 @@ from time import perf_counter
 import asyncpg
 import pytest
 from aiohttp import ClientSession
+from lookup.serving.runner import LookupRunner
 
 from bench.summary import percentile
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
-from tests.support.lookup_server import lookup_server
+from tests.support.lookup_server import lookup_runner, lookup_server
+from tests.support.memory_transport import WRITE_LIMIT, MemoryTransport
 from tests.support.programs import Programs
 from tests.support.raw_http import exchange
 from tests.support.stored_orders import make_order, store_order
@@ -117,6 +119,37 @@ async def test_more_connections_than_there_is_room_for_are_refused(settings: Set
         assert await eventually(answered, lambda answer: answer.startswith(b"HTTP/1.1 200 "))
         for _, writer in held:
             writer.close()
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_slow_readers_keep_no_more_memory_than_there_is_for_them(
+    settings: Settings, database: asyncpg.Connection, direct: bool
+) -> None:
+    """Who has waited longest for its reader is cut off; the others stay, and who reads in time is not counted."""
+    order = make_order(OrderGenerator(32))
+    request = f"GET /order/{order.order_uid} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    asked = 2 * WRITE_LIMIT // len(await store_order(database, order))
+
+    async def ask(runner: LookupRunner) -> MemoryTransport:
+        transport = MemoryTransport(runner.server(), reads=False)
+        await asyncio.sleep(0)
+        for _ in range(asked):
+            transport.feed(request)
+        async with asyncio.timeout(10):
+            while not transport.paused:
+                await asyncio.sleep(0)
+        return transport
+
+    async with lookup_runner(settings, direct=direct, unsent_max_bytes=3 * WRITE_LIMIT) as runner:
+        quick = await ask(runner)
+        quick.read_on()
+        slowest, slow = await ask(runner), await ask(runner)
+        assert not slowest.closed
+        last = await ask(runner)
+        clients = (quick, slowest, slow, last)
+        assert [each.closed for each in clients] == [False, True, False, False]
+        for each in clients:
+            each.close()  # the server would wait for them at its end
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -54,6 +54,9 @@ class MemoryTransport(asyncio.Transport):
             self.paused = True
             self._protocol.pause_writing()
 
+    def get_write_buffer_size(self) -> int:
+        return 0 if self._reads else len(self.written)
+
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
 

@@ -89,6 +89,8 @@ class LookupOptions:
     """How many requests are handled at once. More are answered with 503."""
     max_connections: int = 4096
     """How many connections are open at once. More are answered with 503 and closed."""
+    unsent_max_bytes: int = 64 * 1024 * 1024
+    """How many bytes may wait for slow readers. For more, the connection that has waited longest is closed."""
     operations_every_s: float = 0.9
     """The interval of snapshots: a little shorter than that of supervisors' reports, so that no state is missed."""
     operations_deadline_s: float = 0.8

@@ -1,4 +1,4 @@
-"""The connection's side of the application: too many connections, broken requests, and what aiohttp itself logs.
+"""The connection's side of the application: too many of them, slow readers, broken requests, and aiohttp's own logs.
 
 No name here is private to aiohttp, but not all of them are documented: the arguments of `RequestHandler`, and its
 hooks `handle_error` and `log_exception`. Written for aiohttp 3.14.5: `tests/unit/test_library_versions.py` fails at any
@@ -15,15 +15,17 @@ from lookup.serving.admission import refuse_for_load
 from lookup.serving.answers import add_security_headers, error_answer
 from lookup.serving.heads import Date, render_answer
 from lookup.serving.middleware import report_defect
+from lookup.serving.unsent import UnsentAnswers
 
 
 class GuardedHandler(web.RequestHandler):
     """One connection. What cannot be parsed as HTTP is answered as every other error is."""
 
-    __slots__ = ("_connected_to", "_max_connections")
+    __slots__ = ("_connected_to", "_max_connections", "_unsent")
 
-    def __init__(self, manager: web.Server, *, max_connections: int, **arguments: Any) -> None:
+    def __init__(self, manager: web.Server, *, max_connections: int, unsent: UnsentAnswers, **arguments: Any) -> None:
         super().__init__(manager, **arguments)
+        self._unsent = unsent
         self._connected_to = manager
         self._max_connections = max_connections
 
@@ -34,6 +36,21 @@ class GuardedHandler(web.RequestHandler):
             answer = render_answer(refuse_for_load(), Date().now(), closes=True)
             cast("asyncio.Transport", transport).write(answer)
             self.force_close()
+
+    def pause_writing(self) -> None:
+        """Count what waits for a slow reader."""
+        super().pause_writing()
+        self._unsent.begin(cast("asyncio.Transport", self.transport))
+
+    def resume_writing(self) -> None:
+        """Go on, because the reader has taken it."""
+        self._unsent.end(cast("asyncio.Transport", self.transport))
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget what waits."""
+        self._unsent.end(cast("asyncio.Transport", self.transport))
+        super().connection_lost(exc)
 
     def handle_error(
         self,

@@ -17,6 +17,7 @@ from lookup.serving.direct import DIRECT, DirectHandler
 from lookup.serving.middleware import answer_http_exception
 from lookup.serving.options import LookupOptions
 from lookup.serving.protocol import GuardedHandler
+from lookup.serving.unsent import UnsentAnswers
 
 
 class LookupRunner(web.AppRunner):
@@ -32,6 +33,7 @@ class LookupRunner(web.AppRunner):
         super().__init__(application, shutdown_timeout=shutdown_timeout_s)
         self._connection_arguments: dict[str, Any] = {
             "max_connections": options.max_connections,
+            "unsent": UnsentAnswers(options.unsent_max_bytes),
             "access_log_class": AccessLog,
             "keepalive_timeout": options.head_deadline_s,
             "max_line_size": options.max_line_bytes,
