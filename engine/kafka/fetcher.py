@@ -27,9 +27,9 @@ from engine.kafka.topic_offsets import READ_COMMITTED
 
 _WITH_REPLICA = 11
 """From this version on, a fetch response has a field for the preferred replica before the records."""
-FETCH_BYTES = 2 * 1024 * 1024
+FETCH_BYTES = 1024 * 1024
 """The fetch size per partition in one request. A larger record is returned alone."""
-ANSWER_BYTES = 8 * 1024 * 1024
+ANSWER_BYTES = 4 * 1024 * 1024
 LEAST_BYTES = 64 * 1024
 """The smallest size of a fetch response that is requested when larger ones do not arrive in time."""
 WAIT_MS = 250
