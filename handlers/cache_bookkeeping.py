@@ -41,6 +41,12 @@ WITH undone AS (
 INSERT INTO cache_pending (id, batch_id, order_uids, committed_at)
 SELECT batch_id, batch_id, changed_keys, committed_at FROM undone WHERE changed_keys <> '{}'
 """
+_ANYTHING_LEFT = """
+SELECT EXISTS (SELECT FROM cache_pending WHERE committed_at < now() - make_interval(secs => $1))
+       OR EXISTS (SELECT FROM batches
+                  WHERE cached_at IS NULL AND committed_at < now() - make_interval(secs => $1)
+                        AND consumer_group = $2 AND topic = $3)
+"""
 _AT_ONCE = 1000
 _EXPIRE = """
 DELETE FROM cache_pending WHERE id IN (
@@ -68,6 +74,12 @@ async def mark_followed(
 ) -> None:
     """Delete these notes, because the cache is updated. Store that `batches` are cached."""
     await connection.execute(_FOLLOWED, notes, batches, timeout=timeout_s)
+
+
+async def anything_left(connection: Connection, group: str, topic: str, older_than_s: float) -> bool:
+    """Return whether there are old notes: in `cache_pending`, or of workers of an older build. One statement."""
+    left: bool = await connection.fetchval(_ANYTHING_LEFT, older_than_s, group, topic)
+    return left
 
 
 async def lock_pending(connection: Connection, older_than_s: float, limit: int) -> list[PendingChange]:

@@ -21,6 +21,7 @@ from handlers.events import CACHE_RECOVERED, CACHE_SERVER_HIDDEN
 
 PAGE_ORDERS = 1000
 MARGIN_S = 60
+_HAS_CHANGED = "SELECT 1 FROM cache_servers WHERE run_id <> $1 OR replication_id <> $2"
 # SKIP LOCKED: if the row is locked, another worker already does the recovery.
 _OTHER_SERVERS = """
 SELECT run_id, replication_id FROM cache_servers
@@ -68,6 +69,8 @@ class CacheRecovery:
         now = [_SEPARATOR.join(parts) for parts in zip(*(identity.split(":") for identity in identities), strict=True)]
         # An exception leaves the transaction open. The link closes a connection that is still in a transaction.
         async with self._link.use() as connection:
+            if await within_deadline(connection.fetchval(_HAS_CHANGED, *now)) is None:
+                return
             await within_deadline(connection.execute(f"BEGIN; {LOCAL_COMMIT}"))
             before = await within_deadline(connection.fetchrow(_OTHER_SERVERS, *now))
             if before is not None:

@@ -17,7 +17,14 @@ from engine.postgres.bookkeeping import local_transaction
 from engine.postgres.errors import ERRORS, describe, is_outage
 from engine.postgres.link import Link
 from handlers.cache import OrderCache, versioned_traces
-from handlers.cache_bookkeeping import PendingChange, adopt_older_notes, expire_notes, lock_pending, mark_followed
+from handlers.cache_bookkeeping import (
+    PendingChange,
+    adopt_older_notes,
+    anything_left,
+    expire_notes,
+    lock_pending,
+    mark_followed,
+)
 from handlers.cache_recovery import MARGIN_S, CacheRecovery
 from handlers.events import CACHE_CATCH_UP_FAILED, CACHE_CAUGHT_UP
 from handlers.reader import fetch_bodies
@@ -44,8 +51,7 @@ class CatchUp:
         """Check until cancelled. If Redis or PostgreSQL fails, the check that failed is repeated in the next round."""
         while True:
             await self._try(self._recovery.recover())
-            await self._try(self._keep_notes())
-            await self._try(self._catch_up_all())
+            await self._try(self._follow_notes())
             await asyncio.sleep(CHECK_S)
 
     async def _try(self, work: Awaitable[None]) -> None:
@@ -55,6 +61,15 @@ class CatchUp:
             if isinstance(error, asyncpg.PostgresError) and not is_outage(error):
                 raise
             self._log.debug(CACHE_CATCH_UP_FAILED, error=describe(error))
+
+    async def _follow_notes(self) -> None:
+        identity = self._identity
+        async with self._link.use() as connection:
+            asked = anything_left(connection, identity.group, identity.topic, OLDER_THAN_S)
+            if not await self._link.within_deadline(asked):
+                return
+        await self._try(self._keep_notes())
+        await self._try(self._catch_up_all())
 
     async def _keep_notes(self) -> None:
         """Take over notes of an older build, and delete those that say nothing any more. Redis is not needed for it."""

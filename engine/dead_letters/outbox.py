@@ -22,8 +22,9 @@ _FREE = f"""
 SELECT partition, kafka_offset, {LETTER_BYTES} AS size FROM dead_letters
 WHERE {WAITING}
   AND (claimed_until BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $4)) IS NOT TRUE
-ORDER BY {WAITING_ORDER} LIMIT $3 FOR UPDATE SKIP LOCKED
+ORDER BY {WAITING_ORDER} LIMIT $3
 """
+_LOCK_FREE = f"{_FREE} FOR UPDATE SKIP LOCKED"
 _CLAIM = """
 UPDATE dead_letters d SET claimed_by = $5, claimed_until = clock_timestamp() + make_interval(secs => $6)
 FROM unnest($3::int[], $4::bigint[]) AS wanted (partition, kafka_offset)
@@ -75,13 +76,18 @@ WHERE d.consumer_group = $1 AND d.topic = $2 AND d.partition = s.partition AND d
 """
 
 
+async def any_to_claim(connection: Connection, owner: Owner, lease_s: float) -> bool:
+    """Return whether a dead letter waits that nobody has claimed. At rest this one statement is all that is asked."""
+    return bool(await connection.fetch(_FREE, owner.group, owner.topic, 1, lease_s))
+
+
 async def claim_letters(connection: Connection, owner: Owner, claimant: UUID, lease_s: float) -> list[Any]:
     """Claim a page of waiting dead letters for `lease_s` seconds, and return them sorted by place.
 
     Letters that another claimant has claimed are skipped until their claim ends. So are locked rows. It needs an open
     transaction.
     """
-    free = await connection.fetch(_FREE, owner.group, owner.topic, PAGE_LETTERS, lease_s)
+    free = await connection.fetch(_LOCK_FREE, owner.group, owner.topic, PAGE_LETTERS, lease_s)
     page = first_bytes(free, PAGE_BYTES)
     if not page:
         return []

@@ -18,7 +18,7 @@ from engine.actors.backoff import Backoff
 from engine.actors.cancelling import cancel
 from engine.actors.status import Status
 from engine.dead_letters.headers import letter_headers
-from engine.dead_letters.outbox import claim_letters, mark_sent, release_letters, renew_claims
+from engine.dead_letters.outbox import any_to_claim, claim_letters, mark_sent, release_letters, renew_claims
 from engine.dead_letters.refusals import UNREADABLE, concerns_one_record, letter_bytes, reason_to_set_aside
 from engine.dead_letters.store import TOO_LARGE, Owner
 from engine.kafka.lazy_producer import LazyProducer
@@ -140,6 +140,9 @@ class DeadLetterPublisher:
 
     async def publish_page(self) -> PublishedPage:
         """Publish one page of the outbox. Letters that another publisher has claimed are left to it."""
+        async with self._link.use() as connection:
+            if not await self._link.within_deadline(any_to_claim(connection, self._owner, LEASE_S)):
+                return PublishedPage()
         letters = await self._store(lambda connection: claim_letters(connection, self._owner, self._claimant, LEASE_S))
         if not letters:
             return PublishedPage()

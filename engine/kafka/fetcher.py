@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections import defaultdict
 
-import attrs
 from aiokafka.errors import (
     CorruptRecordException,
     NoError,
@@ -21,8 +20,8 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from engine.actors.cancelling import cancel
 from engine.kafka.brokers import ANSWER_S, TROUBLE, Brokers, describe_kafka
+from engine.kafka.fetch_state import Fetched, FetchState
 from engine.kafka.record_batches import CorruptBatch, FetchedPartition
-from engine.kafka.stored_offset import StoredOffset
 from engine.kafka.topic_offsets import READ_COMMITTED
 
 _WITH_REPLICA = 11
@@ -32,12 +31,16 @@ FETCH_BYTES = 1024 * 1024
 ANSWER_BYTES = 4 * 1024 * 1024
 LEAST_BYTES = 64 * 1024
 """The smallest size of a fetch response that is requested when larger ones do not arrive in time."""
-WAIT_MS = 250
+WAIT_MS = 500
 """How long a broker may wait for records before it answers."""
 SHORT_WAIT_MS = 20
+NEW_S = 1.0
+"""How long after a partition was added the broker waits only shortly: others are probably added, too."""
 AHEAD_S = 0.02
 """How long to wait for the data of a broker to be handed on, before its other partitions are fetched."""
 PAUSE_S = 0.3
+TURN_S = 1.0
+"""How often the leaders are looked at while nothing is fetched or paused."""
 FAILING_S = 15.0
 """How long a leader may fail before the partition is reported. A broker that starts fails for a while."""
 WITHHELD_S = 10.0
@@ -47,49 +50,6 @@ It fills a response with other partitions first, and may have to read from remot
 """
 LEADERLESS_S = 3.0
 """How long a partition may have no leader, for example in an election, before it is reported."""
-
-
-@attrs.define(eq=False)
-class FetchState:
-    """The fetch state of an open partition. `opening` numbers the opening it belongs to.
-
-    - `position`: the next offset to fetch. Records before `floor` have already been consumed
-    - `last_consumed`: the last consumed record. It is fetched again to check that the topic is still the same
-    - `gaps`: the topic is known to be compacted
-    - `whole`: a batch is known to end at `position`
-    - `read_failures`: how often in a row the batch at `position` could not be read
-    - `fetch_alone`: fetch this partition without others. A batch that is larger than a response was returned in part,
-      or nothing was returned
-    - `withheld_since_s`: since when the broker has said that there are records, but has returned none
-    - `busy_since_s`: since when fetched data of this partition has waited to be handed on
-    - `leader_seen_s`, `answered_s`: when the partition last had a leader, and when the leader last answered
-    """
-
-    opening: int
-    epoch: int
-    position: int
-    floor: int
-    last_consumed: StoredOffset | None = None
-    gaps: bool = False
-    whole: bool = False
-    read_failures: int = 0
-    fetch_alone: bool = False
-    withheld_since_s: float | None = None
-    busy_since_s: float | None = None
-    paused_until_s: float = 0.0
-    leader_seen_s: float = 0.0
-    answered_s: float = 0.0
-    last_error: str = ""
-
-
-@attrs.frozen
-class Fetched:
-    """A response for one partition: the fetched data, or the error that the broker returned instead."""
-
-    partition: int
-    state: FetchState
-    answer: FetchedPartition
-    error: BaseException | None = None
 
 
 class Fetcher:
@@ -106,12 +66,14 @@ class Fetcher:
         self._bytes = 0
         self._most_bytes: dict[int, int] = {}
         self._wake = asyncio.Event()
+        self._followed_s = 0.0
+        self._some_paused_until_s = 0.0
         self.fetched: asyncio.Queue[Fetched] = asyncio.Queue()
         self.refused: str | None = None
 
     def follow(self, partition: int, state: FetchState) -> None:
         """Fetch a partition from `state.position` on. This replaces its earlier state."""
-        state.leader_seen_s = state.answered_s = asyncio.get_running_loop().time()
+        self._followed_s = state.leader_seen_s = state.answered_s = asyncio.get_running_loop().time()
         self._states[partition] = state
         self._wake.set()
 
@@ -144,22 +106,29 @@ class Fetcher:
         """Fetch until cancelled."""
         try:
             while True:
-                self._start_requests()
                 self._wake.clear()
-                waiting = {*self._in_flight.values(), asyncio.ensure_future(self._wake.wait())}
-                done, pending = await asyncio.wait(
-                    waiting, timeout=AHEAD_S if self._bytes else PAUSE_S, return_when=asyncio.FIRST_COMPLETED
-                )
-                for wake in pending - {*self._in_flight.values()}:
-                    wake.cancel()
-                for task in done:
-                    task.result()
+                self._start_requests()
+                timer = asyncio.get_running_loop().call_later(self._turn_s(), self._wake.set)
+                await self._wake.wait()
+                timer.cancel()
         finally:
             await cancel(*self._in_flight.values())
 
+    def _turn_s(self) -> float:
+        """Return how long to wait for an event. A request in flight wakes the loop when it ends."""
+        if self._bytes:
+            return AHEAD_S
+        return PAUSE_S if asyncio.get_running_loop().time() < self._some_paused_until_s + PAUSE_S else TURN_S
+
+    def _request_ended(self, _request: "asyncio.Task[None]") -> None:
+        self._wake.set()
+
     def _start_requests(self) -> None:
         """Send a fetch request to each broker that has none in flight and leads a partition that is ready."""
-        self._in_flight = {node: request for node, request in self._in_flight.items() if not request.done()}
+        for node, sent in [*self._in_flight.items()]:
+            if sent.done():
+                del self._in_flight[node]
+                sent.result()
         now_s = asyncio.get_running_loop().time()
         if self._bytes > ANSWER_BYTES:
             for state in self._states.values():
@@ -170,9 +139,11 @@ class Fetcher:
         for node, states in ready.items():
             since_s = busy.get(node)
             if node not in self._in_flight and (since_s is None or now_s - since_s >= AHEAD_S):
-                wait_ms = WAIT_MS if since_s is None else SHORT_WAIT_MS
+                is_short = since_s is not None or now_s - self._followed_s < NEW_S
+                wait_ms = SHORT_WAIT_MS if is_short else WAIT_MS
                 request = self._request(node, _select_states(states), wait_ms, answer_bytes)
                 self._in_flight[node] = asyncio.create_task(request, name=f"fetch-{node}")
+                self._in_flight[node].add_done_callback(self._request_ended)
 
     def _by_leader(self, now_s: float) -> tuple[dict[int, dict[int, FetchState]], dict[int, float]]:
         """Return, by broker, the partitions that can be fetched, and since when its last data is being handed on."""
@@ -181,7 +152,7 @@ class Fetcher:
         for partition, state in self._states.items():
             node = self._brokers.leader(partition)
             if node is None:
-                self._brokers.stale = True
+                self._brokers.stale, self._some_paused_until_s = True, now_s
                 continue
             state.leader_seen_s = now_s
             if state.busy_since_s is not None:
@@ -278,7 +249,7 @@ class Fetcher:
 
     def pause(self, state: FetchState) -> None:
         """Do not fetch a partition for `PAUSE_S` seconds."""
-        state.paused_until_s = asyncio.get_running_loop().time() + PAUSE_S
+        state.paused_until_s = self._some_paused_until_s = asyncio.get_running_loop().time() + PAUSE_S
 
 
 def _select_states(states: dict[int, FetchState]) -> dict[int, FetchState]:

@@ -59,6 +59,10 @@ class PartitionTable:
         """The partitions that are not consumed, with the reason."""
         return dict(self._refused)
 
+    def refusal(self, partition: int) -> Refusal | None:
+        """Return why a partition is not consumed, or None."""
+        return self._refused.get(partition)
+
     def assign(self, partitions: set[int]) -> None:
         """Add newly assigned partitions. They are wanted until they are opened."""
         for partition in partitions:

@@ -15,7 +15,7 @@ from engine.actors.status import Status
 from engine.dead_letters.publisher import DeadLetterPublisher
 from engine.dead_letters.store import Owner
 from engine.handler import Handler
-from engine.kafka.fetcher import FetchState
+from engine.kafka.fetch_state import FetchState
 from engine.kafka.partitions import PartitionTable
 from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from aiokafka.errors import CorruptRecordException, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from engine.actors.mailbox import MailboxClosed
-from engine.kafka.fetcher import Fetched, Fetcher
+from engine.kafka.fetch_state import Fetched
+from engine.kafka.fetcher import Fetcher
 from engine.kafka.partitions import PartitionTable
 from engine.kafka.record_batches import CorruptBatch, Piece
 from engine.postgres.offsets import checksum

@@ -12,7 +12,8 @@ import structlog
 from aiokafka.errors import LeaderNotAvailableError
 
 from engine.kafka.brokers import Brokers, describe_kafka
-from engine.kafka.fetcher import FAILING_S, LEADERLESS_S, FetchState
+from engine.kafka.fetch_state import FetchState
+from engine.kafka.fetcher import FAILING_S, LEADERLESS_S
 from engine.kafka.log_bounds import LogBounds, fetch_log_bounds
 from engine.kafka.partitions import CORRUPT_BATCH, NO_LEADER, OUT_OF_RANGE, TOPIC_RECREATED, PartitionTable, Refusal
 from engine.kafka.stored_offset import StoredOffset
@@ -198,7 +199,7 @@ class PartitionOpener:
     def unserved(self, partition: int, why: str) -> None:
         """Report that a partition has no leader, or a failing leader. It stays open and is consumed when this ends."""
         refusal = Refusal(NO_LEADER, None, why, NO_LEADER_FIX)
-        before = self._table.refused.get(partition)
+        before = self._table.refusal(partition)
         if (before is None or before.reason == NO_LEADER) and self._table.set_refusal(partition, refusal):
             self._log_refusal(partition, refusal)
 

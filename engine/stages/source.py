@@ -17,7 +17,8 @@ from engine.actors.backoff import Backoff
 from engine.actors.cancelling import cancel
 from engine.actors.status import Status
 from engine.kafka.brokers import TROUBLE, Brokers, describe_kafka
-from engine.kafka.fetcher import Fetcher, FetchState
+from engine.kafka.fetch_state import FetchState
+from engine.kafka.fetcher import Fetcher
 from engine.kafka.group_member import GroupMember
 from engine.kafka.outage import KafkaOutage
 from engine.kafka.partitions import PartitionTable
@@ -27,7 +28,8 @@ from engine.telemetry import events
 
 CHUNK_RECORDS = 50
 """How many records are handled at once. The event loop is busy meanwhile, so the writer waits that long as well."""
-TURN_S = 0.1
+TURN_S = 0.2
+"""How often the source looks what there is to do. Each look costs as much as a tenth of an order, also at rest."""
 COMMIT_EVERY_S = 1.0
 REFRESH_EVERY_S = 10.0
 """How often the metadata of the topic is refreshed. New partitions are found by this."""
@@ -77,7 +79,9 @@ class KafkaSource:
         )
         self._membership: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._assigned = asyncio.Event()
+        self._to_open = asyncio.Event()
+        self._to_refresh = asyncio.Event()
+        self._refreshed_at = 0.0
         self.joined = asyncio.Event()
         self._committed: dict[int, int] = {}
         self._log = structlog.get_logger()
@@ -153,7 +157,7 @@ class KafkaSource:
         self._opener.look_at_once(lost | gained)
         self._status.started = True
         self.joined.set()
-        self._assigned.set()
+        self._to_open.set()
         if lost:
             self._log.info(events.PARTITIONS_REVOKED, topic=self._topic, partitions=sorted(lost))
         self._log.info(events.PARTITIONS_ASSIGNED, topic=self._topic, partitions=sorted(partitions))
@@ -161,36 +165,40 @@ class KafkaSource:
     async def _open(self) -> None:
         """Open the assigned partitions as soon as possible."""
         while True:
-            self._assigned.clear()
+            await self._to_open.wait()
+            self._to_open.clear()
             if self._outage.hidden is None:
                 await self._opener.open_wanted(self._brokers)
-            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the event.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TURN_S):
-                    await self._assigned.wait()
 
     async def _watch(self) -> None:
-        """Report outages, and partitions from which nothing can be fetched."""
+        """Report outages, and partitions from which nothing can be fetched. Wake the other tasks that have work."""
         while True:
-            await asyncio.sleep(TURN_S)
             # A hidden topic has no partitions. That is reported as an outage, not for each partition.
             unserved = self._fetcher.unserved() if self._outage.hidden is None else {}
             for partition, why in unserved.items():
                 self._opener.unserved(partition, why)
             self._opener.served(self._table.positions().keys() - unserved.keys())
             self._outage.watch()
+            if self._table.wanted:
+                self._to_open.set()
+            if self._is_refresh_due():
+                self._to_refresh.set()
+            await asyncio.sleep(TURN_S)
+
+    def _is_refresh_due(self) -> bool:
+        age_s = asyncio.get_running_loop().time() - self._refreshed_at
+        due_s = REFRESH_EVERY_S if self._table.positions() else IDLE_REFRESH_S
+        return age_s > due_s or (self._brokers.stale and age_s > STALE_REFRESH_S)
 
     async def _keep(self) -> None:
-        """Refresh the metadata regularly."""
+        """Refresh the metadata whenever it is due."""
         loop = asyncio.get_running_loop()
-        refreshed_at = loop.time()
+        self._refreshed_at = loop.time()
         while True:
-            await asyncio.sleep(TURN_S)
-            age_s = loop.time() - refreshed_at
-            due_s = REFRESH_EVERY_S if self._table.positions() else IDLE_REFRESH_S
-            if age_s > due_s or (self._brokers.stale and age_s > STALE_REFRESH_S):
-                await self._refresh()
-                refreshed_at = loop.time()
+            self._to_refresh.clear()
+            await self._to_refresh.wait()
+            await self._refresh()
+            self._refreshed_at = loop.time()
 
     async def _commit_now_and_then(self) -> None:
         """Commit offsets to Kafka for monitoring tools. No other task waits if the coordinator does not answer."""

@@ -5,7 +5,8 @@ from typing import Any
 
 import attrs
 
-from engine.kafka.fetcher import Fetcher, FetchState
+from engine.kafka.fetch_state import FetchState
+from engine.kafka.fetcher import Fetcher
 from tests.support.memory_kafka import Answer
 from tests.support.record_batches import batch
 
