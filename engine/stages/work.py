@@ -61,6 +61,8 @@ class Work(Generic[T]):
         ends = {
             partition: end for partition, end in self.ends.items() if partition in floors and end > floors[partition]
         }
+        if len(entries) == len(self.entries) and len(ends) == len(self.ends):
+            return self
         return attrs.evolve(self, entries=entries, ends=ends)
 
     def pieces(self, size: int) -> "list[Work[T]]":

@@ -29,7 +29,7 @@ def worker(index: int) -> None:
     """Run one worker; the supervisor starts these."""
     settings = load_settings()
     name = f"worker-{index}"
-    configure_logging(settings, component="worker", worker=name)
+    configure_logging(settings, deferred=True, component="worker", worker=name)
     sys.exit(run_worker(lambda: _run(settings, index, name)))
 
 
