@@ -36,11 +36,14 @@ async def check_memory(connection: Connection) -> Finding:
         fix = f"ingest slows down as they grow. If there is the memory, run in psql as a superuser: {change};"
         return warned(MEMORY, problem, f"{fix} and restart PostgreSQL")
     [log], [checkpoints] = await connection.fetch(_LOG), await connection.fetch(_checkpoints_of(connection))
+    limit = await connection.fetchval(_SETTING, "max_wal_size")
+    mostly_early = FEW_CHECKPOINTS <= checkpoints["early"] > checkpoints["timed"]
+    # Early checkpoints also have other reasons, for example a backup. Then there is little log between them.
+    mostly_by_size = log["bytes"] > (checkpoints["early"] + checkpoints["timed"]) * limit / 4
     mostly_pages = log["pages"] * _BYTES_A_PAGE > log["bytes"] / 2
-    if FEW_CHECKPOINTS <= checkpoints["early"] > checkpoints["timed"] and mostly_pages:
-        limit = await connection.fetchval(_SETTING, "max_wal_size")
+    if mostly_early and mostly_by_size and mostly_pages:
         problem = (
-            f"{checkpoints['early']} checkpoints came early ({checkpoints['timed']} by time), most of them because of "
+            f"{checkpoints['early']} checkpoints came early ({checkpoints['timed']} by time), because of "
             f"max_wal_size ({_size(limit)}), and most of the write-ahead log are whole pages after a checkpoint"
         )
         change = f"ALTER SYSTEM SET max_wal_size = '{_size(max(4 * limit, 8 * indexes))}'; SELECT pg_reload_conf()"
