@@ -163,7 +163,8 @@ def servers(settings: Settings) -> Iterator[tuple[asyncio.Runner, LookupRunner, 
         stack = AsyncExitStack()
         try:
             loop.run(_store(settings))
-            options = {"lingering_s": 0.02, "max_headers": 8}
+            # On a busy machine one of them might otherwise find the cache too slow.
+            options = {"lingering_s": 0.02, "max_headers": 8, "cache_deadline_s": 5.0, "lookup_deadline_s": 10.0}
             direct = loop.run(stack.enter_async_context(lookup_runner(settings, **options)))
             plain = loop.run(stack.enter_async_context(lookup_runner(settings, direct=False, **options)))
             yield loop, direct, plain
