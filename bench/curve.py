@@ -1,11 +1,8 @@
 """The curve over the number of stored orders, as a table: how the figures change with the size of the tables. Pure."""
 
-from collections.abc import Sequence
-from statistics import median
-
 from bench.measurements import Figure, Measurements
 from bench.plan import Plan
-from bench.table import aligned, number
+from bench.table import aligned, typical
 from bench.targets import stored_size
 
 _RIGHT = frozenset({1, 2, 3, 4, 5, 6, 7})
@@ -40,13 +37,9 @@ def size_figures(plan: Plan) -> frozenset[Figure]:
 def _row(measurements: Measurements, server: str, size: int, smallest: int) -> tuple[str, ...]:
     figures, empty, first = (stored_size(server, each) for each in (size, 0, smallest))
     return (
-        *(server, f"{size:,}", _typical(measurements.of(figures.ingest))),
-        _typical(measurements.ratios(figures.ingest, empty.ingest)),
-        _typical(measurements.of(figures.cold_p99)),
-        _typical(measurements.ratios(figures.cold_p99, first.cold_p99)),
-        *(_typical(measurements.of(figures.page)), _typical(measurements.of(figures.ready))),
+        *(server, f"{size:,}", typical(measurements.of(figures.ingest))),
+        typical(measurements.ratios(figures.ingest, empty.ingest)),
+        typical(measurements.of(figures.cold_p99)),
+        typical(measurements.ratios(figures.cold_p99, first.cold_p99)),
+        *(typical(measurements.of(figures.page)), typical(measurements.of(figures.ready))),
     )
-
-
-def _typical(values: Sequence[float]) -> str:
-    return number(median(values)) if values else ""

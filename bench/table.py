@@ -1,6 +1,7 @@
 """The table of a run. Pure."""
 
 from collections.abc import Collection, Sequence
+from statistics import median
 
 from bench.goals import Goal, Verdict, judge
 from bench.measurements import Figure, Measurements
@@ -56,6 +57,11 @@ def number(value: float) -> str:
     """Format a number: no decimals from 100 on, one from 10 on, else two."""
     digits = next((digits for digits, least in ((0, 100), (1, 10)) if abs(value) >= least), 2)
     return f"{value:,.{digits}f}"
+
+
+def typical(values: Sequence[float]) -> str:
+    """Return the median of the rounds as a cell. Empty if there are none."""
+    return number(median(values)) if values else ""
 
 
 def _spread(summary: Summary) -> str:

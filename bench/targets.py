@@ -122,7 +122,7 @@ def stored_size(server: str, orders: int) -> SizeFigures:
     )
 
 
-SIDES = ("program", "postgresql", "valkey", "kafka")
+SIDES = tuple(PROCESSOR)
 """The sides whose processor time is measured: the engine or the server, and the embedded services."""
 
 

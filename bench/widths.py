@@ -1,17 +1,15 @@
 """The tables of the part `wide`: what more workers, partitions and HTTP processes change. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from bench.engine_run import WORKERS
 from bench.measurements import Figure, Measurements
 from bench.plan import Plan
-from bench.table import aligned, number
+from bench.table import aligned, typical
 from bench.targets import CACHED, COLD, SIDES, Spent, Wide, WideIngest, WideLookups, wide_ingest, wide_lookups
 
 F = TypeVar("F", bound=Wide)
-WORKERS = 2
-"""How many workers the partitions of a wide topic are shared by."""
 _SIDES = ("PostgreSQL", "Redis", "Kafka", "sum", "÷ first")
 _INGEST = (
     "orders/s",
@@ -88,26 +86,22 @@ def _rows(
 
 def _ingest_row(measurements: Measurements, figures: WideIngest, first: WideIngest) -> tuple[str, ...]:
     return (
-        _typical(measurements.of(figures.rate)),
-        _typical(measurements.ratios(figures.rate, first.rate)),
+        typical(measurements.of(figures.rate)),
+        typical(measurements.ratios(figures.rate, first.rate)),
         *_spent_cells(measurements, figures.spent, first.spent),
-        *(_typical(measurements.of(figure)) for figure in (figures.ready, figures.idle, figures.memory, figures.wal)),
+        *(typical(measurements.of(figure)) for figure in (figures.ready, figures.idle, figures.memory, figures.wal)),
     )
 
 
 def _lookups_row(measurements: Measurements, figures: WideLookups, first: WideLookups) -> tuple[str, ...]:
     return (
-        _typical(measurements.of(figures.rate)),
-        _typical(measurements.ratios(figures.rate, first.rate)),
-        _typical(measurements.of(figures.p99)),
+        typical(measurements.of(figures.rate)),
+        typical(measurements.ratios(figures.rate, first.rate)),
+        typical(measurements.of(figures.p99)),
         *_spent_cells(measurements, figures.spent, first.spent),
     )
 
 
 def _spent_cells(measurements: Measurements, spent: Spent, first: Spent) -> tuple[str, ...]:
-    values = (_typical(measurements.of(figure)) for figure in _spent(spent))
-    return (*values, _typical(measurements.ratios(spent.all, first.all)))
-
-
-def _typical(values: Sequence[float]) -> str:
-    return number(median(values)) if values else ""
+    values = (typical(measurements.of(figure)) for figure in _spent(spent))
+    return (*values, typical(measurements.ratios(spent.all, first.all)))

@@ -34,13 +34,7 @@ _BUSY = 0.95
 async def measure(run: Run) -> None:
     """Store the orders, then run rounds with all servers and each number of processes."""
     async with AsyncExitStack() as stack:
-        topics = await stack.enter_async_context(own_topics(run.testbed.environment))
-        environments = {}
-        for build in run.testbed.builds:
-            stores = await stack.enter_async_context(run.testbed.stores(build.database))
-            environments[build] = {**stores, **topics}
-            uids = await store(run, environments[build])
-        lookups = _Lookups(run, environments, uids)
+        lookups = _Lookups(run, *await stored_for_lookups(run, stack))
         contestants = []
         for processes in run.plan.processes:
             if processes == 1 or cores() >= targets.CORES_FOR_TWO_PROCESSES:
@@ -55,7 +49,21 @@ async def measure(run: Run) -> None:
         await run.run_rounds(contestants, run.plan.rounds)
 
 
-async def store(run: Run, environment: Mapping[str, str]) -> list[str]:
+async def stored_for_lookups(run: Run, stack: AsyncExitStack) -> tuple[dict[Build, dict[str, str]], list[str]]:
+    """Store the orders for each build. Returns the environments of the builds, and the uids in random order.
+
+    `stack` removes everything.
+    """
+    topics = await stack.enter_async_context(own_topics(run.testbed.environment))
+    environments, uids = {}, list[str]()
+    for build in run.testbed.builds:
+        stores = await stack.enter_async_context(run.testbed.stores(build.database))
+        environments[build] = {**stores, **topics}
+        uids = await _store(run, environments[build])
+    return environments, uids
+
+
+async def _store(run: Run, environment: Mapping[str, str]) -> list[str]:
     """Store the orders, and return their uids in random order."""
     async with connection(environment) as database:
         await store_orders(database, run.plan.lookup_orders)

@@ -13,16 +13,14 @@ import attrs
 from bench import targets
 from bench.backlog import Backlog, Mixture, backlog
 from bench.builds import Build
-from bench.engine_run import run_engine
+from bench.engine_run import WORKERS, run_engine
 from bench.load import Load, ask_for, ask_once
 from bench.measurements import Figure
 from bench.memory_peaks import MB
-from bench.parts.lookups import fill_cache, store
+from bench.parts.lookups import fill_cache, stored_for_lookups
 from bench.run import Contestant, Run
 from bench.servers import empty_cache, lookup_server
 from bench.testbed import per_order_us, processor_s
-from bench.widths import WORKERS
-from tests.support.isolation import own_topics
 
 PARTS = frozenset({"wide"})
 _WARM_UP = 500
@@ -46,7 +44,7 @@ async def measure(run: Run) -> None:
             )
             for workers, partitions in sorted(wanted)
         ]
-        lookups = await _Lookups.on_new_stores(run, stack)
+        lookups = _Lookups(run, *await stored_for_lookups(run, stack))
         contestants += [
             Contestant(f"lookups, processes: {processes}", partial(lookups.measure, processes))
             for processes in plan.wide_processes
@@ -76,17 +74,6 @@ class _Lookups:
     run: Run
     environments: Mapping[Build, dict[str, str]]
     uids: list[str]
-
-    @classmethod
-    async def on_new_stores(cls, run: Run, stack: AsyncExitStack) -> "_Lookups":
-        """Store the orders for each build."""
-        topics = await stack.enter_async_context(own_topics(run.testbed.environment))
-        environments, uids = {}, list[str]()
-        for build in run.testbed.builds:
-            stores = await stack.enter_async_context(run.testbed.stores(build.database))
-            environments[build] = {**stores, **topics}
-            uids = await store(run, environments[build])
-        return cls(run, environments, uids)
 
     async def measure(self, processes: int, build: Build) -> Mapping[Figure, float]:
         """Request each order once without a cache, then from the cache for some seconds."""

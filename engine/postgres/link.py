@@ -104,11 +104,8 @@ class Link:
     async def _end(self, task: "asyncio.Future[Any]") -> None:
         """End work by closing its connection. Work that is waiting for something else is cancelled."""
         self.drop()
-        done, _ = await asyncio.wait({task}, timeout=CUT_GRACE_S)
-        if not done:
-            await cancel(task)
-        if not task.cancelled():
-            task.exception()
+        await asyncio.wait({task}, timeout=CUT_GRACE_S)
+        await cancel(task)
 
     def drop(self) -> None:
         """Close the connection at once. May be called at any time."""

@@ -279,12 +279,7 @@ def test_a_slow_reader_is_answered_no_further_until_it_reads(settings: Settings)
     async def ask(runner: LookupRunner) -> None:
         protocol = runner.server()
         transport = MemoryTransport(protocol, reads=False)
-        await asyncio.sleep(0)
-        for _ in range(asked):
-            transport.feed(REQUEST)
-        async with asyncio.timeout(10):
-            while not transport.paused:
-                await asyncio.sleep(0)
+        await transport.feed_until_paused(REQUEST, asked)
         for _ in range(100):
             await asyncio.sleep(0.001)
         answered = transport.written.count(b"HTTP/1.1 200 OK")

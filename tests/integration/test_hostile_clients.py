@@ -132,12 +132,7 @@ async def test_slow_readers_keep_no_more_memory_than_there_is_for_them(
 
     async def ask(runner: LookupRunner) -> MemoryTransport:
         transport = MemoryTransport(runner.server(), reads=False)
-        await asyncio.sleep(0)
-        for _ in range(asked):
-            transport.feed(request)
-        async with asyncio.timeout(10):
-            while not transport.paused:
-                await asyncio.sleep(0)
+        await transport.feed_until_paused(request, asked)
         return transport
 
     async with lookup_runner(settings, direct=direct, unsent_max_bytes=3 * WRITE_LIMIT) as runner:

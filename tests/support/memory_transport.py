@@ -31,6 +31,15 @@ class MemoryTransport(asyncio.Transport):
         self._coming.append(part)
         self._deliver()
 
+    async def feed_until_paused(self, part: bytes, times: int) -> None:
+        """Give the protocol a part so often, and wait until it may not write any more."""
+        await asyncio.sleep(0)
+        for _ in range(times):
+            self.feed(part)
+        async with asyncio.timeout(10):
+            while not self.paused:
+                await asyncio.sleep(0)
+
     def _deliver(self) -> None:
         while self._reading and self._coming and not self.closed:
             self._protocol.data_received(self._coming.popleft())
