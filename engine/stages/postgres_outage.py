@@ -48,8 +48,7 @@ class PostgresOutage:
         if is_momentary(error) and self._is_short():
             await pause_briefly()
             return
-        self._tries += 1
-        await self.wait_out(error, self._tries, work)
+        await self.wait_out(error, work)
 
     def _is_short(self) -> bool:
         now_s = asyncio.get_running_loop().time()
@@ -58,18 +57,19 @@ class PostgresOutage:
         self._momentary += 1
         return self._momentary <= MOMENTARY_TRIES and now_s - self._momentary_since_s < MOMENTARY_S
 
-    async def wait_out(self, error: Exception, attempt: int, work: Work[Any]) -> None:
-        """Report that the last `attempt` tries have failed, and wait until the next one."""
+    async def wait_out(self, error: Exception, work: Work[Any]) -> None:
+        """Report that one more try of the same batch has failed, and wait until the next one."""
+        self._tries += 1
         setup = await self._explain(error) if needs_setup(error) else None
-        delay_s = self._backoff.delay_s(attempt, random.random())
+        delay_s = self._backoff.delay_s(self._tries, random.random())
         offsets = dict(islice(work.offsets().items(), MAX_PARTITIONS_REPORTED))
         waiting = {"topic": self._topic, "offsets": {str(partition): ends for partition, ends in offsets.items()}}
         told = waiting if setup is None else {**waiting, "setup": setup}
-        self._status.outage("postgres", attempt)
+        self._status.outage("postgres", self._tries)
         self._status.waiting_batch = {**told, "error": describe(error)}
-        event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES
+        event = events.OUTAGE_STARTED if self._tries == 1 else events.OUTAGE_CONTINUES
         self._log.warning(
-            event, of="postgres", error=describe(error), tries=attempt, next_try_s=round(delay_s, 2), **told
+            event, of="postgres", error=describe(error), tries=self._tries, next_try_s=round(delay_s, 2), **told
         )
         await asyncio.sleep(delay_s)
 

@@ -213,15 +213,14 @@ class BatchTransactions(Generic[T]):
             # at the new offsets.
             return None
         for write_id, attempted in reversed(doubtful.items()):
-            attempt, found = 0, None
+            found = None
             while found is None:
                 try:
                     found = await self._run("settle", partial(self._find, batch=batch, work=work, write_id=write_id))
                 except Exception as error:
                     if not is_outage(error):
                         raise
-                    attempt += 1
-                    await self._outage.wait_out(error, attempt, work)
+                    await self._outage.wait_out(error, work)
             if found:
                 self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
                 return attempted

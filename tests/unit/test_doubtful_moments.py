@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import attrs
 import pytest
+from structlog.testing import capture_logs
 
+from engine.telemetry import events
 from orderflow.operating.offset_reset import _RESET
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, MemoryKafka
@@ -73,6 +75,21 @@ def test_a_statement_that_lands_late_is_followed_up_whenever_that_is(world: Worl
     written = [transaction for transaction in world.committed if transaction.orders]
     assert [order for transaction in written for order in transaction.orders] == [(0, n, GOOD) for n in range(49)]
     assert worker.handler.followed == [row for transaction in written for row in transaction.rows]
+
+
+def test_an_outage_that_begins_in_a_commit_is_told_once(world: World) -> None:
+    """The batch is looked for before it is written again: the tries to do that belong to the same outage."""
+    with capture_logs() as lines:
+        worker = world.start()
+        world.lose_the_next_commit(worker, after_s=0)
+        world.postgres.go_down()
+        world.loop.pass_time(30)
+        world.postgres.come_back()
+        world.loop.pass_time(60)
+    told = [(line["event"], line["tries"]) for line in lines if "offsets" in line]
+    assert len(told) > 3
+    assert told[0] == (events.OUTAGE_STARTED, 1)
+    assert told[1:] == [(events.OUTAGE_CONTINUES, tries) for tries in range(2, len(told) + 1)]
 
 
 def test_a_batch_is_no_dead_letter_when_its_offset_is_reset_while_its_commit_is_in_doubt(world: World) -> None:
