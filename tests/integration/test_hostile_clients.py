@@ -9,7 +9,9 @@ from time import perf_counter
 import asyncpg
 import pytest
 from aiohttp import ClientSession
+from lookup.serving import events
 from lookup.serving.runner import LookupRunner
+from structlog.testing import capture_logs
 
 from bench.summary import percentile
 from orderflow.publishing.orders import OrderGenerator
@@ -140,7 +142,9 @@ async def test_slow_readers_keep_no_more_memory_than_there_is_for_them(
         quick.read_on()
         slowest, slow = await ask(runner), await ask(runner)
         assert not slowest.closed
-        last = await ask(runner)
+        with capture_logs() as lines:
+            last = await ask(runner)
+        assert [line["event"] for line in lines if line["log_level"] == "warning"] == [events.SLOW_READER_CUT_OFF]
         clients = (quick, slowest, slow, last)
         assert [each.closed for each in clients] == [False, True, False, False]
         for each in clients:

@@ -2,6 +2,10 @@
 
 import asyncio
 
+import structlog
+
+from lookup.serving import events
+
 
 class UnsentAnswers:
     """At most `max_bytes` wait to be sent. For more, the connection that has waited longest for its reader is cut off.
@@ -20,7 +24,8 @@ class UnsentAnswers:
         self._waiting[transport] = transport.get_write_buffer_size()
         self._bytes += self._waiting[transport]
         while self._bytes > self._max_bytes:
-            slowest = next(iter(self._waiting))
+            slowest, unsent = next(iter(self._waiting.items()))
+            structlog.get_logger().warning(events.SLOW_READER_CUT_OFF, unsent=unsent)
             self.end(slowest)
             slowest.abort()
 
