@@ -17,7 +17,7 @@ from bench.builds import Build
 from bench.memory_peaks import peak_bytes
 from bench.programs import Program, program
 from bench.stored_orders import StoredOrders, Template
-from bench.testbed import Testbed, connection, per_order_us, processor_s, redis_of, settle
+from bench.testbed import Testbed, connection, per_order_us, processor_s, redis_of, settle, warm
 from bench.verification import verify_engine
 from engine.telemetry.events import PARTITION_OPENED
 from tests.support.isolation import PARTITIONS, unique
@@ -97,6 +97,7 @@ async def run_engine(
         group = unique("bench")
         environment = {**backlog.environment, **stores, "KAFKA_GROUP_ID": group, **settings}
         await settle(database)
+        await warm(database)
         async with running_engine(testbed, build, environment, workers=workers) as engine:
             done = await consumed(engine, database, group, 1)
             before, wal_before = _processor_s(testbed, engine), await database.fetchval(_WAL)
