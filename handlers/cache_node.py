@@ -1,13 +1,14 @@
 """One Redis server: a server alone, or a primary of a Redis Cluster."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as NoConnection
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import MasterDownError, NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
 from handlers.cache_scripts import ALL, Script
@@ -17,6 +18,10 @@ Pair = tuple[bytes, bytes]
 Command = tuple[Any, ...]
 PAIRS_A_SCRIPT = 250
 """How many keys one script call handles. Redis serves no other client during a call, and larger calls are slower."""
+
+_REPLICA = (ReadOnlyError, MasterDownError)
+"""How a server refuses that has another primary."""
+_IDENTITY = re.compile(rb"^(run_id|master_replid):([^\r\n]*)", re.MULTILINE)
 
 
 def packed(*arguments: str | int | bytes) -> bytes:
@@ -55,8 +60,11 @@ class Node:
         try:
             return await self._call_one(command)
         except NoScriptError:
-            await self.redis.script_load(script.source)
+            await self._load(script)
             return await self._call_one(command)
+
+    async def _load(self, script: Script) -> None:
+        await self._call_one(packed("SCRIPT", "LOAD", script.source))
 
     async def send(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
         """Send the commands in one round trip, and return the answers. A refusal is an answer: a `ResponseError`.
@@ -68,7 +76,7 @@ class Node:
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
             for sha in {commands[place][1] for place in unknown}:
-                await self.redis.script_load(ALL[sha].source)
+                await self._load(ALL[sha])
             again = await self._send([commands[place] for place in unknown], asking)
             for place, answer in zip(unknown, again, strict=True):
                 answers[place] = answer
@@ -113,13 +121,24 @@ class Node:
             await connection.send_packed_command(commands, check_health=False)
             answers = [await _read(connection) for _ in range(count)]
         except BaseException:
-            # A part of the answers may be left.
-            await connection.disconnect(nowait=True)
-            connection.socket_timeout = self._timeout_s
-            await self._pool.release(connection)
+            await self._drop(connection)  # a part of the answers may be left
             raise
         self._idle.append(connection)
+        if any(isinstance(answer, _REPLICA) for answer in answers):
+            await self._reconnect()  # the address may lead to another server by now: to the new primary
         return answers
+
+    async def _reconnect(self, keep: int = 0) -> None:
+        """Close the idle connections, except the `keep` that were used last."""
+        dropped = self._idle[: len(self._idle) - keep]
+        del self._idle[: len(dropped)]
+        for connection in dropped:
+            await self._drop(connection)
+
+    async def _drop(self, connection: Any) -> None:
+        await connection.disconnect(nowait=True)
+        connection.socket_timeout = self._timeout_s
+        await self._pool.release(connection)
 
     async def read_identity(self) -> str | None:
         """Return what changes when this server may have lost writes. None if it does not say it.
@@ -127,8 +146,13 @@ class Node:
         It is the server's run id, which changes at a restart, and after a colon the id of its replication (empty if it
         is not told), which changes when a replica takes over: also when it had been the primary before.
         """
-        found = await self.redis.info("server", "replication")
-        self.identity = f"{found['run_id']}:{found.get('master_replid', '')}" if "run_id" in found else None
+        told = await self._call_one(packed("INFO", "server", "replication"))
+        found = {name: value.decode() for name, value in _IDENTITY.findall(told)}
+        before, self.identity = self.identity, None
+        if b"run_id" in found:
+            self.identity = f"{found[b'run_id']}:{found.get(b'master_replid', '')}"
+        if self.identity != before:
+            await self._reconnect(keep=1)  # the last one has answered, the others may lead to the server before it
         return self.identity
 
 

@@ -1,18 +1,22 @@
 """A Redis that answers but refuses writes, or is away at the start: it is named, and used once it is mended."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import attrs
 import pytest
 from aiohttp import ClientSession
+from redis.exceptions import ReadOnlyError
 
+from handlers.body import body_end, finish_body, version_of
 from handlers.cache import OrderCache
 from orderflow.doctor.redis_checks import examine_redis
 from orderflow.exits import CannotStart
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.services import free_ports
+from orderflow.start.address import Address
 from orderflow.start.connections import cache_servers
 from orderflow.start.redis import check_redis
 from orderflow.start.settings import Settings
@@ -21,7 +25,10 @@ from tests.support.lookup_server import LookupServer, lookup_server
 from tests.support.programs import Programs
 from tests.support.redis_servers import HOST, RedisServer, own_redis
 from tests.support.stored_orders import STORED_AT, make_order, store_order
+from tests.support.tcp_proxy import tcp_proxy
 
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+BODY = finish_body(b'{"order_uid":"old"}', body_end(MOMENT, MOMENT))
 Change = Callable[[RedisServer], Awaitable[object]]
 
 
@@ -147,6 +154,60 @@ async def test_a_server_that_was_demoted_answers_no_lookup(
         await shared_redis.ask("REPLICAOF", "NO", "ONE")
     await eventually(look_up, lambda found: found[0] == "hit")
     assert await identities(ours) != before
+
+
+@pytest.fixture(scope="module")
+async def heir(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
+    """Provide the server that takes over."""
+    async with own_redis(tmp_path_factory.mktemp("heir")) as server:
+        yield server
+
+
+@pytest.fixture
+async def failing_over(ours: Settings, shared_redis: RedisServer, heir: RedisServer) -> AsyncIterator[OrderCache]:
+    """Provide a cache with two connections, whose address leads new connections to the heir."""
+    async with tcp_proxy(HOST, shared_redis.service.port) as address:
+        behind = attrs.evolve(ours, redis_addresses=(Address(HOST, address.port),))
+        cache = OrderCache(cache_servers(behind), 60)
+        try:
+            await asyncio.gather(*(cache.put_many([("before", BODY)]) for _ in range(2)))
+            address.lead_to(HOST, heir.service.port)
+            yield cache
+        finally:
+            await cache.aclose()
+
+
+async def test_an_address_that_leads_to_the_new_primary_is_followed(
+    failing_over: OrderCache, shared_redis: RedisServer, heir: RedisServer
+) -> None:
+    """The old primary goes on as a replica and closes no connection: what it refuses makes the cache connect again."""
+    cache = failing_over
+    await shared_redis.ask("REPLICAOF", HOST, 1)
+    try:
+        with pytest.raises(ReadOnlyError):
+            await cache.put_many([("refused", BODY)])
+        await asyncio.gather(*(cache.put_many([(uid, BODY)]) for uid in ("a", "b", "c")))
+    finally:
+        await shared_redis.ask("REPLICAOF", "NO", "ONE")
+    assert await heir.client.exists("order:a", "order:b", "order:c") == 3
+
+
+async def test_the_server_that_is_searched_for_old_answers_is_the_one_that_was_found_to_be_new(
+    failing_over: OrderCache, shared_redis: RedisServer, heir: RedisServer
+) -> None:
+    """One of two connections breaks, and is made again to the heir: the other one is not used any more."""
+    cache = failing_over
+    before = await cache.identities()
+    for server in (shared_redis, heir):
+        await server.client.set("order:old", BODY)
+    [asked] = [client for client in await shared_redis.client.client_list() if client["cmd"] == "info"]
+    await shared_redis.client.client_kill_filter(_id=asked["id"])
+    [found] = await cache.identities() or []
+    assert [found] != before
+    await asyncio.gather(
+        *(cache.drop_older([("old", version_of(MOMENT + timedelta(seconds=1)))], {found}) for _ in range(3))
+    )
+    assert [await server.client.exists("order:old") for server in (shared_redis, heir)] == [1, 0]
 
 
 async def test_a_missing_command_ends_the_start_and_is_named(

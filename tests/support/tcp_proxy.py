@@ -83,6 +83,10 @@ class TcpProxy:
             self._server = await asyncio.start_server(self._accept, self._own_host, self.port, ssl=self._tls)
             self.port = self._server.sockets[0].getsockname()[1]
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Forward new connections to another address, as a name or a virtual address does after a failover."""
+        self._target = (host, port)
+
     async def shut(self) -> None:
         """Refuse new connections and close the existing ones, as if the service were down."""
         server, self._server = self._server, None
