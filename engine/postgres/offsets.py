@@ -140,20 +140,22 @@ async def open_free_offsets(
     return {partition: StoredOffset(*stored) for partition, *stored in rows}
 
 
-async def has_landed(
-    connection: Connection, group: str, topic: str, write_id: UUID, partitions: Iterable[int], batch_id: UUID | None
-) -> bool:
-    """Return whether the transaction `write_id`, which moved these offsets, was committed. Waits until it has ended.
+async def has_landed(connection: Connection, group: str, topic: str, write_id: UUID, partitions: Iterable[int]) -> bool:
+    """Return whether one of these offsets was moved last by the transaction `write_id`. Waits until it has ended.
 
-    It was committed if any of the partitions has its id. If other transactions have moved all these offsets since then,
-    the row of `batch_id` decides; None if the batch shares a row.
+    Other transactions may have moved all of them since then: see `has_batch`.
     """
     async with local_transaction(connection):
         for partition in sorted(partitions):
             row = await connection.fetchrow(_LANDED, group, topic, partition)
             if row is not None and row["write_id"] == write_id:
                 return True
-    return batch_id is not None and await connection.fetchrow(_HAS_ROW, batch_id) is not None
+    return False
+
+
+async def has_batch(connection: Connection, batch_id: UUID) -> bool:
+    """Return whether a transaction with the row of this batch was committed."""
+    return await connection.fetchrow(_HAS_ROW, batch_id) is not None
 
 
 async def advance_offsets(

@@ -26,7 +26,7 @@ from engine.postgres.batches import BatchHistory
 from engine.postgres.blockers import BlockerWatch
 from engine.postgres.errors import Judgement, SetupNeeded, is_outage, judge
 from engine.postgres.link import Link
-from engine.postgres.offsets import FENCE_PASSED, TABLE, Fenced, advance_offsets, fence, fenced, has_landed
+from engine.postgres.offsets import FENCE_PASSED, TABLE, Fenced, advance_offsets, fence, fenced, has_batch, has_landed
 from engine.postgres.statements import execute_joined
 from engine.records import Batch, Entry, Written
 from engine.stages.isolation import REWRITES, Isolation, describe_rewrite
@@ -212,24 +212,34 @@ class BatchTransactions(Generic[T]):
             # If a batch without entries was committed, the next try is fenced. Then its partitions are opened again
             # at the new offsets.
             return None
+        # The row is the same for all tries, so it decides only if no offset has the id of one of them. It is looked for
+        # first: a try that lands after that is found by its id, or fences the next one.
+        has_row = bool(doubtful) and self._history.writes_row(batch.batch_id)
+        has_row = has_row and await self._look(partial(has_batch, batch_id=batch.batch_id), work)
+        found = next(reversed(doubtful.values())) if has_row else None
         for write_id, attempted in reversed(doubtful.items()):
-            found = None
-            while found is None:
-                try:
-                    found = await self._run("settle", partial(self._find, batch=batch, work=work, write_id=write_id))
-                except Exception as error:
-                    if not is_outage(error):
-                        raise
-                    await self._outage.wait_out(error, work)
-            if found:
-                self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
-                return attempted
-        return None
+            landed = partial(has_landed, group=self._group, topic=batch.topic, partitions=work.ends, write_id=write_id)
+            if await self._look(landed, work):
+                found = attempted
+                break
+        if found is not None:
+            self._log.info(events.BATCH_SETTLED, batch_id=str(batch.batch_id))
+        return found
 
-    async def _find(self, connection: Connection, batch: Batch[T], work: Work[T], write_id: UUID) -> bool:
-        own = batch.batch_id if self._history.writes_row(batch.batch_id) else None
-        async with self._watch.guard(connection):
-            return await has_landed(connection, self._group, batch.topic, write_id, work.ends, own)
+    async def _look(self, look: Callable[[Connection], Awaitable[bool]], work: Work[T]) -> bool:
+        """Return what `look` finds out. Waits during outages."""
+
+        async def guarded(connection: Connection) -> bool:
+            async with self._watch.guard(connection):
+                return await look(connection)
+
+        while True:
+            try:
+                return await self._run("settle", guarded)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                await self._outage.wait_out(error, work)
 
 
 def _is_plain(batch: Batch[Any]) -> bool:

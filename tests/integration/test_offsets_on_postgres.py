@@ -92,7 +92,7 @@ class Side:
 
     async def landed(self, write_id: UUID, partition: int) -> bool:
         """Ask whether a transaction that moved this offset was committed."""
-        return await has_landed(self.connection, GROUP, TOPIC, write_id, [partition], None)
+        return await has_landed(self.connection, GROUP, TOPIC, write_id, [partition])
 
     async def reset(self, partition: int, offset: int) -> str:
         """Reset an offset, as an operator does."""

@@ -62,12 +62,16 @@ class Transaction:
 
 @attrs.define(eq=False)
 class Backend:
-    """The server side of a connection. If it is `lost`, nothing reaches the client any more."""
+    """The server side of a connection. If it is `lost`, nothing reaches the client any more.
+
+    `late`: it runs a statement whose client has left. Its COMMIT is none that can be lost.
+    """
 
     pid: int
     client: object
     lock_timeout_s: float
     lost: bool = False
+    late: bool = False
     transaction: Transaction | None = None
     locks: set[Key] = attrs.field(factory=set)
     waits_for: Key | None = None
@@ -164,6 +168,7 @@ class MemoryPostgres:
 
     async def _run_late(self, backend: Backend, sql: str, args: tuple[Any, ...], late_s: float) -> None:
         """Run a joint statement that waited in the socket of its backend when the client left."""
+        backend.late = True
         await asyncio.sleep(late_s)
         with suppress(asyncpg.PostgresError):
             await self._run_joined(backend, sql, args)
@@ -375,7 +380,8 @@ class MemoryPostgres:
         """Commit the backend's transaction. Raises `ConnectionResetError` if the connection is lost in this COMMIT."""
         transaction = backend.transaction
         assert transaction is not None
-        if not (transaction.orders or transaction.letters) or backend.client not in self.lost_commits:
+        can_be_lost = (transaction.orders or transaction.letters) and not backend.late
+        if not can_be_lost or backend.client not in self.lost_commits:
             self._finish(backend, transaction)
             return
         after_s = self.lost_commits.pop(backend.client)

@@ -1,11 +1,14 @@
 """Moments in which a worker cannot know what PostgreSQL has done: each is settled before anything else is decided."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import pytest
 from structlog.testing import capture_logs
 
+from engine.handler import Statement
+from engine.records import Batch, Written
 from engine.telemetry import events
 from orderflow.operating.offset_reset import _RESET
 from tests.support.memory_connection import Client, connect
@@ -13,6 +16,8 @@ from tests.support.memory_kafka import TOPIC, MemoryKafka
 from tests.support.memory_postgres import MemoryPostgres, Transaction
 from tests.support.memory_worker import GOOD, GROUP, Process, stand_ins, start_process
 from tests.support.virtual_time import VirtualLoop
+
+AT_ONCE = b"in one statement"
 
 
 @attrs.define
@@ -75,6 +80,35 @@ def test_a_statement_that_lands_late_is_followed_up_whenever_that_is(world: Worl
     written = [transaction for transaction in world.committed if transaction.orders]
     assert [order for transaction in written for order in transaction.orders] == [(0, n, GOOD) for n in range(49)]
     assert worker.handler.followed == [row for transaction in written for row in transaction.rows]
+
+
+def test_of_two_tries_in_doubt_the_one_that_landed_is_followed_up(world: World) -> None:
+    """The second one is lost before its COMMIT, and the first one lands at some time, or is fenced."""
+    worker = world.start()
+    handler, followed = worker.handler, []
+    statement, committed = handler.statement, handler.batch_committed
+
+    def in_one_statement(batch: Batch[bytes]) -> Any:
+        found = statement(batch)
+        rows = [(record.partition, record.offset, AT_ONCE) for record, _ in batch.accepted()]
+        return found and (Statement(found[0].tables, (rows,)), attrs.evolve(found[1], follow_up=AT_ONCE))
+
+    async def note(batch: Batch[bytes], written: Written) -> None:
+        followed.append(written.follow_up or GOOD)
+        await committed(batch, written)
+
+    handler.statement, handler.batch_committed = in_one_statement, note  # type: ignore[method-assign]
+    world.postgres.latency_s = 0.2
+    for late in range(100):
+        world.postgres.late_statements[worker.client] = late / 10
+        world.postgres.lost_commits[worker.client] = None
+        world.kafka.append(0, GOOD)
+        world.loop.pass_time(30)
+        assert not world.postgres.late_statements
+        world.postgres.lost_commits.clear()
+        landed = [value for transaction in world.committed for _, _, value in transaction.orders]
+        assert followed == landed, late
+    assert set(followed) == {AT_ONCE, GOOD}
 
 
 def test_an_outage_that_begins_in_a_commit_is_told_once(world: World) -> None:
