@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lookup.serving.direct import DirectHandler
 from lookup.serving.metrics import METRICS
 from lookup.serving.runner import LookupRunner
+from lookup.serving.unsent import UNCOUNTED_BYTES
 from structlog.testing import capture_logs
 
 from engine.telemetry.trace_context import new_traceparent
@@ -24,7 +25,7 @@ from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.connections import cache_servers, postgres_options
 from orderflow.start.settings import Settings
 from tests.support.lookup_server import lookup_runner
-from tests.support.memory_transport import WRITE_LIMIT, MemoryTransport
+from tests.support.memory_transport import MemoryTransport
 from tests.support.stored_orders import make_order, store_order
 
 UIDS = ("plain", "traced", "a b/%ж")
@@ -284,7 +285,7 @@ def test_a_slow_reader_is_answered_no_further_until_it_reads(settings: Settings)
             await asyncio.sleep(0.001)
         answered = transport.written.count(b"HTTP/1.1 200 OK")
         assert answered < asked
-        assert len(transport.written) < 2 * WRITE_LIMIT
+        assert len(transport.written) < 2 * UNCOUNTED_BYTES
         transport.read_on()
         await _answered(protocol, transport)
         assert transport.written.count(b"HTTP/1.1 200 OK") == asked

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import ClientSession
 from lookup.serving import events
 from lookup.serving.runner import LookupRunner
+from lookup.serving.unsent import UNCOUNTED_BYTES
 from structlog.testing import capture_logs
 
 from bench.summary import percentile
@@ -18,7 +19,7 @@ from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.lookup_server import lookup_runner, lookup_server
-from tests.support.memory_transport import WRITE_LIMIT, MemoryTransport
+from tests.support.memory_transport import MemoryTransport
 from tests.support.programs import Programs
 from tests.support.raw_http import exchange
 from tests.support.stored_orders import make_order, store_order
@@ -130,14 +131,14 @@ async def test_slow_readers_keep_no_more_memory_than_there_is_for_them(
     """Who has waited longest for its reader is cut off; the others stay, and who reads in time is not counted."""
     order = make_order(OrderGenerator(32))
     request = f"GET /order/{order.order_uid} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    asked = 2 * WRITE_LIMIT // len(await store_order(database, order))
+    asked = 2 * UNCOUNTED_BYTES // len(await store_order(database, order))
 
     async def ask(runner: LookupRunner) -> MemoryTransport:
         transport = MemoryTransport(runner.server(), reads=False)
         await transport.feed_until_paused(request, asked)
         return transport
 
-    async with lookup_runner(settings, direct=direct, unsent_max_bytes=3 * WRITE_LIMIT) as runner:
+    async with lookup_runner(settings, direct=direct, unsent_max_bytes=3 * UNCOUNTED_BYTES) as runner:
         quick = await ask(runner)
         quick.read_on()
         slowest, slow = await ask(runner), await ask(runner)

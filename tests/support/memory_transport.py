@@ -4,13 +4,12 @@ import asyncio
 from collections import deque
 from typing import Any
 
-WRITE_LIMIT = 64 * 1024
-
 
 class MemoryTransport(asyncio.Transport):
     """The server's end of a connection, as asyncio's transports behave.
 
-    `reads`: whether the client reads what is written. Until it does, writing is paused above `WRITE_LIMIT` bytes.
+    `reads`: whether the client reads what is written. Until it does, writing is paused above the limit that
+    the protocol sets.
     """
 
     def __init__(self, protocol: asyncio.Protocol, *, reads: bool = True) -> None:
@@ -24,6 +23,7 @@ class MemoryTransport(asyncio.Transport):
         """Whether writing is paused."""
         self.written = b""
         self.closed = False
+        self._limit = 64 * 1024
         protocol.connection_made(self)
 
     def feed(self, part: bytes) -> None:
@@ -59,9 +59,14 @@ class MemoryTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         assert not self.closed
         self.written += data
-        if not self._reads and not self.paused and len(self.written) > WRITE_LIMIT:
+        if not self._reads and not self.paused and len(self.written) > self._limit:
             self.paused = True
             self._protocol.pause_writing()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high is not None
+        assert low is None
+        self._limit = high
 
     def get_write_buffer_size(self) -> int:
         return 0 if self._reads else len(self.written)

@@ -90,7 +90,10 @@ class LookupOptions:
     max_connections: int = 4096
     """How many connections are open at once. More are answered with 503 and closed."""
     unsent_max_bytes: int = 64 * 1024 * 1024
-    """How many bytes may wait for slow readers. For more, the connection that has waited longest is closed."""
+    """How many bytes may wait for slow readers. For more, the connection that has waited longest is closed.
+
+    What every connection may have beside that is in `lookup.serving.unsent`.
+    """
     operations_every_s: float = 0.9
     """The interval of snapshots: a little shorter than that of supervisors' reports, so that no state is missed."""
     operations_deadline_s: float = 0.8

@@ -15,7 +15,7 @@ from lookup.serving.admission import refuse_for_load
 from lookup.serving.answers import add_security_headers, error_answer
 from lookup.serving.heads import Date, render_answer
 from lookup.serving.middleware import report_defect
-from lookup.serving.unsent import UnsentAnswers
+from lookup.serving.unsent import UNCOUNTED_BYTES, UnsentAnswers
 
 
 class GuardedHandler(web.RequestHandler):
@@ -32,6 +32,7 @@ class GuardedHandler(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve, unless there are too many connections."""
         super().connection_made(transport)
+        cast("asyncio.Transport", transport).set_write_buffer_limits(UNCOUNTED_BYTES)
         if len(self._connected_to.connections) > self._max_connections:
             answer = render_answer(refuse_for_load(), Date().now(), closes=True)
             cast("asyncio.Transport", transport).write(answer)

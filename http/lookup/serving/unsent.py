@@ -6,11 +6,14 @@ import structlog
 
 from lookup.serving import events
 
+UNCOUNTED_BYTES = 16 * 1024
+"""The limit of a transport: with 4,096 connections 64 MiB."""
+
 
 class UnsentAnswers:
     """At most `max_bytes` wait to be sent. For more, the connection that has waited longest for its reader is cut off.
 
-    A transport tells of bytes beyond its own limit only (64 KiB): a few small answers of each connection do not count.
+    Up to `UNCOUNTED_BYTES` of each connection wait beside that: a transport tells of more than its limit only.
     """
 
     def __init__(self, max_bytes: int) -> None:
