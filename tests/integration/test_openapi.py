@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import asyncpg
+import pytest
 import schemathesis
 from lookup.application import create_application
 from lookup.serving.description import describe_routes
@@ -40,20 +41,33 @@ def test_every_route_is_described_and_nothing_else() -> None:
     schemathesis.openapi.from_dict(description).validate()
 
 
+WITH_SPANS = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+"""Nothing listens there. With spans, aiohttp itself answers lookups."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "paths"),
+    [({}, ("--exclude-path", "/operations/events")), (WITH_SPANS, ("--include-path", "/order/{order_uid}"))],
+    ids=["every route", "lookups with spans"],  # the excluded answer has no end
+)
 async def test_the_server_keeps_to_its_description(
-    orderflow: Programs, database: asyncpg.Connection, tmp_path: Path
+    orderflow: Programs,
+    database: asyncpg.Connection,
+    tmp_path: Path,
+    settings: dict[str, str],
+    paths: tuple[str, str],
 ) -> None:
     """Schemathesis asks for everything that is described, in every way that is allowed and in many that are not."""
     await store_order(database, make_order(OrderGenerator(5), order_uid=EXAMPLE))
     await store_many(database, "many-", 300)
-    server = await orderflow.start("serve", ADMIN_TOKEN=TOKEN)
+    server = await orderflow.start("serve", ADMIN_TOKEN=TOKEN, **settings)
     url = (await server.wait_for("http_listening"))["url"]
     tester = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),
         *("--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--seed", "1", "--no-color"),
         *("--max-examples", "40"),
         *("--header", f"Authorization: Bearer {TOKEN}"),
-        *("--exclude-path", "/operations/events"),  # an answer without an end
+        *paths,
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
