@@ -54,19 +54,19 @@ def digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
-def finish_body(content: bytes, created_at: str, updated_at: str) -> bytes:
-    """Return `content` with the two timestamps added at its end. Both are texts from `render_time`."""
-    return content[:-1] + body_end(created_at, updated_at)
+def finish_body(content: bytes, end: bytes) -> bytes:
+    """Return the body of an order with this content. `end` is from `body_end`."""
+    return content[:-1] + end
 
 
-def body_end(created_at: str, updated_at: str) -> bytes:
+def body_end(created_at: datetime, updated_at: datetime) -> bytes:
     """Return what a body has instead of the last brace of its content. Many bodies of a batch have the same end."""
-    return f',"created_at":"{created_at}","updated_at":"{updated_at}"}}'.encode()
+    return f',"created_at":"{render_time(created_at)}","updated_at":"{render_time(updated_at)}"}}'.encode()
 
 
 def render_body(order: Order, created_at: datetime, updated_at: datetime) -> bytes:
     """Return the complete body of a stored order."""
-    return finish_body(render_content(order), render_time(created_at), render_time(updated_at))
+    return finish_body(render_content(order), body_end(created_at, updated_at))
 
 
 def body_belongs_to(body: bytes, order_uid: str) -> bool:

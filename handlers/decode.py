@@ -88,7 +88,7 @@ def _passes(order: Order) -> bool:
     payment, items = order.payment, order.items
     return (
         payment.adds_up
-        and (len(items) == 1 or len({item.rid for item in items}) == len(items))
+        and len({item.rid for item in items}) == len(items)
         and not _has_blank(order, order.delivery, payment)
         and not _items_have_blank(items)
     )

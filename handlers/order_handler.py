@@ -10,7 +10,7 @@ from asyncpg import Connection
 from engine.handler import Statement
 from engine.records import Batch, Record, Written
 from engine.verdict import Rejected
-from handlers.body import body_end, render_time
+from handlers.body import body_end, finish_body
 from handlers.cache import versioned_trace
 from handlers.cache_bookkeeping import PendingChange, note_change
 from handlers.cache_writer import CacheBatch, CacheWriter
@@ -89,9 +89,9 @@ def _cached(batch: Batch[PreparedOrder], follow_up: _FollowUp) -> CacheBatch:
     for write in (*plan.inserts, *plan.changes):
         stored_at = (write.created_at, write.updated_at)
         if stored_at not in ends:
-            ends[stored_at] = body_end(*map(render_time, stored_at))
+            ends[stored_at] = body_end(*stored_at)
         candidate = write.candidate
-        body = candidate.order.content[:-1] + ends[stored_at]
+        body = finish_body(candidate.order.content, ends[stored_at])
         bodies.append((candidate.uid, body))
         if candidate.traceparent is not None:
             traces.append((candidate.uid, versioned_trace(body, candidate.traceparent)))

@@ -9,7 +9,7 @@ def main() -> None:
     """Run the command line."""
     try:
         # Importing takes long enough to be interrupted.
-        from engine.telemetry.unused_imports import block_unused_imports  # noqa: PLC0415
+        from orderflow.start.unused_imports import block_unused_imports  # noqa: PLC0415
 
         block_unused_imports()
         from orderflow.cli import run  # noqa: PLC0415

@@ -13,7 +13,7 @@ from msgspec import json
 from redis.asyncio import Redis
 
 from engine.telemetry.trace_context import new_traceparent
-from handlers.body import VERSION_WIDTH, finish_body, render_time
+from handlers.body import VERSION_WIDTH, body_end, finish_body
 from handlers.cache import OrderCache, versioned_trace
 from handlers.cache_servers import OneServer
 from orderflow.doctor.finding import CHECK_TIMEOUT_S
@@ -172,8 +172,8 @@ async def test_a_redis_user_that_may_do_too_little_is_named_with_the_rule_that_m
         await examined(orderflow, 0, **changes)
         restricted = redis_client(attrs.evolve(settings, redis_username=user, redis_password=password))
         async with restricted:
-            cache, moment = OrderCache(OneServer(restricted), 60), render_time(datetime(2026, 1, 1, tzinfo=UTC))
-            body = finish_body(b'{"order_uid":"a"}', moment, moment)
+            cache, moment = OrderCache(OneServer(restricted), 60), datetime(2026, 1, 1, tzinfo=UTC)
+            body = finish_body(b'{"order_uid":"a"}', body_end(moment, moment))
             assert await cache.put_many([("a", body)], [("a", versioned_trace(body, new_traceparent()))]) == 0
             assert (await cache.get_many(["a"])).traces
             assert await cache.drop_older([("a", b"9" * VERSION_WIDTH)]) == 1

@@ -10,7 +10,7 @@ from redis.crc import key_slot
 
 from engine.postgres.link import Link
 from engine.telemetry.trace_context import new_traceparent
-from handlers.body import finish_body, render_time
+from handlers.body import body_end, finish_body
 from handlers.cache import OrderCache, versioned_trace
 from handlers.cache_recovery import CacheRecovery
 from orderflow.exits import CannotStart
@@ -58,8 +58,8 @@ async def cache(empty: RedisCluster, clustered: Settings) -> AsyncIterator[Order
 
 
 def body(uid: str, second: int) -> bytes:
-    moment = render_time(WRITTEN_AT + timedelta(seconds=second))
-    return finish_body(b'{"order_uid":"%b","entry":""}' % uid.encode(), moment, moment)
+    moment = WRITTEN_AT + timedelta(seconds=second)
+    return finish_body(b'{"order_uid":"%b","entry":""}' % uid.encode(), body_end(moment, moment))
 
 
 def bodies(second: int) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from handlers.body import (
     DIGEST_BYTES,
     VERSION_WIDTH,
     body_belongs_to,
+    body_end,
     digest,
     finish_body,
     render_body,
@@ -116,7 +117,7 @@ def test_date_created_is_answered_in_utc(moment: datetime, expected: str) -> Non
 def test_a_body_is_its_content_with_two_timestamps() -> None:
     """So that content can be rendered before the timestamps are known."""
     content = render_content(ORDER)
-    body = finish_body(content, render_time(CREATED_AT), render_time(UPDATED_AT))
+    body = finish_body(content, body_end(CREATED_AT, UPDATED_AT))
     assert body == body_of(ORDER)
     assert body.startswith(content[:-1])
 
