@@ -6,6 +6,8 @@ SCHEMA_IS_NEWER = "schema_is_newer"
 """The database has migrations that this program does not know: `detail` names both versions. The start goes on."""
 STARTED_WITHOUT_REDIS = "started_without_redis"
 """Redis does not answer, or refuses writes: its address, `cause` and `problem`. The cache is used once it is well."""
+ENV_LINE_IS_ODD = "env_line_is_odd"
+"""docker compose, honcho and orderflow do not read a line of `.env` alike: `line`, `name`, `detail`."""
 OFFSETS_SKIPPED = "offsets_skipped"
 """An operator skipped a batch that cannot be read: the messages from `offset` to `last_offset` are lost."""
 

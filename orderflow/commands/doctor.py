@@ -8,6 +8,7 @@ import attrs
 import click
 from msgspec import json
 
+from orderflow.doctor.env_file_checks import examine_env_file
 from orderflow.doctor.finding import Finding, Outcome, collect_findings
 from orderflow.doctor.kafka_checks import examine_kafka
 from orderflow.doctor.machine_checks import examine_machine
@@ -44,9 +45,10 @@ def doctor(as_json: bool) -> None:
     try:
         settings = load_settings()
     except SettingError as error:
-        findings = [Finding("Settings", Outcome.FAILED, str(error))]
+        findings = [Finding("Settings", Outcome.FAILED, str(error)), *examine_env_file()]
     else:
-        findings = [Finding("Settings", Outcome.OK, "all values are allowed"), *asyncio.run(_examine(settings))]
+        allowed = Finding("Settings", Outcome.OK, "all values are allowed")
+        findings = [allowed, *examine_env_file(), *asyncio.run(_examine(settings))]
     if as_json:
         click.echo(json.encode([attrs.asdict(finding) for finding in findings]))
     else:

@@ -13,6 +13,7 @@ from engine.processes.supervisor import ChildSpec
 from orderflow.help import Command
 from orderflow.parameters import WholeNumber
 from orderflow.start.connections import kafka_options, postgres_options
+from orderflow.start.env_lines import report_odd_lines
 from orderflow.start.logs import configure_logging
 from orderflow.start.preflight import ready_before
 from orderflow.start.settings import Settings, load_settings
@@ -43,6 +44,7 @@ def engine(workers: int | None) -> None:
         settings = attrs.evolve(settings, workers=workers)
     check_tracing()
     configure_logging(settings, component="supervisor")
+    report_odd_lines()
     sys.exit(asyncio.run(_supervise(settings)))
 
 

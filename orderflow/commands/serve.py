@@ -29,6 +29,7 @@ from orderflow.exits import CannotStart
 from orderflow.help import Command
 from orderflow.parameters import WholeNumber
 from orderflow.start.connections import cache_servers, kafka_options, postgres_options
+from orderflow.start.env_lines import report_odd_lines
 from orderflow.start.listening import reason_of, try_to_listen
 from orderflow.start.logs import configure_logging
 from orderflow.start.preflight import ready_before
@@ -66,6 +67,8 @@ def serve(processes: int, share: int | None) -> None:
     check_tracing()
     name = "http" if share is None else f"http-{share}"
     configure_logging(settings, deferred=True, component="http", worker=name)
+    if share is None:
+        report_odd_lines()
     if processes > 1:
         sys.exit(asyncio.run(_supervise(settings, processes)))
     gc.freeze()

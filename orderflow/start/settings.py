@@ -22,6 +22,7 @@ from orderflow.start.address import (
 from orderflow.start.real_environment import STOPS_WITHIN_S, real_environment, under_honcho
 
 T = TypeVar("T")
+ENV_FILE = Path(".env")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DATABASE = re.compile(r"[^\x00/]{1,63}")
@@ -270,7 +271,7 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def load_settings(env_file: Path = Path(".env")) -> Settings:
+def load_settings(env_file: Path = ENV_FILE) -> Settings:
     """Read the settings from the process environment, and from `env_file` for variables that it does not set.
 
     Under honcho a stop must not take longer than honcho waits for it.

@@ -139,6 +139,20 @@ async def test_a_file_of_settings_that_is_no_text_is_named(orderflow: Programs) 
     assert (ended.returncode, ended.stderr) == (3, "orderflow: .env must be text in UTF-8: fix or remove it\n")
 
 
+@pytest.mark.parametrize("command", ["engine", "serve"])
+async def test_a_start_names_the_lines_that_not_all_read_alike(orderflow: Programs, command: str) -> None:
+    """In the log, before anything else can fail, and without the value."""
+    (orderflow.folder / ".env").write_text("# ours\nADMIN_TOKEN=it's swordfish\n")
+    program = await orderflow.start(command, POSTGRES_PORT=str(free_ports(1)[0]))
+    told = await program.wait_for("env_line_is_odd")
+    assert (told["level"], told["line"], told["name"]) == ("warning", 2, "ADMIN_TOKEN")
+    assert "double quotes" in told["detail"]
+    await program.wait_for("waiting_for_service")
+    assert await program.stop(signal.SIGINT) == 0
+    assert len([event for event in program.events if event["event"] == "env_line_is_odd"]) == 1
+    assert "swordfish" not in "".join(program.stderr_lines)
+
+
 @pytest.mark.parametrize(
     ("command", "empty"),
     [

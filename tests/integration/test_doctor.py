@@ -30,6 +30,7 @@ from tests.support.topic_admin import configure_topic, delete_topic
 
 CHECKS = [
     "Settings",
+    "Lines of .env",
     "Python",
     "HTTP address",
     "Tracing",

@@ -1,10 +1,13 @@
 """`.env.example` is the list of settings that people read: it says what the code says."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
+from honcho.environ import parse
 
+from orderflow.start.env_lines import odd_lines
 from orderflow.start.settings import parse_settings, variables
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -41,6 +44,14 @@ def test_its_values_parse_to_the_default_settings() -> None:
 def test_copied_as_it_is_it_changes_nothing() -> None:
     """`cp .env.example .env` is harmless."""
     assert parse_settings({name: value or "" for name, value in dotenv_values(EXAMPLE).items()}) == parse_settings({})
+
+
+def test_every_program_reads_its_lines_alike() -> None:
+    """Uncommented, honcho's own parser finds the same values; an empty one is no value for it."""
+    uncommented = re.sub(r"^#(?=[A-Z_]+=)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    assert parse(uncommented) == {name: value for name, value in documented().items() if value}
+    assert dotenv_values(stream=StringIO(uncommented)) == documented()
+    assert not list(odd_lines(uncommented, documented()))
 
 
 def test_every_setting_has_a_comment_of_one_line() -> None:
