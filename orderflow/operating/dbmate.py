@@ -66,8 +66,15 @@ def npm() -> tuple[list[str], str]:
 async def _install(say: Say) -> Path:
     command, path = npm()
     say(f"Downloading dbmate {_VERSION} (5 MB, once)")
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_directory(), prefix="dbmate-") as parent:
+    folder = cache_directory()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(
+            f"dbmate is missing, and its folder {folder} cannot be made ({error.strerror}): install dbmate, "
+            "or set DBMATE to it"
+        ) from None
+    with tempfile.TemporaryDirectory(dir=folder, prefix="dbmate-") as parent:
         unfinished = f"{parent}/unfinished"
         quiet = ["--no-save", "--no-package-lock", "--ignore-scripts", "--no-fund", "--no-audit", "--loglevel=error"]
         await run_tool(

@@ -191,3 +191,15 @@ async def test_npm_of_the_wheel_runs_where_there_is_no_other(monkeypatch: pytest
     command, path = npm()
     version = await run_tool("npm", [*command, "--version"], environment={"PATH": path, "HOME": str(tmp_path)})
     assert version.strip().count(".") == 2
+
+
+async def test_where_dbmate_cannot_be_installed_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A service that may write nowhere: a restart does not help."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DBMATE", raising=False)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("orderflow.operating.dbmate.cache_directory", lambda: tmp_path / "file" / "cache")
+    with pytest.raises(CannotStart, match=r"cannot be made \(Not a directory\): install dbmate, or set DBMATE to it$"):
+        await find_dbmate(silent)

@@ -104,7 +104,7 @@ def test_a_drain_is_not_cut_off(name: str) -> None:
 
 
 def test_only_the_stores_are_restarted_for_ever() -> None:
-    """Exit code 3 says that a restart will not help: five are enough for what is ours. What runs once is not restarted."""
+    """Exit code 3 says that a restart will not help: five are enough for what is ours, and none for what runs once."""
     policies = {name: service["restart"] for name, service in SERVICES.items()}
     assert policies == {
         **dict.fromkeys(DATA, "unless-stopped"),
