@@ -29,6 +29,7 @@ from bench.table import render, render_goals
 from bench.targets import AGAINST_BASE, GOALS
 from bench.widths import wide_figures, widths
 from orderflow.demo.signals import until_signalled
+from orderflow.start.logs import quieten_libraries
 from orderflow.start.project import services_directory
 from orderflow.start.settings import variables
 
@@ -139,6 +140,7 @@ def main(
         raise click.UsageError(f"--base compares only builds of orderflow: it cannot be used with {', '.join(alone)}")
     if plots and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--plots needs matplotlib: pip install --require-hashes -r bench/requirements.lock")
+    quieten_libraries()  # a topic with many partitions is retried hundreds of times before it has its leaders
     plan = planned(parts, peer, quick=quick, base=base is not None, chosen={**sizes, "lookup_peer": lookup_peer})
     sys.exit(asyncio.run(_main(plan, base, results, plots=plots, strict=strict)))
 
