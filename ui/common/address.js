@@ -1,4 +1,5 @@
-// Addresses of the orders page: an order, or a search.
+// Addresses of the orders page: an order, or a search. They are relative, like all addresses in the pages: a proxy may add a
+// prefix to the path.
 
 /**
  * Parses the query of an address.
@@ -19,10 +20,10 @@ export function readAddress(query) {
 
 /** Returns the address of an order. */
 export function orderAddress(uid) {
-  return `/?${new URLSearchParams({ order: uid })}`;
+  return `./?${new URLSearchParams({ order: uid })}`;
 }
 
 /** Returns the address of a search for orders by track number or customer. */
 export function searchAddress(text) {
-  return `/?${new URLSearchParams({ q: text })}`;
+  return `./?${new URLSearchParams({ q: text })}`;
 }

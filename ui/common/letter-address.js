@@ -21,13 +21,13 @@ export function readLettersAddress(query) {
 
 /** Returns the address of a letter. */
 export function letterAddress(place) {
-  return `/dead-letters?letter=${place}`;
+  return `dead-letters?letter=${place}`;
 }
 
 /** Returns the address of a list. */
 export function listAddress(filters) {
   const query = new URLSearchParams(Object.entries(filters).filter(([, text]) => text !== "")).toString();
-  return query ? `/dead-letters?${query}` : "/dead-letters";
+  return query ? `dead-letters?${query}` : "dead-letters";
 }
 
 /** Returns the filters for the server: a period becomes the instant at which it begins. */

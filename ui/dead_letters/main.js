@@ -25,7 +25,7 @@ let current = new AbortController();
 /** The place of the shown letter, or null. */
 let shownLetter = null;
 /** The address of the last list, for the link back from a letter. */
-let lastList = "/dead-letters";
+let lastList = listAddress({});
 
 function show(content, announced) {
   result.replaceChildren(content);
@@ -90,7 +90,7 @@ async function showList(filters, signal, slow) {
 function showNothing(filters) {
   const filtered = Object.values(filters).some((text) => text !== "");
   const kind = filtered ? "emptyFiltered" : "empty";
-  const clear = element("a", { class: "secondary", href: "/dead-letters" }, words.clearFilters);
+  const clear = element("a", { class: "secondary", href: listAddress({}) }, words.clearFilters);
   show(state(filtered ? "missing" : "check", kind, [], filtered && clear), words[`${kind}Title`]);
 }
 
@@ -127,7 +127,7 @@ function state(drawing, name, codes, after = false) {
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a");
   const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/dead-letters") return;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== location.pathname) return;
   event.preventDefault();
   if (!mayLeave(words.discard)) return;
   const left = shownLetter;

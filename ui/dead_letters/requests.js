@@ -76,7 +76,7 @@ function post(where, body, signal) {
 }
 
 async function request(where, signal, more) {
-  const answer = await ask(`/dead-letters/${where}`, signal, more);
+  const answer = await ask(`dead-letters/${where}`, signal, more);
   if (answer === null) return { kind: "network" };
   const body = parseAnswer(answer.text);
   return body === null ? { kind: "unavailable" } : { kind: kindOf(answer.response.status), body };

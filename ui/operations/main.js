@@ -92,4 +92,4 @@ function showRates({ bucket_s, until, committed, rejected, commit_ms, cache_ms }
 document.title = `${words.title} · orderflow`;
 translatePage(words);
 showState("connecting");
-listen("/operations/events", showSnapshot, showState);
+listen("operations/events", showSnapshot, showState);

@@ -21,7 +21,7 @@ import { ask, parseAnswer } from "../common/ask.js";
 export async function lookUp(uid, signal) {
   if (!isSupported(uid)) return { kind: "unsupported" };
   const began = performance.now();
-  const answer = await ask(`/order/${encodeURIComponent(uid)}`, signal);
+  const answer = await ask(`order/${encodeURIComponent(uid)}`, signal);
   if (answer === null) return { kind: "network" };
   return parseResponse(answer.response, answer.text, performance.now() - began);
 }

@@ -163,7 +163,7 @@ input.addEventListener("paste", () => {
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a");
   const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/") return;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== location.pathname) return;
   event.preventDefault();
   if (link.classList.contains("line")) left = { query: location.search, content: result.firstChild, link };
   if (link.search !== location.search) history.pushState(null, "", link.pathname + link.search);

@@ -18,7 +18,7 @@ import { ask, parseAnswer } from "../common/ask.js";
  */
 export async function fetchPage(search, before, signal) {
   const parameters = new URLSearchParams(before === null ? search : { ...search, before });
-  const answer = await ask(`/orders?${parameters}`, signal);
+  const answer = await ask(`orders?${parameters}`, signal);
   if (answer === null) return { kind: "network" };
   if (answer.response.status === 400) return { kind: "invalid" };
   if (!answer.response.ok) return { kind: "unavailable" };

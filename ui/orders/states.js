@@ -17,7 +17,7 @@ export function emptyState() {
       { class: "tips" },
       ...tip("make demo", words.tipDemo),
       ...tip("orderflow publish 10", words.tipPublish),
-      ...tip("/?order=UID", words.tipLink),
+      ...tip(`${location.pathname}?order=UID`, words.tipLink),
     ),
   );
 }

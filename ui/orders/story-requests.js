@@ -15,7 +15,7 @@ import { ask, parseAnswer } from "../common/ask.js";
  * @returns {Promise<StoryAnswer>}
  */
 export async function fetchStory(uid, signal) {
-  const answer = await ask(`/order/${encodeURIComponent(uid)}/story`, signal);
+  const answer = await ask(`order/${encodeURIComponent(uid)}/story`, signal);
   if (answer === null) return { kind: "network" };
   if (answer.response.status === 404) return { kind: "notFound" };
   const story = answer.response.ok ? parseAnswer(answer.text) : null;
