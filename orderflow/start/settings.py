@@ -118,6 +118,7 @@ class Settings:
     log_level: str = _setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"))
     log_format: str = _setting("LOG_FORMAT", "json", _choice("json", "console"))
     http_address: Address = _setting("HTTP_ADDR", "127.0.0.1:8080", without_login(parse_address, "host:port", ""))
+    http_keepalive_s: float = _setting("HTTP_KEEPALIVE_S", "75", _seconds(1, 86_400))
 
     postgres_host: str = _setting(
         "POSTGRES_HOST", "127.0.0.1", without_login(parse_hosts, "one or more hosts", _POSTGRES_LOGIN)

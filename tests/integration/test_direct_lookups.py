@@ -314,11 +314,11 @@ def test_a_stop_waits_for_the_answer_in_progress(settings: Settings) -> None:
         loop.run(stop())
 
 
-def test_a_lookup_in_progress_outlives_the_deadline_of_heads(settings: Settings) -> None:
-    """The timer for idle connections begins anew behind the answer, and then ends the connection."""
+def test_a_lookup_in_progress_outlives_both_times_of_a_connection(settings: Settings) -> None:
+    """The one for idle connections begins anew behind the answer, and then ends the connection."""
 
     async def wait() -> None:
-        async with lookup_runner(settings, head_deadline_s=0.1) as runner:
+        async with lookup_runner(settings, head_deadline_s=0.1, keepalive_s=0.1) as runner:
             protocol = runner.server()
             transport = MemoryTransport(protocol)
             await asyncio.sleep(0)

@@ -13,6 +13,7 @@ BAD = {
     "LOG_LEVEL": ["loud", "10"],
     "LOG_FORMAT": ["xml"],
     "HTTP_ADDR": ["8080", "127.0.0.1", "host:0", "host:65536", "host:http", "http://host:80"],
+    "HTTP_KEEPALIVE_S": ["0", "nan", "75s", "86401"],
     "POSTGRES_HOST": ["db:5432", "a,", "[::1]:5432", "host=a", "a b", "::g"],
     "POSTGRES_PORT": ["0", "65536", "5432.0", "five"],
     "POSTGRES_DATABASE": ["a/b", "x" * 64],

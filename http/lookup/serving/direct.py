@@ -5,25 +5,22 @@ methods and routes, HTTP/1.0, a body, `Expect`, an upgrade, what is not HTTP, an
 still answers. A connection has one request in progress at a time, whichever way: what arrives behind it waits, and is
 read on once the answer is sent, so that answers have the order of the requests.
 
-This is the only file that uses names private to aiohttp (docs/decisions/0013-direct-answers.md). Written for aiohttp
-3.14.5: `tests/unit/test_library_versions.py` fails at any other.
+Names private to aiohttp are used here and in `lookup.serving.timed` only (docs/decisions/0013-direct-answers.md).
+Written for aiohttp 3.14.5: `tests/unit/test_library_versions.py` fails at any other.
 """
 
 import asyncio
 from collections import deque
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import EMPTY_PAYLOAD, HttpVersion11, hdrs, web
 
-from lookup.serving.protocol import GuardedHandler
+from lookup.serving.timed import Parsed, TimedHandler
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
-Parsed = tuple[Any, bool, bytes]
-"""What aiohttp's parser returns: messages with their payloads; whether the last is an upgrade; what is behind it."""
 _NOTHING: Parsed = ((), False, b"")
 
 
@@ -41,7 +38,7 @@ class DirectRoute(Protocol):
 DIRECT = web.AppKey("direct", DirectRoute)
 
 
-class DirectHandler(GuardedHandler):
+class DirectHandler(TimedHandler):
     """One connection. `route` gets its plain requests."""
 
     __slots__ = (
@@ -51,7 +48,6 @@ class DirectHandler(GuardedHandler):
         "_draining",
         "_ended",
         "_held_back",
-        "_parse",
         "_rest",
         "_route",
         "_unread",
@@ -71,25 +67,16 @@ class DirectHandler(GuardedHandler):
         self._rest: Parsed | None = None
         self._unread: deque[bytes] = deque()
         parser: Any = self._parser
-        self._parse: Any = parser.feed_data
         self._consumed: Any = parser.message_consumed
-        between: Any = SimpleNamespace(
-            feed_data=self._feed,
-            feed_eof=parser.feed_eof,
-            message_consumed=parser.message_consumed,
-            pause_reading=parser.pause_reading,
-            set_upgraded=parser.set_upgraded,
-        )
-        self._parser = between
 
-    def _feed(self, data: bytes) -> Parsed:
+    def feed(self, data: bytes) -> Parsed:
         """Parse for `data_received`, and keep a first request that the route answers. Raises as the parser does."""
         if self._busy:
             if data:
                 self._unread.append(data)
                 self._hold_back()
             return _NOTHING
-        parsed: Parsed = self._rest or self._parse(data)
+        parsed = self._rest or super().feed(data)
         self._rest = None
         if not parsed[0] or not self._take(*parsed[0][0]):
             return parsed
@@ -159,18 +146,14 @@ class DirectHandler(GuardedHandler):
                 self._held_back = False
                 self._resume_reading_if_drained()
 
-    def _process_keepalive(self) -> None:
-        if self._busy:
-            self._keepalive_handle = None  # the answer starts it again
-        else:
-            super()._process_keepalive()
+    def in_progress(self) -> bool:
+        """Return whether a request is in progress, whichever way."""
+        return self._busy or super().in_progress()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits. A request in progress ends when the route calls `answer`."""
         super().connection_lost(exc)
-        # The parser refers to this object: the cycle would keep both until the garbage collector's next run.
-        self._parse = self._consumed = None
-        self._rest = None
+        self._consumed = self._rest = None
         self._unread.clear()
         if self._draining:
             self._end_request()

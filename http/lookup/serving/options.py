@@ -102,7 +102,9 @@ class LookupOptions:
     """How many listeners may be connected at once. More are answered with 503."""
 
     head_deadline_s: float = 30.0
-    """A connection is closed if no complete request head arrives within this time."""
+    """A head must be complete in this time after the connection opened, or after the head's first byte."""
+    keepalive_s: float = 75.0
+    """How long an idle connection is kept after an answer: longer than proxies keep theirs, mostly 60 s."""
     max_line_bytes: int = 8190
     max_field_bytes: int = 8190
     max_headers: int = 64

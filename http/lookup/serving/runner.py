@@ -1,8 +1,7 @@
-"""Runs the application: gives each connection its protocol, with the limits, and cuts off slow heads.
+"""Runs the application: gives each connection its protocol, with the limits.
 
 Not all names of aiohttp that are used here are documented: that a site asks its runner's `server` for the protocol of a
-connection, and when the keep-alive timer is started. Written for aiohttp 3.14.5: `tests/unit/test_library_versions.py`
-fails at any other.
+connection. Written for aiohttp 3.14.5: `tests/unit/test_library_versions.py` fails at any other.
 """
 
 import asyncio
@@ -16,16 +15,12 @@ from lookup.serving.access_log import AccessLog
 from lookup.serving.direct import DIRECT, DirectHandler
 from lookup.serving.middleware import answer_http_exception
 from lookup.serving.options import LookupOptions
-from lookup.serving.protocol import GuardedHandler
+from lookup.serving.timed import TimedHandler
 from lookup.serving.unsent import UnsentAnswers
 
 
 class LookupRunner(web.AppRunner):
-    """Runs the application with its limits.
-
-    `keepalive_timeout` is what cuts off a slow head: aiohttp starts it when a connection opens and again after each
-    answer, and closes the connection when it ends while no whole head has arrived, however many bytes trickled in.
-    """
+    """Runs the application with its limits."""
 
     __slots__ = ("_connection_arguments",)
 
@@ -35,7 +30,8 @@ class LookupRunner(web.AppRunner):
             "max_connections": options.max_connections,
             "unsent": UnsentAnswers(options.unsent_max_bytes),
             "access_log_class": AccessLog,
-            "keepalive_timeout": options.head_deadline_s,
+            "head_deadline_s": options.head_deadline_s,
+            "keepalive_timeout": options.keepalive_s,
             "max_line_size": options.max_line_bytes,
             "max_field_size": options.max_field_bytes,
             "max_headers": options.max_headers,
@@ -56,7 +52,7 @@ class LookupRunner(web.AppRunner):
             return None
         loop = asyncio.get_running_loop()
         route = self.app.get(DIRECT)
-        handler = GuardedHandler if route is None else partial(DirectHandler, route=route)
+        handler = TimedHandler if route is None else partial(DirectHandler, route=route)
         return partial(handler, server, loop=loop, debug=loop.get_debug(), **self._connection_arguments)
 
 
