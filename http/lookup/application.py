@@ -29,6 +29,7 @@ from lookup.orders.store import OrderStore
 from lookup.orders.story import OrderStories
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
 from lookup.serving.admission import Admission, admit
+from lookup.serving.cors import Cors, answer_preflights
 from lookup.serving.description import add_description
 from lookup.serving.direct import DIRECT
 from lookup.serving.metrics import METRICS, Metrics
@@ -47,12 +48,17 @@ OWNERS_SHARE = 0.5
 def create_application(options: LookupOptions, connections: Connections) -> web.Application:
     """Return the application. Connections are opened when it starts. Raises `PageMissing`."""
     admission = Admission(options.max_requests)
+    cors = Cors(options.cors_origins) if options.cors_origins else None
     middlewares = [answer_errors, admit(admission)]
+    if cors is not None:
+        middlewares.append(answer_preflights(cors))
     if options.tracing is not None:
         middlewares.insert(0, trace_requests(options.tracing))
     application = web.Application(middlewares=middlewares, client_max_size=options.max_body_bytes)
     application[METRICS] = Metrics(options.process)
     application.on_response_prepare.append(add_headers)
+    if cors is not None:
+        application.on_response_prepare.append(cors.add_headers)
     page_files = read_page(options.ui_directory)
     add_page_routes(application, page_files)
     add_description(application, page_files)
@@ -69,7 +75,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
             application[OPERATIONS] = stores.operations
             if options.direct and options.tracing is None:
                 application[DIRECT] = DirectLookups(
-                    stores.lookup, admission, application[METRICS], options.lookup_deadline_s
+                    stores.lookup, admission, application[METRICS], cors, options.lookup_deadline_s
                 )
             yield
 

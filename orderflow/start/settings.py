@@ -19,6 +19,7 @@ from orderflow.start.address import (
     parse_redis_addresses,
     without_login,
 )
+from orderflow.start.origins import parse_origins
 from orderflow.start.real_environment import STOPS_WITHIN_S, real_environment, under_honcho
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ class Settings:
     log_format: str = _setting("LOG_FORMAT", "json", _choice("json", "console"))
     http_address: Address = _setting("HTTP_ADDR", "127.0.0.1:8080", without_login(parse_address, "host:port", ""))
     http_keepalive_s: float = _setting("HTTP_KEEPALIVE_S", "75", _seconds(1, 86_400))
+    http_cors_origins: tuple[str, ...] = _setting("HTTP_CORS_ORIGINS", "", parse_origins)
 
     postgres_host: str = _setting(
         "POSTGRES_HOST", "127.0.0.1", without_login(parse_hosts, "one or more hosts", _POSTGRES_LOGIN)

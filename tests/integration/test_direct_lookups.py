@@ -28,6 +28,7 @@ from tests.support.lookup_server import lookup_runner
 from tests.support.memory_transport import MemoryTransport
 from tests.support.stored_orders import make_order, store_order
 
+NAMED = "https://shop.example"
 UIDS = ("plain", "traced", "a b/%ж")
 _VARYING = re.compile(rb"(?<=dur=)[0-9.]+|(?<=\r\nDate: )[^\r]+")
 _TRACEPARENT = new_traceparent()
@@ -48,6 +49,7 @@ PATHS = st.sampled_from(
         "/order/",
         "/order//plain",
         "/orders?limit=0",
+        "/dead-letters/access",
         "/nowhere",
         "http://127.0.0.1/order/plain",
         "/order/ж",
@@ -73,6 +75,9 @@ LINES = st.sampled_from(
         "Range: bytes=0-1",
         "Host: again",
         "X-Odd: \x80",
+        "Origin:",
+        "Access-Control-Request-Method: GET",
+        "Access-Control-Request-Method: POST",
         "no colon",
         " folded",
     ]
@@ -86,8 +91,9 @@ def requests(draw: st.DrawFn) -> bytes:
     version = draw(st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP"]))
     lines = draw(st.one_of(st.just([]), st.lists(LINES, max_size=3)))
     host = draw(st.sampled_from([["Host: x"]] * 9 + [[]]))
+    origin = draw(st.sampled_from([[], *[[f"Origin: {NAMED}"]] * 2, ["Origin: https://other.example"]]))
     body = draw(st.sampled_from([""] * 6 + ["abc", "3\r\nabc\r\n0\r\n\r\n", "\r\n"]))
-    return "\r\n".join([f"{method} {draw(PATHS)} {version}", *host, *lines, "", body]).encode("utf-8")
+    return "\r\n".join([f"{method} {draw(PATHS)} {version}", *host, *origin, *lines, "", body]).encode("utf-8")
 
 
 @st.composite
@@ -158,14 +164,15 @@ async def _ended(protocol: Any) -> None:
 
 
 @contextmanager
-def servers(settings: Settings) -> Iterator[tuple[asyncio.Runner, LookupRunner, LookupRunner]]:
+def servers(settings: Settings, **changes: Any) -> Iterator[tuple[asyncio.Runner, LookupRunner, LookupRunner]]:
     """Provide a loop, the direct server and the one without, over the same cached orders."""
     with asyncio.Runner() as loop:
         stack = AsyncExitStack()
         try:
             loop.run(_store(settings))
             # On a busy machine one of them might otherwise find the cache too slow.
-            options = {"lingering_s": 0.02, "max_headers": 8, "cache_deadline_s": 5.0, "lookup_deadline_s": 10.0}
+            patience = {"cache_deadline_s": 5.0, "lookup_deadline_s": 10.0}
+            options = {"lingering_s": 0.02, "max_headers": 8, **patience, **changes}
             direct = loop.run(stack.enter_async_context(lookup_runner(settings, **options)))
             plain = loop.run(stack.enter_async_context(lookup_runner(settings, direct=False, **options)))
             yield loop, direct, plain
@@ -183,9 +190,12 @@ async def _store(settings: Settings) -> None:
     await database.close(timeout=5)
 
 
-def test_a_conversation_is_the_same_whether_lookups_are_direct_or_not(settings: Settings) -> None:
+@pytest.mark.parametrize("origins", [(), (NAMED, "http://localhost:3000")], ids=["alone", "cors"])
+def test_a_conversation_is_the_same_whether_lookups_are_direct_or_not(
+    settings: Settings, origins: tuple[str, ...]
+) -> None:
     """Whatever is sent, and however it is cut: the bytes, the connection, the access lines and the metrics."""
-    with servers(settings) as (loop, direct, plain):
+    with servers(settings, cors_origins=origins) as (loop, direct, plain):
 
         @hypothesis.settings(max_examples=60)
         @hypothesis.given(conversations(), st.data())

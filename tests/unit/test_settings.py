@@ -14,6 +14,20 @@ BAD = {
     "LOG_FORMAT": ["xml"],
     "HTTP_ADDR": ["8080", "127.0.0.1", "host:0", "host:65536", "host:http", "http://host:80"],
     "HTTP_KEEPALIVE_S": ["0", "nan", "75s", "86401"],
+    "HTTP_CORS_ORIGINS": [
+        *(
+            "*",
+            "null",
+            "shop.example",
+            "https://",
+            "https://shop.example/",
+            "https://Shop.example",
+            "ftp://shop.example",
+        ),
+        *("https://shop.example:443", "http://shop.example:80", "https://a:0", "https://a:65536", "https://a:08"),
+        *("https://a,", ",", "https://a b", "https://a;https://b", "https://.a", "http://[::g]", "http://[0:0::1]"),
+        *("https://a?x", "https://a#x", "https://*.shop.example", "https://заказ.example"),
+    ],
     "POSTGRES_HOST": ["db:5432", "a,", "[::1]:5432", "host=a", "a b", "::g"],
     "POSTGRES_PORT": ["0", "65536", "5432.0", "five"],
     "POSTGRES_DATABASE": ["a/b", "x" * 64],
@@ -59,6 +73,7 @@ FREE_TEXT = {
 }
 HOLDING_A_LOGIN = {
     "HTTP_ADDR": ["http://u:swordfish@h:80", "u:swordfish@h:80"],
+    "HTTP_CORS_ORIGINS": ["https://u:swordfish@h", "https://a,https://swordfish@h"],
     "POSTGRES_HOST": ["postgres://u:swordfish@h/x", "u:swordfish@h", "swordfish@h", "host=h password=swordfish"],
     "POSTGRES_DATABASE": ["postgres://u:swordfish@h/x", "dbname=x password=swordfish", "u:swordfish@h"],
     "POSTGRES_USER": ["postgres://u:swordfish@h/x", "user=u password = swordfish"],
@@ -171,6 +186,15 @@ def test_postgresql_has_one_or_more_hosts() -> None:
 def test_a_secret_is_not_shown(name: str) -> None:
     """The settings may be logged: what is secret in them stays out."""
     assert "swordfish" not in repr(parse_settings({name: "swordfish"}))
+
+
+def test_origins_are_taken_as_browsers_send_them() -> None:
+    """In their order, each once."""
+    given = "https://shop.example, http://localhost:3000,http://[::1]:8080 ,http://my_host,https://shop.example"
+    expected = ("https://shop.example", "http://localhost:3000", "http://[::1]:8080", "http://my_host")
+    assert parse_settings({"HTTP_CORS_ORIGINS": given}).http_cors_origins == expected
+    with pytest.raises(SettingError, match=r"\(number 2 is not\)$"):
+        parse_settings({"HTTP_CORS_ORIGINS": "https://shop.example,https://shop.example/page"})
 
 
 def test_an_address_may_leave_out_the_host() -> None:

@@ -4,14 +4,18 @@ Both must answer the same bytes: tests/integration/test_direct_lookups.py compar
 """
 
 import re
+from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from aiohttp import hdrs
 
 from engine.telemetry.trace_context import Traceparent
 from lookup.orders.lookup import OrderLookup
 from lookup.orders.uid import PREFIX, parse_order_uid
 from lookup.serving.access_log import trace_id_in, write_access_line
 from lookup.serving.admission import Admission
+from lookup.serving.cors import UNNAMED, Cors
 from lookup.serving.deadlines import Deadlines
 from lookup.serving.direct import DirectHandler
 from lookup.serving.heads import Date, head_template, render_answer
@@ -28,26 +32,43 @@ _PATH = re.compile(rf"{PREFIX}[^/?#]+")
 _TIMING = {"Server-Timing": "total;dur=%.3f"}
 _NOT_STORED = {"Cache-Control": "no-store"}
 _JSON = {"Content-Type": "application/json"}
-_FOUND_HEADS = {
-    (cached, closes): head_template(
-        200, {**_TIMING, "X-Cache": "hit" if cached else "miss", **_NOT_STORED, **_JSON}, closes=closes
-    )
-    for cached in (True, False)
-    for closes in (True, False)
-}
-_NOT_FOUND_HEADS = {
-    closes: head_template(404, {**_NOT_STORED, **_TIMING, **_JSON}, closes=closes) for closes in (True, False)
-}
+
+
+class _Heads:
+    """The heads of the answers, ready for the numbers in them; all end with the headers `last`."""
+
+    __slots__ = ("found", "last", "not_found")
+
+    def __init__(self, last: Mapping[str, str]) -> None:
+        self.last = last
+        self.found = {
+            (cached, closes): head_template(
+                200,
+                {**_TIMING, "X-Cache": "hit" if cached else "miss", **_NOT_STORED, **_JSON},
+                closes=closes,
+                last=last,
+            )
+            for cached in (True, False)
+            for closes in (True, False)
+        }
+        self.not_found = {
+            closes: head_template(404, {**_NOT_STORED, **_TIMING, **_JSON}, closes=closes, last=last)
+            for closes in (True, False)
+        }
 
 
 class DirectLookups:
     """Begins and ends the requests of this route."""
 
-    def __init__(self, lookup: OrderLookup, admission: Admission, metrics: Metrics, deadline_s: float) -> None:
+    def __init__(
+        self, lookup: OrderLookup, admission: Admission, metrics: Metrics, cors: Cors | None, deadline_s: float
+    ) -> None:
         self._lookup = lookup
         self._admission = admission
         self._metrics = metrics
         self._deadlines = Deadlines(deadline_s)
+        self._heads = _Heads({} if cors is None else UNNAMED)
+        self._heads_for = None if cors is None else {name: _Heads(last) for name, last in cors.headers.items()}
         self.date = Date()
 
     def take(self, path: str, headers: "CIMultiDictProxy[str]", connection: DirectHandler, *, closes: bool) -> bool:
@@ -55,7 +76,10 @@ class DirectLookups:
         order_uid = parse_order_uid(path) if _PATH.fullmatch(path) else None
         if order_uid is None or not self._admission.enter():
             return False
-        lookup = _DirectLookup(self, order_uid, trace_id_in(headers), connection, closes)
+        heads = self._heads
+        if self._heads_for is not None:
+            heads = self._heads_for.get(headers.get(hdrs.ORIGIN), heads)
+        lookup = _DirectLookup(self, order_uid, trace_id_in(headers), connection, closes, heads)
         if not self._lookup.ask(lookup):
             self._admission.leave()
             return False
@@ -83,10 +107,16 @@ class DirectLookups:
 class _DirectLookup:
     """One request: a `FindOrder` that sends its answer itself."""
 
-    __slots__ = ("_closes", "_connection", "_done", "_lookups", "began_s", "order_uid", "trace_id")
+    __slots__ = ("_closes", "_connection", "_done", "_heads", "_lookups", "began_s", "order_uid", "trace_id")
 
     def __init__(
-        self, lookups: DirectLookups, order_uid: str, trace_id: str | None, connection: DirectHandler, closes: bool
+        self,
+        lookups: DirectLookups,
+        order_uid: str,
+        trace_id: str | None,
+        connection: DirectHandler,
+        closes: bool,
+        heads: _Heads,
     ) -> None:
         self.began_s = perf_counter()
         self.order_uid = order_uid
@@ -94,6 +124,7 @@ class _DirectLookup:
         self._lookups = lookups
         self._connection = connection
         self._closes = closes
+        self._heads = heads
         self._done = False
 
     def done(self) -> bool:
@@ -104,16 +135,17 @@ class _DirectLookup:
         """See `FindOrder`."""
         duration_ms, date = (perf_counter() - self.began_s) * 1000, self._lookups.date.now()
         if body is None:
-            head = _NOT_FOUND_HEADS[self._closes] % (duration_ms, len(NOT_FOUND), date)
+            head = self._heads.not_found[self._closes] % (duration_ms, len(NOT_FOUND), date)
             self._end(404, head + NOT_FOUND)
         else:
-            head = _FOUND_HEADS[cached, self._closes] % (duration_ms, len(body), date)
+            head = self._heads.found[cached, self._closes] % (duration_ms, len(body), date)
             self._end(200, head + body, traceparent, "hit" if cached else "miss")
 
     def fail(self, error: Exception) -> None:
         """See `FindOrder`."""
         answer = answer_failure(error)
-        self._end(answer.status, render_answer(answer, self._lookups.date.now(), closes=self._closes))
+        date = self._lookups.date.now()
+        self._end(answer.status, render_answer(answer, date, closes=self._closes, last=self._heads.last))
 
     def expire(self) -> None:
         """Give up at the deadline. What the readers find afterwards is not sent."""

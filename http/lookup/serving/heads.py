@@ -25,20 +25,25 @@ class Date:
         return self._text
 
 
-def head_template(status: int, headers: Mapping[str, str], *, closes: bool) -> bytes:
+_NONE: Mapping[str, str] = {}
+
+
+def head_template(status: int, headers: Mapping[str, str], *, closes: bool, last: Mapping[str, str] = _NONE) -> bytes:
     """Return a head in HTTP/1.1, to be completed with `%` and the length of the body and the date.
 
-    Values of `headers` may have further placeholders. `closes`: the connection ends with this answer.
+    Values of `headers` may have further placeholders. `closes`: the connection ends with this answer. `last` are
+    headers at the end, without a `%`.
     """
     lines = {**headers, "Content-Length": "%d", "Date": "%b", "Server": SERVER}
     if closes:
         lines["Connection"] = "close"
     status_line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-    fields = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **SECURITY_HEADERS}.items())
+    fields = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **SECURITY_HEADERS, **last}.items())
     return f"{status_line}{fields}\r\n".encode()
 
 
-def render_answer(answer: web.Response, date: bytes, *, closes: bool) -> bytes:
-    """Return a JSON answer with its head. Its headers may have no `%`."""
+def render_answer(answer: web.Response, date: bytes, *, closes: bool, last: Mapping[str, str] = _NONE) -> bytes:
+    """Return a JSON answer with its head. Its headers, and `last` at the end, may have no `%`."""
     assert isinstance(answer.body, bytes)
-    return head_template(answer.status, answer.headers, closes=closes) % (len(answer.body), date) + answer.body
+    head = head_template(answer.status, answer.headers, closes=closes, last=last)
+    return head % (len(answer.body), date) + answer.body

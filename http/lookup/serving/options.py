@@ -36,6 +36,8 @@ class LookupOptions:
     cache_ttl_s: int
     """How long a filled answer lives in Redis."""
 
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may read answers to GET, as browsers write them. Empty: none."""
     tracing: "Tracing | None" = None
     """Makes a span for each request; None: no spans."""
     direct: bool = True
