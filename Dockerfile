@@ -32,7 +32,7 @@ CMD ["orderflow", "--help"]
 FROM runtime AS tests
 USER root
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends chromium git make \
+    && apt-get install --yes --no-install-recommends chromium git make nginx \
     && rm -rf /var/lib/apt/lists/*
 RUN --mount=type=bind,from=builder,source=/wheels,target=/wheels \
     pip install --no-index --find-links /wheels "orderflow[dev,services]"

@@ -64,7 +64,7 @@ async def test_the_server_keeps_to_its_description(
     url = (await server.wait_for("http_listening"))["url"]
     tester = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),
-        *("--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--seed", "1", "--no-color"),
+        *("--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--url", url, "--seed", "1", "--no-color"),
         *("--max-examples", "40"),
         *("--header", f"Authorization: Bearer {TOKEN}"),
         *paths,

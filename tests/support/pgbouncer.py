@@ -1,27 +1,16 @@
 """PgBouncer servers of a test's own, in front of a PostgreSQL server, with the configuration that Debian installs."""
 
 import asyncio
-import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from orderflow.services import free_ports
 from orderflow.services.account import Account, account_for
 from orderflow.services.service import Service
 from orderflow.start.settings import Settings, parse_settings
-
-
-def require_pgbouncer() -> Path:
-    """Return the path of PgBouncer. Skips the test if there is none."""
-    found = shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin")))
-    if found is None:
-        pytest.skip("left out: this needs PgBouncer (apt-get install pgbouncer)")
-    return Path(found)
+from tests.support.installed import require_program
 
 
 class PgBouncer(Service):
@@ -80,7 +69,7 @@ async def own_pgbouncer(directory: Path, environment: Mapping[str, str], mode: s
 
     `mode` is "session", "transaction" or "statement".
     """
-    program, port = require_pgbouncer(), free_ports(1)[0]
+    program, port = require_program("pgbouncer", "PgBouncer"), free_ports(1)[0]
     service = PgBouncer(directory / mode / "pgbouncer", port, program, parse_settings(environment), mode)
     try:
         await service.start()

@@ -13,8 +13,9 @@ FULL_RETRY_S = 5
 SEND_DEADLINE_S = 10.0
 _HEADERS = {
     "Content-Type": "text/event-stream",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # a proxy that buffers events would deliver them late
+    # A proxy that buffers events would deliver them late, and so would most of those that compress them.
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",
 }
 
 
