@@ -162,7 +162,7 @@ async def test_random_bytes_never_make_a_server_error(settings: Settings, seed: 
         b'GET /../../etc/passwd?q=%00 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-\r\nIf-None-Match: *, "\r\n\r\n',
         b"GET /orders?limit=1&before=%ff HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     )
-    async with lookup_server(settings, head_deadline_s=0.2) as server:
+    async with lookup_server(settings, head_deadline_s=0.2, keepalive_s=0.2) as server:
         for _ in range(10):
             answers = await asyncio.gather(*(exchange(server.port, _spoilt(random, whole)) for _ in range(20)))
             for answer in answers:
