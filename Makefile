@@ -52,11 +52,12 @@ smoke: setup ## run the demo without user input: publish, look up, compare, stop
 	@exec $(BIN)/python -m orderflow.demo --smoke
 
 .PHONY: lint
-lint: setup ## check style, types and import rules
+lint: setup ## check style, types, import rules and migrations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.migrations
 
 .PHONY: test
 test: lint ## run lint, then the whole test suite (PYTEST_ARGS: arguments for pytest)
