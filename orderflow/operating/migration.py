@@ -24,6 +24,8 @@ from orderflow.start.waiting import RETRY_DELAY_S
 
 _LOCK = int.from_bytes(b"orderflo")
 """The key of the advisory lock of the database, which the command that applies migrations holds."""
+_PING = "SHOW transaction_isolation"
+"""A statement that takes no snapshot."""
 PING_S = 10.0
 _ANSWERS_WITHIN_S = 30.0
 _MAINTENANCE = ("postgres", "template1")
@@ -120,9 +122,11 @@ async def migrate_alone(
         transaction = connection.transaction(isolation="read_committed")
         await transaction.start()
         if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
-            await connection.execute(_UNLIMITED)
             schema = await read_schema(connection)
             if schema.missing:
+                # After the queries of read_schema, whose last one keeps its snapshot until the next statement:
+                # CREATE INDEX CONCURRENTLY waits for the end of every transaction that has one, also of this one.
+                await connection.execute(_UNLIMITED)
                 await _while_connected(connection, apply())
                 schema = await _read_again(connection)
             return schema
@@ -145,7 +149,7 @@ async def _while_connected(connection: Connection, work: Coroutine[Any, Any, Non
     task = asyncio.create_task(work, name="dbmate")
     try:
         while not (await asyncio.wait({task}, timeout=PING_S))[0]:
-            await connection.execute("SELECT 1", timeout=_ANSWERS_WITHIN_S)
+            await connection.execute(_PING, timeout=_ANSWERS_WITHIN_S)
         task.result()
     finally:
         task.cancel()

@@ -1,5 +1,6 @@
 """The migrations, applied and taken back by dbmate itself, and `orderflow migrate`."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -8,10 +9,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from orderflow.exits import CannotStart
+from orderflow.exits import CannotStart, Failed
 from orderflow.operating.dbmate import find_dbmate, npm, run_dbmate
+from orderflow.operating.migration import migrate_alone
 from orderflow.services.service import run_tool, silent
 from orderflow.start.migrations import TABLE, latest_version, migrations_directory
+from orderflow.start.schema import read_schema
 from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import connect, own_database
@@ -160,6 +163,40 @@ async def test_the_key_of_letters_is_not_changed_under_workers_of_an_older_build
         assert await connection.fetchval(KEY) == "PRIMARY KEY (consumer_group, topic, partition, kafka_offset)"
     finally:
         await connection.close()
+
+
+_LATER = "20990101000000_index_entries.sql"
+_CONCURRENT = (
+    "-- migrate:up transaction:false\n{before}CREATE INDEX CONCURRENTLY entries ON orders (entry);\n\n-- migrate:down\n"
+)
+_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('entries')"
+
+
+async def test_an_index_of_a_large_table_is_built_concurrently_by_a_file_of_its_own(
+    empty: dict[str, str], tmp_path: Path
+) -> None:
+    """A second statement ends it; the transaction that keeps other commands waiting does not keep the index waiting."""
+    program, url = await find_dbmate(silent), parse_settings(empty).postgres_url()
+    first, *rest = sorted(migrations_directory().glob("*.sql"))
+
+    async def apply() -> None:
+        await run_dbmate(program, url, tmp_path, "up")
+
+    (tmp_path / first.name).write_text(first.read_text())
+    (tmp_path / _LATER).write_text(_CONCURRENT.format(before="SET lock_timeout = '1s';\n"))
+    with pytest.raises(Failed, match=r"CONCURRENTLY cannot .* a transaction block"):
+        await apply()
+    for migration in rest:
+        (tmp_path / migration.name).write_text(migration.read_text())
+    (tmp_path / _LATER).write_text(_CONCURRENT.format(before=""))
+    connection = await connect(empty)
+    try:
+        assert await connection.fetchval(_VALID) is None
+        async with asyncio.timeout(20):
+            await migrate_alone(connection, await read_schema(connection), 5, apply)
+        assert await connection.fetchval(_VALID) is True
+    finally:
+        connection.terminate()
 
 
 async def test_taking_the_key_back_keeps_one_letter_of_a_place(empty: dict[str, str], tmp_path: Path) -> None:
