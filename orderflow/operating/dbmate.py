@@ -24,6 +24,10 @@ _NOT_FOR_DBMATE = ("DBMATE_", "PGOPTIONS", "PGSERVICE", "PGHOSTADDR")
 _PROGRAM = Path("node_modules", "@dbmate")
 
 
+class DatabaseInUse(CannotStart):
+    """A migration refuses while older engines work. The message names them, and what to do."""
+
+
 async def find_dbmate(say: Say) -> str:
     """Return the path of dbmate: `DBMATE`, else from PATH, else installed with npm into the cache folder.
 
@@ -98,8 +102,8 @@ async def run_dbmate(
     """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
 
     The URL is passed in the environment: a command line is visible to all users of the machine. Raises `Failed` with
-    dbmate's message, without `password`; `CannotStart` when a migration itself reports why it must not be applied, and
-    when the role lacks a permission.
+    dbmate's message, without `password`; `DatabaseInUse` when a migration reports why it must not be applied now;
+    `CannotStart` when the role lacks a permission.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_DBMATE)}
     # Without it a query with parameters takes two round trips: a pooler may send them to different connections.
@@ -120,7 +124,7 @@ async def run_dbmate(
             message = message.replace(secret, "…")
         _, refused, why = message.partition(_REFUSED)
         if refused:
-            raise CannotStart(refused + why.removesuffix(_RAISED)) from None
+            raise DatabaseInUse(refused + why.removesuffix(_RAISED)) from None
         if message.endswith(_DENIED):
             raise CannotStart(
                 f"{message}: run `orderflow migrate` as the owner of the tables and their schema"

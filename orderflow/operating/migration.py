@@ -16,6 +16,7 @@ from engine.postgres.connecting import connect
 from engine.postgres.errors import ERRORS, describe
 from engine.postgres.pooler import as_pooled
 from orderflow.exits import CannotStart, Failed
+from orderflow.operating.dbmate import DatabaseInUse
 from orderflow.progress import say
 from orderflow.start.connections import postgres_options
 from orderflow.start.schema import ENCODING, Schema, quoted, read_schema
@@ -28,6 +29,7 @@ _PING = "SHOW transaction_isolation"
 """A statement that takes no snapshot."""
 PING_S = 10.0
 _ANSWERS_WITHIN_S = 30.0
+_IN_USE_DELAY_S = 1.0
 _MAINTENANCE = ("postgres", "template1")
 _OF_POOLERS = (asyncpg.ProtocolViolationError, asyncpg.ConnectionDoesNotExistError)
 _EXISTS = {"42P04", "23505"}
@@ -109,6 +111,8 @@ async def migrate_alone(
 ) -> Schema:
     """Call `apply` while no other command does, unless nothing is missing. Returns the schema afterwards.
 
+    If it raises `DatabaseInUse`, it is called again for up to `timeout_s`.
+
     The lock belongs to a transaction, because a session has no connection of its own behind a pooler. A command that
     does not get it asks again: a waiting one would take a pooler's connection from the one that it waits for.
 
@@ -127,7 +131,7 @@ async def migrate_alone(
                 # After the queries of read_schema, whose last one keeps its snapshot until the next statement:
                 # CREATE INDEX CONCURRENTLY waits for the end of every transaction that has one, also of this one.
                 await connection.execute(_UNLIMITED)
-                await _while_connected(connection, apply())
+                await _while_connected(connection, _once_unused(apply, timeout_s))
                 schema = await _read_again(connection)
             return schema
         await transaction.rollback()
@@ -139,6 +143,20 @@ async def migrate_alone(
         await asyncio.sleep(RETRY_DELAY_S)
         schema = await read_schema(connection)
     return schema
+
+
+async def _once_unused(apply: Callable[[], Coroutine[Any, Any, None]], timeout_s: float) -> None:
+    deadline, reported = time.monotonic() + timeout_s, False
+    while True:
+        try:
+            return await apply()
+        except DatabaseInUse as refusal:
+            if time.monotonic() + _IN_USE_DELAY_S > deadline:
+                raise
+            if not reported:
+                say(f"Waiting for older engines to stop, {timeout_s:g} s at most: {refusal}")
+                reported = True
+        await asyncio.sleep(_IN_USE_DELAY_S)
 
 
 async def _while_connected(connection: Connection, work: Coroutine[Any, Any, None]) -> None:

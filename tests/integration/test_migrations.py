@@ -144,7 +144,7 @@ async def test_the_key_of_letters_is_not_changed_under_workers_of_an_older_build
     try:
         await connection.execute(OLD_WORKERS)
         for _ in range(2):
-            ended = await orderflow.run("migrate", **empty)
+            ended = await orderflow.run("migrate", **empty, START_TIMEOUT_S="0.5")
             assert ended.returncode == 3, ended.stderr
             assert ended.stderr.splitlines()[-1] == (
                 "orderflow: cannot migrate: workers of an older build were heard in the last minute "
@@ -161,6 +161,30 @@ async def test_the_key_of_letters_is_not_changed_under_workers_of_an_older_build
         ended = await orderflow.run("migrate", **empty)
         assert ended.returncode == 0, ended.stderr
         assert await connection.fetchval(KEY) == "PRIMARY KEY (consumer_group, topic, partition, kafka_offset)"
+    finally:
+        await connection.close()
+
+
+async def test_migrate_waits_until_no_older_engine_is_heard(
+    orderflow: Programs, empty: dict[str, str], tmp_path: Path
+) -> None:
+    """It says for whom, changes nothing meanwhile, and needs no second call when they have stopped."""
+    for migration in migrations_directory().glob("*.sql"):
+        if migration.name < "20261128":
+            (tmp_path / migration.name).write_text(migration.read_text())
+    await run_dbmate(await find_dbmate(silent), parse_settings(empty).postgres_url(), tmp_path, "up")
+    connection = await connect(empty)
+    try:
+        await connection.execute(OLD_WORKERS)
+        waiting = await orderflow.start("migrate", **empty)
+        told = await waiting.wait_for_line("Waiting for older engines to stop, 20 s at most: ")
+        assert "(worker-0 worker-1 of g on h)" in told
+        assert await connection.fetchval(KEY) == "PRIMARY KEY (topic, partition, kafka_offset)"
+        await connection.execute("DELETE FROM workers WHERE pid = 8")
+        await connection.execute("DELETE FROM workers WHERE host = 'h'")
+        assert await waiting.ended() == 0, waiting.tail()
+        assert await connection.fetchval(KEY) == "PRIMARY KEY (consumer_group, topic, partition, kafka_offset)"
+        assert await connection.fetchval(f"SELECT max(version) FROM {TABLE}") == latest_version()
     finally:
         await connection.close()
 
