@@ -11,7 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from orderflow.services.kafka_distribution import VERSION, class_path, java
-from orderflow.services.ports import LOOPBACK, free_ports
+from orderflow.services.ports import free_ports
 from orderflow.services.process import bare_environment
 from orderflow.services.service import Say, Service, fresh, run_tool, silent
 from orderflow.start.settings import Settings
@@ -105,10 +105,10 @@ class Kafka(Service):
             listeners["PROXY"] = self.proxy_listener.port
             advertised["PROXY"] = self.proxy_listener.advertised
         text = _CONFIGURATION.format(
-            host=LOOPBACK,
+            host=self.host,
             controller_port=controller_port,
-            listeners=_listeners(listeners),
-            advertised=_listeners(advertised),
+            listeners=_listeners(self.host, listeners),
+            advertised=_listeners(self.host, advertised),
             data=_property(data),
         )
         configuration.write_text(text)
@@ -134,7 +134,7 @@ class Kafka(Service):
 
     async def answers(self) -> bool:
         """Return whether the broker answers a metadata request and lists a live broker."""
-        client = AIOKafkaClient(bootstrap_servers=f"{LOOPBACK}:{self.port}", request_timeout_ms=5_000)
+        client = AIOKafkaClient(bootstrap_servers=f"{self.host}:{self.port}", request_timeout_ms=5_000)
         # While the broker starts, aiokafka would log each refused connection as an error.
         logger = logging.getLogger("aiokafka")
         before, logger.disabled = logger.disabled, True
@@ -154,5 +154,5 @@ def _property(path: Path) -> str:
     return "".join(chr(unit) if unit < 0x80 else f"\\u{unit:04x}" for unit in units)  # noqa: PLR2004
 
 
-def _listeners(ports: Mapping[str, int]) -> str:
-    return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in ports.items())
+def _listeners(host: str, ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{host}:{port}" for name, port in ports.items())

@@ -11,7 +11,6 @@ import psutil
 
 from orderflow.exits import CannotStart
 from orderflow.services.account import Account, account_for, check_owner
-from orderflow.services.ports import LOOPBACK
 from orderflow.services.service import Say, Service, fresh, run_tool, silent
 from orderflow.start.settings import Settings
 
@@ -77,7 +76,7 @@ class PostgreSQL(Service):
         check_owner(self.data, self._account)
         self._remove_stale_lock()
         configuration = self.data / "orderflow.conf"
-        configuration.write_text(_CONFIGURATION.format(host=LOOPBACK, port=self.port))
+        configuration.write_text(_CONFIGURATION.format(host=self.host, port=self.port))
         self._hand_over(configuration)
 
     async def _initdb(self) -> None:
@@ -130,7 +129,7 @@ class PostgreSQL(Service):
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(
-            host=LOOPBACK,
+            host=self.host,
             port=self.port,
             user=self._settings.postgres_user,
             password=self._settings.postgres_password,

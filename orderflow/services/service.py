@@ -49,6 +49,8 @@ class Service(ABC):
     """The signal that requests a clean stop."""
     environment: ClassVar[Mapping[str, str]] = {}
     """Environment variables of its programs, in addition to `bare_environment`."""
+    host = LOOPBACK
+    """The address where it listens."""
 
     def __init__(self, directory: Path, port: int, say: Say = silent) -> None:
         self.directory = directory
@@ -86,7 +88,7 @@ class Service(ABC):
     def address(self) -> str:
         """The address where it listens, or will listen, as `host:port`."""
         record = self.process.running_record()
-        return f"{LOOPBACK}:{record.port if record else self.port}"
+        return f"{self.host}:{record.port if record else self.port}"
 
     def status(self) -> ServiceStatus:
         """Return the status without asking the server."""
@@ -132,7 +134,7 @@ class Service(ABC):
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         await self.prepare()
         user, group = self.account()
-        self.say(f"Starting {self.title} on {LOOPBACK}:{self.port}")
+        self.say(f"Starting {self.title} on {self.host}:{self.port}")
         environment = bare_environment(**self.environment)
         self.process.spawn(self.command(), port=self.port, environment=environment, user=user, group=group)
         try:

@@ -10,7 +10,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 
 from orderflow.exits import CannotStart
-from orderflow.services.ports import LOOPBACK
 from orderflow.services.service import Say, Service, silent
 from orderflow.start.settings import Settings
 
@@ -46,7 +45,7 @@ class Valkey(Service):
         """Write the configuration, readable only by the owner: it may hold the password."""
         settings = self._settings
         lines = [
-            f"bind {LOOPBACK}",
+            f"bind {self.host}",
             f"port {self.port}",
             f"dir {_quoted(str(self.directory))}",
             "save 300 1",
@@ -71,7 +70,7 @@ class Valkey(Service):
         """Return whether it answers PING. Raises `CannotStart` when it was started with another password."""
         settings = self._settings
         client = Redis(
-            host=LOOPBACK,
+            host=self.host,
             port=self.port,
             username=settings.redis_username or None,
             password=settings.redis_password or None,

@@ -21,6 +21,8 @@ import attrs
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
+from engine.postgres.errors import ERRORS
+from engine.postgres.link import Link
 from handlers.reader import fetch_bodies
 from orderflow.start.connections import kafka_options, postgres_options
 from orderflow.start.settings import Settings
@@ -28,6 +30,7 @@ from tests.chaos.ledger import Sent
 from tests.support.redis_servers import CachedValues
 
 WATCH_S = 0.2
+LOOK_S = 5.0
 CACHE_SETTLES_S = 30.0
 """How long a stale answer may last after a crash or an outage of Redis."""
 
@@ -49,6 +52,11 @@ class Report:
         return self.lost + self.repeated + self.stale + self.went_back + self.ahead
 
 
+def link_to(settings: Settings) -> Link:
+    """Return a connection to the host that accepts writes; it is opened on use, and anew after an outage."""
+    return Link({**postgres_options(settings), "command_timeout": LOOK_S})
+
+
 class VersionWatch:
     """Looks at the stored versions again and again, and notes every one that went back: (c)."""
 
@@ -59,18 +67,16 @@ class VersionWatch:
 
     async def run(self) -> None:
         """Watch until cancelled; an outage of PostgreSQL ends one look, not the watch."""
-        connection: asyncpg.Connection | None = None
+        link = link_to(self._settings)
         try:
             while True:
-                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    if connection is None or connection.is_closed():
-                        connection = await asyncpg.connect(**postgres_options(self._settings))
-                    for uid, offset in await connection.fetch("SELECT order_uid, source_offset FROM orders"):
-                        self._look(uid, offset)
+                with suppress(*ERRORS):
+                    async with link.use() as connection:
+                        for uid, offset in await connection.fetch("SELECT order_uid, source_offset FROM orders"):
+                            self._look(uid, offset)
                 await asyncio.sleep(WATCH_S)
         finally:
-            if connection is not None:
-                connection.terminate()
+            link.drop()
 
     def _look(self, uid: str, offset: int) -> None:
         if offset < self._seen.get(uid, 0):
@@ -83,23 +89,21 @@ async def drained(settings: Settings, wanted: dict[int, int], timeout_s: float =
 
     Outages of PostgreSQL are waited out. Fails after `timeout_s`, and says what is missing.
     """
-    connection: asyncpg.Connection | None = None
+    link = link_to(settings)
     left: dict[int, int] = dict(wanted)
     try:
         async with asyncio.timeout(timeout_s):
             while left:
-                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    if connection is None or connection.is_closed():
-                        connection = await asyncpg.connect(**postgres_options(settings), command_timeout=5)
-                    stored = await stored_offsets(connection, settings)
+                with suppress(*ERRORS):
+                    async with link.use() as connection:
+                        stored = await stored_offsets(connection, settings)
                     left = {place: offset - stored.get(place, 0) + 1 for place, offset in wanted.items()}
                     left = {place: missing for place, missing in left.items() if missing > 0}
                 await asyncio.sleep(0.1 if left else 0)
     except TimeoutError:
         raise AssertionError(f"not drained within {timeout_s:g} s; messages missing by partition: {left}") from None
     finally:
-        if connection is not None:
-            connection.terminate()
+        link.drop()
 
 
 def last_offsets(sent: list[Sent]) -> dict[int, int]:

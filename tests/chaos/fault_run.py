@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
 
-import asyncpg
 import attrs
 
+from engine.postgres.connecting import connect
 from orderflow.start.connections import postgres_options
 from orderflow.start.settings import Settings
 from tests.chaos.checker import Report, VersionWatch, cache_settled, check, drained, last_offsets
@@ -107,7 +107,7 @@ class FaultRun:
 
     async def check(self, ledger: Ledger) -> Report:
         """Run the checker over what is stored now, which must be all that was sent."""
-        connection = await asyncpg.connect(**postgres_options(self.settings))
+        connection = await connect(**postgres_options(self.settings))
         try:
             async with cached_values(self.settings) as redis:
                 await cache_settled(connection, redis, ledger.sent)

@@ -51,13 +51,17 @@ class Ledger:
         self.sent: list[Sent] = []
         self.recipient: dict[str, str] | None = None
         """The `delivery` of all orders, where it is to be the same."""
+        self.answer_ms = 40_000
+        """How long a broker may take to answer: one that has fallen silent is given up after that time only."""
 
     async def publish(self, count: int, per_second: float | None = None) -> None:
         """Send `count` messages, each acknowledged before this returns. A send that fails is sent again.
 
         A message that was sent again may be in the topic twice: the ledger then knows the second place only.
         """
-        producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **kafka_options(self._settings))
+        producer = AIOKafkaProducer(
+            acks="all", enable_idempotence=True, request_timeout_ms=self.answer_ms, **kafka_options(self._settings)
+        )
         await producer.start()
         try:
             for start in range(0, count, 100):

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from random import Random
 
-import asyncpg
 import attrs
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from msgspec import json
 
-from orderflow.start.connections import postgres_options
+from engine.postgres.errors import ERRORS
 from orderflow.start.settings import Settings
+from tests.chaos.checker import link_to
 from tests.support.programs import Running
 
 READERS = 8
@@ -43,13 +43,16 @@ class Readers:
 
     async def learn(self, settings: Settings) -> None:
         """Learn again and again which orders are stored: only those may be asked for."""
-        connection = await asyncpg.connect(**postgres_options(settings))
+        link = link_to(settings)
         try:
             while True:
-                self.known = [row["order_uid"] for row in await connection.fetch("SELECT order_uid FROM orders")]
+                with suppress(*ERRORS):
+                    async with link.use() as connection:
+                        rows = await connection.fetch("SELECT order_uid FROM orders")
+                    self.known = [row["order_uid"] for row in rows]
                 await asyncio.sleep(NEWS_S)
         finally:
-            connection.terminate()
+            link.drop()
 
     async def read(self) -> None:
         """Look up stored orders, for ever."""

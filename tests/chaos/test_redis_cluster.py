@@ -3,14 +3,13 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.exceptions import RedisError
 
 from orderflow.start.settings import Settings
 from tests.chaos.fault_run import FaultRun
 from tests.chaos.readers import readers
 from tests.support.eventually import eventually
 from tests.support.programs import Running
-from tests.support.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
+from tests.support.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster, role_of
 
 MOVED_SLOTS = 40
 
@@ -59,7 +58,7 @@ async def test_ingest_and_lookups_go_on_while_slots_move_and_a_replica_takes_ove
         await fault_run.progress()
         await lost.service.start()
         fault_run.healed()
-        await eventually(lambda: _role(lost), "slave".__eq__)
+        await eventually(lambda: role_of(lost), "slave".__eq__)
 
     ledger = fault_run.ledger(change_share=0.4)
     async with readers(server, settings, fault_run.random) as crowd:
@@ -67,10 +66,3 @@ async def test_ingest_and_lookups_go_on_while_slots_move_and_a_replica_takes_ove
     assert report.violations == []
     fault_run.remark = crowd.check()
     assert await engine.stop() == 0
-
-
-async def _role(node: RedisServer) -> str:
-    try:
-        return str((await node.client.info("replication"))["role"])
-    except RedisError:  # its old connections are closed
-        return "away"

@@ -1,7 +1,7 @@
 """Simulates several machines on this one: each has its own host name and process ids, as a container has.
 
 They are created with `unshare`, as root or where users may create namespaces. They share the network of this machine,
-and each server listens on its own loopback address.
+and each server listens on its own loopback address; or each has the network of a host of its own.
 """
 
 import os
@@ -34,11 +34,15 @@ def require_machines() -> None:
 
 @attrs.frozen
 class Machine:
-    """A simulated machine: its host name, its address, and the programs started on it."""
+    """A simulated machine: its host name, its address, and the programs started on it.
+
+    `network` is a command that runs the command that follows it in the machine's own network.
+    """
 
     name: str
     address: str
     orderflow: Programs
+    network: tuple[str, ...] = ()
     _running: list[Running] = attrs.field(factory=list, init=False)
 
     async def start_engine(self, workers: int, **extra: str) -> Running:
@@ -47,15 +51,19 @@ class Machine:
         await engine.wait_for("worker_started", count=workers, timeout_s=40)
         return engine
 
+    async def start_server(self) -> Running:
+        """Start an HTTP server on this machine's address."""
+        server = await self._start("serve", HTTP_ADDR=f"{self.address}:{free_ports(1)[0]}")
+        assert self.address in (await server.wait_for("http_listening"))["url"]
+        return server
+
     async def serve(self) -> str:
         """Start an HTTP server on this machine's address, and return its URL."""
-        server = await self._start("serve", HTTP_ADDR=f"{self.address}:{free_ports(1)[0]}")
-        url: str = (await server.wait_for("http_listening"))["url"]
-        assert self.address in url
+        url: str = (await (await self.start_server()).wait_for("http_listening"))["url"]
         return url
 
     async def _start(self, *arguments: str, **extra: Any) -> Running:
-        running = await self.orderflow.start(*arguments, within=_within(self.name), **extra)
+        running = await self.orderflow.start(*arguments, within=(*self.network, *_within(self.name)), **extra)
         self._running.append(running)
         return running
 

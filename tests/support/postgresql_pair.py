@@ -9,11 +9,11 @@ import attrs
 
 from orderflow.operating.dbmate import find_dbmate, run_dbmate
 from orderflow.services import free_ports
-from orderflow.services.ports import LOOPBACK
 from orderflow.services.service import fresh, run_tool, silent
 from orderflow.start.connections import postgres_options
 from orderflow.start.migrations import migrations_directory
 from orderflow.start.settings import Settings, parse_settings
+from tests.support.hosts import THIS_MACHINE, Host
 from tests.support.postgresql_servers import ConfiguredPostgreSQL, own_postgresql
 
 _REPLICATED = "SELECT sync_state = 'sync' FROM pg_stat_replication"
@@ -22,7 +22,7 @@ _REPLICATED = "SELECT sync_state = 'sync' FROM pg_stat_replication"
 class Standby(ConfiguredPostgreSQL):
     """A standby, made from a copy of its primary. `promote` makes it the primary."""
 
-    primary_port = 0
+    primary: ConfiguredPostgreSQL
 
     async def _initdb(self) -> None:
         unfinished = fresh(self.directory / "data.new")
@@ -31,7 +31,8 @@ class Standby(ConfiguredPostgreSQL):
             "pg_basebackup",
             [
                 *(*self._account.prefix, str(self.programs / "pg_basebackup"), *copy),
-                *(f"--host={LOOPBACK}", f"--port={self.primary_port}", f"--username={self._settings.postgres_user}"),
+                *(f"--host={self.primary.host}", f"--port={self.primary.port}"),
+                f"--username={self._settings.postgres_user}",
             ],
             user=self._account.user,
             group=self._account.group,
@@ -59,7 +60,7 @@ class Pair:
         """The settings of the primary, as environment variables."""
         settings = self.settings
         return {
-            "POSTGRES_HOST": LOOPBACK,
+            "POSTGRES_HOST": settings.postgres_host,
             "POSTGRES_PORT": str(settings.postgres_port),
             "POSTGRES_USER": settings.postgres_user,
             "POSTGRES_PASSWORD": settings.postgres_password,
@@ -68,16 +69,22 @@ class Pair:
 
 
 @asynccontextmanager
-async def postgresql_pair(directory: Path) -> AsyncIterator[Pair]:
-    """Start a primary with the schema and a synchronous standby, and stop both afterwards."""
-    async with own_postgresql(directory / "primary") as primary:
+async def postgresql_pair(
+    directory: Path, hosts: tuple[Host, Host] = (THIS_MACHINE, THIS_MACHINE)
+) -> AsyncIterator[Pair]:
+    """Start a primary with the schema and a synchronous standby, and stop both afterwards.
+
+    On two hosts both have the same port, as `POSTGRES_HOST` demands it of a list.
+    """
+    async with own_postgresql(directory / "primary", on=hosts[0]) as primary:
         settings = parse_settings(dict(primary.environment))
         await run_dbmate(await find_dbmate(silent), settings.postgres_url(), migrations_directory(), "up")
-        [port] = free_ports(1)
+        port = free_ports(1)[0] if hosts[0] == hosts[1] else settings.postgres_port
         standby = Standby(
             directory / "standby" / "postgresql", parse_settings({**primary.environment, "POSTGRES_PORT": str(port)})
         )
-        standby.primary_port = settings.postgres_port
+        standby.primary = primary.service
+        standby.place(hosts[1])
         (directory / "standby").mkdir()
         try:
             await standby.start()

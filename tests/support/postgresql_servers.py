@@ -10,20 +10,37 @@ import pytest
 from orderflow.services import free_ports
 from orderflow.services.postgresql import PostgreSQL, binaries
 from orderflow.start.settings import parse_settings
+from tests.support.hosts import THIS_MACHINE, Host
 
 _DEBIAN = Path("/usr/lib/postgresql")
+_NEIGHBOURS = """
+host all all samenet scram-sha-256
+host replication all samenet scram-sha-256
+"""
 
 
 class ConfiguredPostgreSQL(PostgreSQL):
-    """PostgreSQL with additional lines in its configuration."""
+    """PostgreSQL with additional lines in its configuration, on a host."""
 
     lines: Sequence[str] = ()
+    _within: tuple[str, ...] = ()
+
+    def place(self, host: Host) -> None:
+        """Let it run on this host, and accept the logins of the hosts around it."""
+        self.host, self._within = host.address, host.within
 
     async def prepare(self) -> None:
         """Write the lines after those of the service: of two lines for a setting, PostgreSQL uses the last."""
         await super().prepare()
         configuration = self.data / "orderflow.conf"
         configuration.write_text("\n".join([configuration.read_text(), *self.lines, ""]))
+        logins = self.data / "pg_hba.conf"
+        if self._within and _NEIGHBOURS not in logins.read_text():
+            logins.write_text(logins.read_text() + _NEIGHBOURS)
+
+    def command(self) -> list[str]:
+        """Return the postmaster's command line."""
+        return [*self._within, *super().command()]
 
 
 @attrs.frozen
@@ -56,14 +73,14 @@ def require_debian_programs() -> Path:
 
 @asynccontextmanager
 async def own_postgresql(
-    directory: Path, *lines: str, programs: Path | None = None, port: int | None = None
+    directory: Path, *lines: str, programs: Path | None = None, port: int | None = None, on: Host = THIS_MACHINE
 ) -> AsyncIterator[PostgreSQLServer]:
     """Start a server on a free port, with an empty database, and stop it afterwards. `lines` are of its configuration.
 
     Its role is a superuser.
     """
     environment = {
-        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_HOST": on.address,
         "POSTGRES_PORT": str(port or free_ports(1)[0]),
         "POSTGRES_DATABASE": "order_service",
         "POSTGRES_USER": "orderflow",
@@ -71,6 +88,7 @@ async def own_postgresql(
     }
     service = ConfiguredPostgreSQL(directory / "postgresql", parse_settings(environment), programs=programs)
     service.lines = lines
+    service.place(on)
     try:
         await service.start()
         yield PostgreSQLServer(service, environment)

@@ -16,6 +16,7 @@ from orderflow.services.valkey import Valkey
 from orderflow.start.connections import cache_servers, redis_client
 from orderflow.start.settings import Settings, parse_settings
 from tests.support.eventually import eventually
+from tests.support.hosts import THIS_MACHINE, Host
 
 HOST = "127.0.0.1"
 NODES = 3
@@ -27,10 +28,11 @@ class ConfiguredValkey(Valkey):
 
     lines: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         """Return the command line with the arguments."""
-        return [*super().command(), *self.arguments]
+        return [*self.within, *super().command(), *self.arguments]
 
     async def prepare(self) -> None:
         """Write the lines after those of the service: of two lines for a setting, Valkey uses the last."""
@@ -50,7 +52,7 @@ class RedisServer:
     @property
     def address(self) -> str:
         """Its host:port."""
-        return f"{HOST}:{self.service.port}"
+        return self.service.address
 
     async def ask(self, *command: str | int) -> str:
         """Send a command that redis-py has no method for, and return the answer as text."""
@@ -60,12 +62,18 @@ class RedisServer:
 
 @asynccontextmanager
 async def own_redis(
-    directory: Path, *lines: str, port: int | None = None, running: bool = True, arguments: tuple[str, ...] = ()
+    directory: Path,
+    *lines: str,
+    port: int | None = None,
+    running: bool = True,
+    arguments: tuple[str, ...] = (),
+    on: Host = THIS_MACHINE,
 ) -> AsyncIterator[RedisServer]:
     """Start a server on a free port and stop it afterwards. `lines` are of its configuration, `arguments` come last."""
-    settings = parse_settings({"REDIS_ADDR": f"{HOST}:{port or free_ports(1)[0]}"})
+    settings = parse_settings({"REDIS_ADDR": f"{on.address}:{port or free_ports(1)[0]}"})
     service = ConfiguredValkey(directory / "valkey", settings)
     service.lines, service.arguments = lines, arguments
+    service.host, service.within = on.address, on.within
     async with redis_client(settings) as client:
         try:
             if running:
@@ -73,6 +81,14 @@ async def own_redis(
             yield RedisServer(service, settings, client)
         finally:
             await service.kill()
+
+
+async def role_of(node: RedisServer) -> str:
+    """Return `master` or `slave`, and `away` when the node does not answer."""
+    try:
+        return str((await node.client.info("replication"))["role"])
+    except RedisError:  # its old connections are closed
+        return "away"
 
 
 class CachedValues:
@@ -122,12 +138,15 @@ class RedisCluster:
 
 
 @asynccontextmanager
-async def redis_cluster(directory: Path, replicas: int = 0) -> AsyncIterator[RedisCluster]:
-    """Start three nodes on loopback, which takes about 2.5 s: they wait for 2 s before they accept writes.
+async def redis_cluster(
+    directory: Path, replicas: int = 0, hosts: Sequence[Host] | None = None
+) -> AsyncIterator[RedisCluster]:
+    """Start three nodes, which takes about 2.5 s: they wait for 2 s before they accept writes.
 
-    The last one has so many `replicas`.
+    The last one has so many `replicas`. All run on this machine, or each on its host.
     """
     ports = free_ports(2 * (NODES + replicas))
+    hosts = hosts or (THIS_MACHINE,) * (NODES + replicas)
     async with AsyncExitStack() as stack:
         starts = [
             stack.enter_async_context(
@@ -136,10 +155,12 @@ async def redis_cluster(directory: Path, replicas: int = 0) -> AsyncIterator[Red
                     "cluster-enabled yes",
                     f"cluster-port {bus_port}",
                     f"cluster-node-timeout {NODE_TIMEOUT_MS}",
+                    "protected-mode no",  # the nodes have no password, and are asked from other hosts
                     port=port,
+                    on=host,
                 )
             )
-            for port, bus_port in zip(ports[::2], ports[1::2], strict=True)
+            for port, bus_port, host in zip(ports[::2], ports[1::2], hosts, strict=True)
         ]
         servers = tuple([await start for start in starts])
         cluster = RedisCluster(servers[:NODES], servers[NODES:])
@@ -148,7 +169,7 @@ async def redis_cluster(directory: Path, replicas: int = 0) -> AsyncIterator[Red
             await node.ask("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
             await node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node, bus_port in zip(servers[1:], ports[3::2], strict=True):
-            await cluster.nodes[0].ask("CLUSTER", "MEET", HOST, node.service.port, bus_port)
+            await cluster.nodes[0].ask("CLUSTER", "MEET", node.service.host, node.service.port, bus_port)
         await cluster.formed()
         for replica in cluster.replicas:
             await _replicate(replica, cluster.nodes[-1], known=len(servers))

@@ -11,22 +11,30 @@ from orderflow.services.kafka import Kafka
 from orderflow.start.project import cache_directory
 from orderflow.start.settings import parse_settings
 from tests.support.brokers.operator import Operator
+from tests.support.hosts import THIS_MACHINE, Host
 
 HOST = "127.0.0.1"
 HEAP_MB = 256
 
 
 class Broker(Kafka):
-    """Kafka with a limited heap. `properties` of the test override those of the service."""
+    """Kafka with a limited heap, on a host. `properties` of the test override those of the service."""
 
-    def __init__(self, directory: Path, port: int, properties: Mapping[str, str] | None = None) -> None:
-        super().__init__(directory, parse_settings({"KAFKA_BROKERS": f"{HOST}:{port}"}), cache_directory())
+    def __init__(
+        self, directory: Path, port: int, properties: Mapping[str, str] | None = None, on: Host = THIS_MACHINE
+    ) -> None:
+        super().__init__(directory, parse_settings({"KAFKA_BROKERS": f"{on.address}:{port}"}), cache_directory())
         self.properties = dict(properties or {})
+        self.host, self._within = on.address, on.within
 
     @property
     def bootstrap(self) -> str:
         """Its address, for `KAFKA_BROKERS`."""
-        return f"{HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    def command(self) -> list[str]:
+        """Return the broker's command line."""
+        return [*self._within, *super().command()]
 
     @property
     def operator(self) -> Operator:

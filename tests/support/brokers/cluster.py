@@ -1,15 +1,16 @@
-"""Three Kafka brokers on this machine, each of them broker and controller. Two are enough to continue without one."""
+"""Three Kafka brokers, each of them broker and controller. Two are enough to continue without one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 
 from orderflow.services import free_ports
-from tests.support.brokers.broker import HOST, Broker
+from tests.support.brokers.broker import Broker
 from tests.support.brokers.operator import Operator
+from tests.support.hosts import THIS_MACHINE, Host
 
 NODES = (1, 2, 3)
 
@@ -23,7 +24,7 @@ class Cluster:
     @property
     def bootstrap(self) -> str:
         """The addresses of all brokers, for `KAFKA_BROKERS`."""
-        return ",".join(f"{HOST}:{broker.port}" for broker in self.brokers.values())
+        return ",".join(broker.bootstrap for broker in self.brokers.values())
 
     @property
     def operator(self) -> Operator:
@@ -36,11 +37,11 @@ class Cluster:
         await self.operator.until_brokers(running, timeout_s)
 
 
-def _properties(node: int, listener: int, controllers: dict[int, int]) -> dict[str, str]:
+def _properties(node: int, listener: str, controllers: dict[int, str]) -> dict[str, str]:
     return {
         "node.id": str(node),
-        "controller.quorum.voters": ",".join(f"{each}@{HOST}:{port}" for each, port in controllers.items()),
-        "listeners": f"PLAINTEXT://{HOST}:{listener},CONTROLLER://{HOST}:{controllers[node]}",
+        "controller.quorum.voters": ",".join(f"{each}@{address}" for each, address in controllers.items()),
+        "listeners": f"PLAINTEXT://{listener},CONTROLLER://{controllers[node]}",
         "default.replication.factor": "3",
         "min.insync.replicas": "2",
         "offsets.topic.replication.factor": "3",
@@ -57,13 +58,20 @@ def _properties(node: int, listener: int, controllers: dict[int, int]) -> dict[s
 
 
 @asynccontextmanager
-async def three_brokers(directory: Path) -> AsyncIterator[Cluster]:
-    """Start three brokers, and stop them afterwards. New topics have three replicas."""
+async def three_brokers(
+    directory: Path, hosts: Sequence[Host] = (THIS_MACHINE,) * len(NODES)
+) -> AsyncIterator[Cluster]:
+    """Start three brokers, each on its host, and stop them afterwards. New topics have three replicas."""
     ports = free_ports(2 * len(NODES))
-    listeners, controllers = dict(zip(NODES, ports, strict=False)), dict(zip(NODES, ports[3:], strict=True))
+    listeners, addresses = ports[: len(NODES)], [host.address for host in hosts]
+    controllers = {
+        node: f"{address}:{port}" for node, address, port in zip(NODES, addresses, ports[len(NODES) :], strict=True)
+    }
     brokers = {
-        node: Broker(directory / str(node) / "kafka", listeners[node], _properties(node, listeners[node], controllers))
-        for node in NODES
+        node: Broker(
+            directory / str(node) / "kafka", port, _properties(node, f"{host.address}:{port}", controllers), on=host
+        )
+        for node, host, port in zip(NODES, hosts, listeners, strict=True)
     }
     cluster = Cluster(brokers)
     try:

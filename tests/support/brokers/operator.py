@@ -80,6 +80,11 @@ class Operator:
         metadata = await asyncio.to_thread(self._client.list_topics, topic, TIMEOUT_S)
         return {number: each.leader for number, each in metadata.topics[topic].partitions.items()}
 
+    async def coordinator(self, group: str) -> int:
+        """Return the broker that coordinates a group."""
+        [answer] = self._client.describe_consumer_groups([group], request_timeout=TIMEOUT_S).values()
+        return int((await asyncio.to_thread(answer.result, TIMEOUT_S)).coordinator.id)
+
     async def until_preferred(self, topic: str) -> None:
         """Wait until the leader of each partition is its preferred leader, that is the first of its brokers."""
 
