@@ -1,5 +1,6 @@
 """The page of dead letters in a real browser, over the real application, stores, Kafka and engine."""
 
+import asyncio
 import json
 import re
 from base64 import b64encode
@@ -9,7 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from playwright.async_api import Browser, Dialog, Locator, Page, expect
+from playwright.async_api import Browser, Dialog, Locator, Page, Route, expect
 
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
@@ -125,6 +126,30 @@ async def test_a_letter_is_explained_without_what_it_says(
     await expect(marked.nth(2)).to_be_focused()
     await page.get_by_role("link", name="All dead letters").click()
     await expect(lines(page)).to_be_focused()
+
+
+async def test_who_types_while_the_list_loads_keeps_the_field(
+    server: LookupServer, page: Page, letter: dict[str, Any]
+) -> None:
+    """Else Enter would follow the link that has the focus by then."""
+    asked, typed = asyncio.Event(), asyncio.Event()
+
+    async def answer_later(route: Route) -> None:
+        asked.set()
+        await typed.wait()
+        await route.continue_()
+
+    await page.goto(address(server, "?letter=2:57"))
+    await page.route("**/dead-letters/list*", answer_later)
+    await page.get_by_role("link", name="All dead letters").click()
+    await asked.wait()
+    field = page.get_by_label("Order uid")
+    await field.fill("nobody")
+    typed.set()
+    await expect(lines(page)).to_be_visible()
+    await expect(field).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(address(server, "?order_uid=nobody"))
 
 
 async def test_the_token_shows_the_message_and_is_forgotten(

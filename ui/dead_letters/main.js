@@ -4,6 +4,7 @@ import { isReadOnly, loadAccess, withToken } from "./admin-access.js";
 import { announce } from "../common/announcing.js";
 import { actionButton } from "./dialogs.js";
 import { element, icon } from "../common/elements.js";
+import { focusContent } from "../common/focus.js";
 import { listSkeleton } from "../common/growing-list.js";
 import { listenToKeys } from "../common/keys.js";
 import { translatePage } from "../common/language.js";
@@ -147,7 +148,7 @@ onStep(words.discard, async () => {
 function focusAfter(left) {
   const line = left === null ? null : result.querySelector(`a.line[href="${letterAddress(left)}"]`);
   const target = document.getElementById("letter-place") ?? line ?? result.querySelector("a.line");
-  target?.focus({ preventScroll: target !== line });
+  focusContent(target, target !== line);
 }
 
 translatePage(words);

@@ -3,6 +3,7 @@
 import { orderAddress, readAddress, searchAddress } from "../common/address.js";
 import { announce } from "../common/announcing.js";
 import { element } from "../common/elements.js";
+import { focusContent } from "../common/focus.js";
 import { findOrder, findOrders } from "./finding.js";
 import { count } from "../common/format.js";
 import { listSkeleton } from "../common/growing-list.js";
@@ -170,7 +171,7 @@ document.addEventListener("click", async (event) => {
   window.scrollTo(0, 0);
   await followAddress();
   // The focused element was removed: move the focus to the new content.
-  (document.getElementById("found-uid") ?? result.querySelector("a.line"))?.focus({ preventScroll: true });
+  focusContent(document.getElementById("found-uid") ?? result.querySelector("a.line"), true);
 });
 
 window.addEventListener("popstate", () => {
