@@ -7,11 +7,13 @@ from typing import Any, cast
 import asyncpg
 from asyncpg import Connection
 
+from engine.postgres.silence import WatchedConnection
+
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 """A role's `default_transaction_isolation` cannot be changed inside the transaction."""
 
 
-class PooledConnection(Connection):
+class PooledConnection(WatchedConnection):
     """Runs each statement in a transaction that begins by making `settings`, which end with it.
 
     It has to be connected with `statement_cache_size=0`, because a prepared statement stays in the session that it was

@@ -12,6 +12,7 @@ from asyncpg import Connection
 
 from engine.postgres.pooler import PooledConnection, as_pooled
 from engine.postgres.session import KEEPALIVES, TRANSACTION_TIMEOUT, with_server_settings
+from engine.postgres.silence import WatchedConnection
 
 _TRIES = 3
 _TIMEOUT_S = 60.0
@@ -91,7 +92,8 @@ def _other_way(way: _Way, error: BaseException) -> _Way | None:
 async def _open(way: _Way, dsn: str | None, options: dict[str, Any]) -> Connection:
     if way is not _Way.POOLED:
         more = TRANSACTION_TIMEOUT if way is _Way.UNLIMITED else {}
-        direct: Connection = await asyncpg.connect(dsn, **with_server_settings(options, **more))
+        watched = {**with_server_settings(options, **more), "connection_class": WatchedConnection}
+        direct: Connection = await asyncpg.connect(dsn, **watched)
         return direct
     wanted = {name: value for name, value in (options.get("server_settings") or {}).items() if name not in KEEPALIVES}
     names = {name: value for name, value in wanted.items() if name == "application_name"}

@@ -58,9 +58,9 @@ class Client:
 
 
 async def connect(
-    server: MemoryPostgres, client: Client, server_settings: dict[str, str] | None = None
+    server: MemoryPostgres, client: Client, server_settings: dict[str, str] | None = None, **_: Any
 ) -> "MemoryConnection":
-    """Connect, as `asyncpg.connect` does."""
+    """Connect, as `asyncpg.connect` does. There is no network whose options could be set."""
     await client.passes()
     lock_timeout_ms = float((server_settings or {}).get("lock_timeout", 0))
     return MemoryConnection(server, server.start(client, lock_timeout_ms / 1000), client)
