@@ -31,8 +31,9 @@ CMD ["orderflow", "--help"]
 
 FROM runtime AS tests
 USER root
+# libatomic1: for the Node.js that playwright brings.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends chromium git make nginx \
+    && apt-get install --yes --no-install-recommends chromium git libatomic1 make nginx \
     && rm -rf /var/lib/apt/lists/*
 RUN --mount=type=bind,from=builder,source=/wheels,target=/wheels \
     pip install --no-index --find-links /wheels "orderflow[dev,services]"
