@@ -1,9 +1,13 @@
-FROM node:24-slim AS dbmate
+# Other registries, or images of your own: docker compose build --build-arg PYTHON_IMAGE=…
+ARG NODE_IMAGE=node:24-slim
+ARG PYTHON_IMAGE=python:3.11-slim
+
+FROM ${NODE_IMAGE} AS dbmate
 WORKDIR /dbmate
 RUN npm install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts dbmate@2.36.0 \
     && install -D node_modules/@dbmate/linux-*/bin/dbmate bin/dbmate
 
-FROM python:3.11-slim AS builder
+FROM ${PYTHON_IMAGE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 # pip checks the hash of every package here; the steps below install only from these wheels.
@@ -20,7 +24,7 @@ RUN pip wheel --no-index --find-links /wheels --no-deps --wheel-dir /wheels .
 RUN python -m venv /opt/orderflow \
     && /opt/orderflow/bin/pip install --no-index --find-links /wheels 'orderflow[otel]'
 
-FROM python:3.11-slim AS runtime
+FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/orderflow/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --uid 10001 --create-home orderflow
 COPY --from=dbmate /dbmate/bin/dbmate /usr/local/bin/dbmate

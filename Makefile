@@ -122,5 +122,9 @@ down: ## stop it; volumes keep the data
 	@docker compose --profile tests --profile obs down
 
 .PHONY: run-tests
-run-tests: ## run the test suite in a container
-	@docker compose --profile tests run --build --rm tests
+run-tests: ## run the test suite in a container (PYTEST_ARGS: arguments for pytest)
+	@docker compose --profile tests run --build --rm tests $(if $(PYTEST_ARGS),python -m pytest $(PYTEST_ARGS))
+
+.PHONY: containers
+containers: setup ## build the images, run docker-compose.yml on a Docker engine, and break what may break (CONTAINERS_ARGS=--short)
+	@exec $(BIN)/python -m tools.containers $(CONTAINERS_ARGS)
