@@ -16,7 +16,7 @@ from tests.support.nginx import COMPRESSING, DOCUMENTED, own_nginx
 from tests.support.stored_orders import make_order, store_order
 
 
-@pytest.fixture(params=["", COMPRESSING], ids=["as-documented", "compressed"])
+@pytest.fixture(params=["", pytest.param(COMPRESSING, marks=pytest.mark.long)], ids=["as-documented", "compressed"])
 async def url(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest, page: Page) -> AsyncIterator[str]:
     """Provide the address of the pages. A request of theirs that leaves the prefix fails the test."""
     async with lookup_server(settings) as server, own_nginx(tmp_path, server.port, DOCUMENTED[1], request.param) as url:
