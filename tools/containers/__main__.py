@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from orderflow.demo.signals import until_signalled
-from orderflow.exits import INTERRUPTED, OrderflowError
+from orderflow.exits import INTERRUPTED, CannotStart, Failed, OrderflowError
 from orderflow.progress import say
 from orderflow.start.project import project_root, services_directory
 from tools.containers.commands import Commands
 from tools.containers.compose_plugin import compose_environment
 from tools.containers.engine import docker_engine
-from tools.containers.images import find_images
+from tools.containers.images import Images, find_images
 from tools.containers.lock import only_run
 from tools.containers.orders import Orders
 from tools.containers.report import Report
@@ -53,11 +53,19 @@ async def check(report: Report, *, short: bool, tests: str) -> None:
             run = run.with_variables(engine.environment)
             run = run.with_variables(await compose_environment(run, cache))
             async with images_removed(run, engine):
-                images = await report.step("base images", lambda: find_images(run, project_name(), cache))
+                images = await _base_images(run, report, cache)
                 async with system(run, engine, images, cache) as found:
                     steps = Steps(found, Orders(found, cache), images, report, tests)
                     for title, work in planned(steps, short=short).items():
                         await report.step(title, work)
+
+
+async def _base_images(run: Commands, report: Report, cache: Path) -> Images:
+    """Return the images that ours are made from, and those of the stores. Raises `CannotStart` without them."""
+    try:
+        return await report.step("base images", lambda: find_images(run, project_name(), cache))
+    except Failed as error:
+        raise CannotStart(f"there are no base images: {error}") from None
 
 
 if __name__ == "__main__":
