@@ -10,13 +10,11 @@ import attrs
 import pytest
 
 from bench.stored_orders import store_orders, stored_uid
-from orderflow.operating.dbmate import find_dbmate, run_dbmate
-from orderflow.services.service import silent
-from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import connect, own_database
+from tests.support.older_schema import migrate_before
 from tests.support.programs import Programs
-from tools.migrations import FOLDER, read_rules
+from tools.migrations import read_rules
 
 ROOT = Path(__file__).parents[2]
 STORED = int(os.environ.get("ORDERFLOW_CHAOS_STORED", "500000"))
@@ -55,13 +53,9 @@ class Waits:
 @pytest.fixture
 async def filled(endpoints: Endpoints, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     """Provide the settings of a database with many orders, before the migrations that must not lock for long."""
-    first = read_rules(ROOT / "pyproject.toml").first
-    for path in (ROOT / FOLDER).glob("*.sql"):
-        if path.name < first:
-            (tmp_path / path.name).write_text(path.read_text())
     async with own_database(endpoints.environment) as name:
         environment = {**endpoints.environment, "POSTGRES_DATABASE": name}
-        await run_dbmate(await find_dbmate(silent), parse_settings(environment).postgres_url(), tmp_path, "up")
+        await migrate_before(read_rules(ROOT / "pyproject.toml").first, environment, tmp_path)
         connection = await connect(environment)
         await store_orders(connection, STORED)
         await connection.close()

@@ -19,6 +19,7 @@ from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import connect, own_database
 from tests.support.letters import store_letter
+from tests.support.older_schema import migrate_before
 from tests.support.programs import Programs
 
 _SHAPE = """
@@ -136,10 +137,7 @@ async def test_the_key_of_letters_is_not_changed_under_workers_of_an_older_build
     orderflow: Programs, empty: dict[str, str], tmp_path: Path
 ) -> None:
     """Exit code 3 and one line that says who they are; what came before it is applied; without them it all is."""
-    for migration in migrations_directory().glob("*.sql"):
-        if migration.name < "20261128":
-            (tmp_path / migration.name).write_text(migration.read_text())
-    await run_dbmate(await find_dbmate(silent), parse_settings(empty).postgres_url(), tmp_path, "up")
+    await migrate_before("20261128", empty, tmp_path)
     connection = await connect(empty)
     try:
         await connection.execute(OLD_WORKERS)
@@ -169,10 +167,7 @@ async def test_migrate_waits_until_no_older_engine_is_heard(
     orderflow: Programs, empty: dict[str, str], tmp_path: Path
 ) -> None:
     """It says for whom, changes nothing meanwhile, and needs no second call when they have stopped."""
-    for migration in migrations_directory().glob("*.sql"):
-        if migration.name < "20261128":
-            (tmp_path / migration.name).write_text(migration.read_text())
-    await run_dbmate(await find_dbmate(silent), parse_settings(empty).postgres_url(), tmp_path, "up")
+    await migrate_before("20261128", empty, tmp_path)
     connection = await connect(empty)
     try:
         await connection.execute(OLD_WORKERS)
@@ -225,11 +220,8 @@ async def test_an_index_of_a_large_table_is_built_concurrently_by_a_file_of_its_
 
 async def test_taking_the_key_back_keeps_one_letter_of_a_place(empty: dict[str, str], tmp_path: Path) -> None:
     """The one that is not resolved, and of those the last to fail; a letter that is alone stays as it is."""
-    for migration in migrations_directory().glob("*.sql"):
-        if migration.name < "20261128100101":
-            (tmp_path / migration.name).write_text(migration.read_text())
+    await migrate_before("20261128100101", empty, tmp_path)
     program, url = await find_dbmate(silent), parse_settings(empty).postgres_url()
-    await run_dbmate(program, url, tmp_path, "up")
     connection = await connect(empty)
     settings = parse_settings(empty)
     try:
