@@ -208,15 +208,17 @@ class BatchTransactions(Generic[T]):
         self, batch: Batch[T], work: Work[T], doubtful: dict[UUID, tuple[Batch[T], Written]]
     ) -> tuple[Batch[T], Written] | None:
         """Return what an earlier try of this batch wrote if it was committed, although its connection was lost."""
-        if not batch.entries:
+        if not batch.entries or not doubtful:
             # If a batch without entries was committed, the next try is fenced. Then its partitions are opened again
             # at the new offsets.
             return None
         # The row is the same for all tries, so it decides only if no offset has the id of one of them. It is looked for
         # first: a try that lands after that is found by its id, or fences the next one.
-        has_row = bool(doubtful) and self._history.writes_row(batch.batch_id)
-        has_row = has_row and await self._look(partial(has_batch, batch_id=batch.batch_id), work)
-        found = next(reversed(doubtful.values())) if has_row else None
+        found = None
+        if self._history.writes_row(batch.batch_id) and await self._look(
+            partial(has_batch, batch_id=batch.batch_id), work
+        ):
+            found = next(reversed(doubtful.values()))
         for write_id, attempted in reversed(doubtful.items()):
             landed = partial(has_landed, group=self._group, topic=batch.topic, partitions=work.ends, write_id=write_id)
             if await self._look(landed, work):
