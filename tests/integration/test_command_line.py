@@ -286,7 +286,7 @@ async def test_long_work_draws_a_bar_for_whoever_watches(
     ],
 )
 async def test_bash_completes(typed: str, offered: list[str]) -> None:
-    """After the line of the README, for the command as it is typed there."""
+    """After the line of docs/commands.md, for the command as it is typed there."""
     script = f"""
         eval "$(_ORDERFLOW_COMPLETE=bash_source {ORDERFLOW})"
         complete -p orderflow >&2 && COMP_WORDS=({ORDERFLOW} {typed.rstrip()} {"''" if typed.endswith(" ") else ""})

@@ -1,4 +1,4 @@
-"""`make help` is the list of targets, and the README tells of them."""
+"""`make help` is the list of targets, and docs/commands.md tells of them."""
 
 import re
 import shutil
@@ -20,9 +20,9 @@ def test_help_lists_every_target_in_one_line() -> None:
     assert len({len(match[1]) for match in found if match}) == 1
 
 
-def test_the_readme_tells_of_every_target() -> None:
-    """The table of the README names all but those for contributors."""
-    table = (ROOT / "README.md").read_text().partition("| `make …` |")[2].partition("\n\n")[0]
+def test_the_documentation_tells_of_every_target() -> None:
+    """The table of docs/commands.md names all but those for contributors."""
+    table = (ROOT / "docs" / "commands.md").read_text().partition("| `make …` |")[2].partition("\n\n")[0]
     assert (
         set(re.findall(r"`([a-z-]+)`", re.sub(r"\|[^|]*\|$", "", table, flags=re.MULTILINE)))
         == TARGETS - FOR_CONTRIBUTORS
