@@ -94,6 +94,22 @@ recording: setup ## make the recording in README.md from `make demo` and the pag
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement tests/browser/recording/requirements.lock
 	@exec $(BIN)/python -m tests.browser.recording
 
+DOCS_VENV := $(VENV)/docs
+
+$(DOCS_VENV)/.locked: docs/requirements.lock $(LOCKED)
+	@echo "Installing the packages of docs/requirements.lock into $(DOCS_VENV)"
+	@$(BIN)/python -m venv --clear $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --require-hashes --requirement docs/requirements.lock
+	@touch $@
+
+.PHONY: docs
+docs: $(DOCS_VENV)/.locked ## build the documentation as a site in site/, and check its links
+	@rm -rf site
+	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir tools/site \
+		--doctree-dir $(DOCS_VENV)/doctrees . site
+	@$(DOCS_VENV)/bin/python -m tools.site.check site
+	@echo "The site is in site/: open site/index.html, or run 'python3 -m http.server --directory site --bind 127.0.0.1 8000'"
+
 COMPILE := env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
 	--generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(LOCK_ARGS)
@@ -103,6 +119,7 @@ lock: setup ## resolve the dependencies of pyproject.toml into requirements.lock
 	@$(COMPILE) --all-extras --all-build-deps --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --constraint requirements.lock --output-file bench/requirements.lock bench/requirements.in
 	@$(COMPILE) --constraint requirements.lock --output-file tests/browser/recording/requirements.lock tests/browser/recording/requirements.in
+	@$(COMPILE) --constraint requirements.lock --output-file docs/requirements.lock docs/requirements.in
 
 .PHONY: wheel
 wheel: setup ## build the wheel in dist/, the same bytes from the same files

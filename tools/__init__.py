@@ -1,1 +1,1 @@
-"""What maintainers run on the repository itself: the audit and the release. No wheel holds it."""
+"""What maintainers run on the repository itself: the audit, the release, the site, and more. No wheel holds it."""

@@ -16,8 +16,9 @@ LOCKS = (
     Path("requirements.lock"),
     Path("bench", "requirements.lock"),
     Path("tests", "browser", "recording", "requirements.lock"),
+    Path("docs", "requirements.lock"),
 )
-"""That of `.venv` first; then those that single targets of the Makefile add to it."""
+"""That of `.venv` first; then those that single targets of the Makefile add to it, or install beside it."""
 _OTHER_HASH = re.compile(r"^    ([\w.-]+==\S+)", re.MULTILINE)
 
 
