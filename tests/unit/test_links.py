@@ -49,14 +49,21 @@ def local(page: Path) -> list[str]:
     return [link for link in links(page) if not urlsplit(link).scheme]
 
 
+def fault(page: Path, link: str) -> str | None:
+    """Return what is wrong with a link within the repository, if anything is."""
+    there, name = target(page, link), unquote(urlsplit(link).fragment)
+    if not there.exists():
+        return f"{link}: there is no such file"
+    if not there.is_relative_to(ROOT):
+        return f"{link}: it leads out of the repository"
+    return f"{link}: there is no such heading" if name and name not in anchors(there) else None
+
+
 @EACH
 def test_every_link_leads_somewhere(page: Path) -> None:
     """Within the repository, also to a heading."""
-    for link in local(page):
-        assert target(page, link).exists(), link
-        assert target(page, link).is_relative_to(ROOT), f"{link} leads out of the repository"
-        if name := unquote(urlsplit(link).fragment):
-            assert name in anchors(target(page, link)), f"{link}: there is no such heading"
+    faults = [told for link in local(page) if (told := fault(page, link))]
+    assert not faults, "\n".join(faults)
 
 
 @EACH
@@ -70,7 +77,7 @@ def test_the_readme_leads_to_every_page() -> None:
     reached, waiting = set(), [ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
-        if page not in reached and page.suffix == ".md":
+        if page in PAGES and page not in reached:
             reached.add(page)
             waiting += [target(page, link) for link in local(page)]
     assert set(PAGES) - reached == set(), "link to it from a page, a decision from docs/decisions/README.md"
