@@ -38,7 +38,7 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 def _pictured(text: str) -> str:
-    """Make two images of a picture: the one that fits the theme is shown, and only that one is loaded."""
+    """Make two images of a picture: the theme, which readers may switch, shows one of them."""
     return _PICTURE.sub(
         lambda found: "\n".join(
             f"```{{image}} {found[theme]}\n:alt: {found['alt']}\n:class: only-{theme}\n:loading: lazy\n```\n"
