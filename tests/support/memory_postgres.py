@@ -184,8 +184,6 @@ class MemoryPostgres:
                 sql_of_one = _ADVANCE if "last_offset" in step else _PASS
                 if await self._execute(backend, own, sql_of_one, (*key, *move, write_id)) != "UPDATE 1":
                     raise asyncpg.UndefinedObjectError(f'no parameter "orderflow.fenced_{partition}"')
-                if backend.lost:  # ended after it had been given the lock, and before it went on
-                    raise asyncpg.ConnectionDoesNotExistError
             self.copy(backend, args[4])
             self._write_rows(own, sql, args[5:])
         except BaseException:
@@ -331,6 +329,8 @@ class MemoryPostgres:
             finally:
                 if backend.waits_for is not None:  # else the lock was granted, or the backend has ended
                     self._leave_queue(backend)
+        if backend.lost:  # ended after it had been given the lock: nobody would release what it locks now
+            raise asyncpg.ConnectionDoesNotExistError
         backend.locks.add(key)
 
     def blockers(self, pid: int) -> list[Backend]:
