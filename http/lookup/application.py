@@ -28,6 +28,7 @@ from lookup.orders.search import OrderSearch
 from lookup.orders.store import OrderStore
 from lookup.orders.story import OrderStories
 from lookup.routes import HEALTH, LOOKUP, SEARCH, STORIES, add_routes
+from lookup.serving.admin import ADMIN, Admin
 from lookup.serving.admission import Admission, admit
 from lookup.serving.cors import Cors, answer_preflights
 from lookup.serving.description import add_description
@@ -56,6 +57,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
         middlewares.insert(0, trace_requests(options.tracing))
     application = web.Application(middlewares=middlewares, client_max_size=options.max_body_bytes)
     application[METRICS] = Metrics(options.process)
+    application[ADMIN] = Admin(options.admin_token)
     application.on_response_prepare.append(add_headers)
     if cors is not None:
         application.on_response_prepare.append(cors.add_headers)

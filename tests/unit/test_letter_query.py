@@ -7,7 +7,6 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
-from lookup.letters.admin import Admin
 from lookup.letters.query import (
     LetterSearch,
     parse_letter_cursor,
@@ -16,6 +15,7 @@ from lookup.letters.query import (
     read_letter_filters,
     render_letter_cursor,
 )
+from lookup.serving.admin import Admin
 from lookup.serving.query_parameters import WrongParameter
 from lookup.serving.refusal import Refused
 

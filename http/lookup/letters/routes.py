@@ -16,7 +16,6 @@ from engine.verdict import Rejected
 from handlers.decode import decode_order
 from handlers.model import SUBJECT_NAME
 from handlers.moments import MOMENT_RULE
-from lookup.letters.admin import Admin
 from lookup.letters.letters import MAX_COUNTED, DeadLetters
 from lookup.letters.masking import NotJson, shape_of
 from lookup.letters.query import (
@@ -28,6 +27,7 @@ from lookup.letters.query import (
 )
 from lookup.letters.sender import RETRY_LATER, LetterSender
 from lookup.serving import events
+from lookup.serving.admin import ADMIN
 from lookup.serving.answers import json_answer
 from lookup.serving.bodies import read_body
 from lookup.serving.options import Connections, LookupOptions
@@ -36,7 +36,6 @@ from lookup.serving.query_parameters import KEY_RULE, Parameters, WrongParameter
 from lookup.serving.refusal import Refused
 
 LETTERS = web.AppKey("letters", DeadLetters)
-ADMIN = web.AppKey("admin", Admin)
 OPTIONS = web.AppKey("letter_options", LookupOptions)
 _EXPECTED_RULE = "the `total` of a dry run, a whole number"
 _DRY_RUN_RULE = "true or false"
@@ -188,7 +187,6 @@ def _place(request: web.Request) -> Place:
 
 def add_dead_letters(application: web.Application, options: LookupOptions, connections: Connections) -> None:
     """Add the routes, and open their connections for the lifetime of the application."""
-    application[ADMIN] = Admin(options.admin_token)
     application[OPTIONS] = options
     router = application.router
     place = r"/dead-letters/{partition:\d+}/{offset:\d+}"

@@ -35,6 +35,9 @@ class Admin:
             raise Refused("unauthorized", 401, headers=_CHALLENGE, allowed=_ALLOWED)
 
 
+ADMIN = web.AppKey("admin", Admin)
+
+
 def _digest(token: str) -> bytes:
     # Digests have equal lengths, so the comparison takes the same time for every presented token.
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
