@@ -16,7 +16,8 @@ SIDE_SERVICES = frozenset({"redis", "dlq"})
 class State(StrEnum):
     """The states of a worker. It may stay in any of them. `OUTAGE` and `BRAKED` count as unhealthy.
 
-    `RETRYING` means the first tries of an outage: most outages end before an operator has to know of them.
+    `RETRYING` means the first tries of an outage: most outages end before an operator has to know of them. `PAUSED`
+    means that an operator has paused all its partitions, and that nothing is being written any more.
     """
 
     STARTING = "starting"
@@ -25,6 +26,7 @@ class State(StrEnum):
     RETRYING = "retrying"
     OUTAGE = "outage"
     BRAKED = "braked"
+    PAUSED = "paused"
     DRAINING = "draining"
 
 
@@ -71,6 +73,7 @@ class Status:
         self.outages: dict[str, int] = {}
         self.draining = False
         self.braked = False
+        self.paused = False
         self.started = False
         self.member_id: str | None = None
         self.waiting_batch: Mapping[str, Any] | None = None
@@ -116,7 +119,9 @@ class Status:
             return State.BRAKED
         if not self.started:
             return State.STARTING
-        return State.RUNNING if self.steps else State.IDLE
+        if self.steps:
+            return State.RUNNING
+        return State.PAUSED if self.paused else State.IDLE
 
     def overdue(self, now_s: float) -> Step | None:
         """Return a step whose deadline has passed, or None."""

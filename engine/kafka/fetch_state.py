@@ -11,6 +11,7 @@ class FetchState:
     """The fetch state of an open partition. `opening` numbers the opening it belongs to.
 
     - `position`: the next offset to fetch. Records before `floor` have already been consumed
+    - `emitted`: the offset after the last record that was passed on, or is being passed on
     - `last_consumed`: the last consumed record. It is fetched again to check that the topic is still the same
     - `gaps`: the topic is known to be compacted
     - `whole`: a batch is known to end at `position`
@@ -29,6 +30,7 @@ class FetchState:
     last_consumed: StoredOffset | None = None
     gaps: bool = False
     whole: bool = False
+    emitted: int = 0
     read_failures: int = 0
     fetch_alone: bool = False
     withheld_since_s: float | None = None

@@ -3,7 +3,12 @@
 A partition is `wanted` from its assignment until it is opened. To open it, its offset is read from PostgreSQL, and the
 fetcher starts there. Records are accepted only if they were fetched under the current opening. Records from an earlier
 opening are dropped, because they may start at any offset.
+
+A paused partition is not wanted, and not fetched. If it is open, the records that were passed on before are still
+accepted; it is opened again when it is resumed.
 """
+
+from collections.abc import Set
 
 import attrs
 
@@ -36,13 +41,18 @@ class OpenPartition:
 
 
 class PartitionTable:
-    """The partitions assigned to this worker. Each is wanted or open, and may have a refusal."""
+    """The partitions assigned to this worker. Each is wanted, open or paused, and may have a refusal.
+
+    `writing` are the partitions of the batch that is being written. Some may have been revoked meanwhile.
+    """
 
     def __init__(self) -> None:
         self._assigned: set[int] = set()
         self._open: dict[int, OpenPartition] = {}
         self._refused: dict[int, Refusal] = {}
+        self._paused: dict[int, int] = {}
         self._openings = 0
+        self.writing: Set[int] = frozenset()
 
     @property
     def assigned(self) -> list[int]:
@@ -52,7 +62,22 @@ class PartitionTable:
     @property
     def wanted(self) -> list[int]:
         """The partitions that wait to be opened, sorted. They include refused ones, which are tried again."""
-        return sorted(self._assigned - self._open.keys())
+        return sorted(self._assigned - self._open.keys() - self._paused.keys())
+
+    @property
+    def paused(self) -> list[int]:
+        """The assigned partitions that are paused, sorted."""
+        return sorted(self._paused)
+
+    @property
+    def undrained(self) -> list[int]:
+        """The partitions that are not fetched any more, with records that are not written yet, sorted.
+
+        They are paused, or were revoked while they were being written.
+        """
+        ends = ((partition, self.next_offset(partition), end) for partition, end in self._paused.items())
+        waiting = {partition for partition, next_offset, end in ends if next_offset is not None and next_offset < end}
+        return sorted(waiting | (self.writing - (self._assigned - self._paused.keys())))
 
     @property
     def refused(self) -> dict[int, Refusal]:
@@ -76,13 +101,23 @@ class PartitionTable:
         for partition in partitions:
             self._open.pop(partition, None)
             self._refused.pop(partition, None)
+            self._paused.pop(partition, None)
+
+    def pause(self, partition: int, end: int) -> None:
+        """Pause an assigned partition. `end` is the offset after the last record that was passed on, 0 if none was."""
+        self._paused[partition] = end
+
+    def resume(self, partition: int) -> None:
+        """End the pause of a partition. It is wanted: records that were passed on before the pause are dropped."""
+        if self._paused.pop(partition, None) is not None:
+            self.close(partition)
 
     def open(self, partition: int, next_offset: int, epoch: int, *, on_trial: bool = False) -> OpenPartition | None:
-        """Open an assigned partition at `next_offset`. Returns None if it has been revoked.
+        """Open an assigned partition at `next_offset`. Returns None if it has been revoked or paused.
 
         With `on_trial` the partition stays refused until `clear_refusal` is called.
         """
-        if partition not in self._assigned:
+        if partition not in self._assigned or partition in self._paused:
             return None
         self._openings += 1
         if not on_trial:

@@ -34,6 +34,8 @@ SET pid = excluded.pid, state = excluded.state, partitions = excluded.partitions
                       THEN workers.started_at ELSE excluded.started_at END,
     heartbeat_at = excluded.heartbeat_at, details = excluded.details
 """
+_UNHEARD: dict[str, Any] = {"pauses": None}
+"""The details of a worker that was not heard yet. The name tells that its build knows pauses."""
 _FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - interval '1 day' OR worker_id = ANY($1::text[])"
 
 
@@ -83,7 +85,7 @@ class WorkerReports:
             child.restarts,
             now_s - child.started_s if child.started_s else 0.0,
             now_s - child.last_heard_s if alive else 0.0,
-            json.encode(beat.details if beat is not None else {}).decode(),
+            json.encode(beat.details if beat is not None else _UNHEARD).decode(),
             *self._consumer,
             VERSION,
         )

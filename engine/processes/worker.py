@@ -39,6 +39,7 @@ from engine.telemetry.tracing import FLUSH_S
 T = TypeVar("T")
 GC_THRESHOLDS = (100_000, 50, 100)
 MAX_REFUSED_REPORTED = 20
+MAX_UNDRAINED_REPORTED = 100
 LEAVE_S = 5.0
 
 
@@ -111,6 +112,7 @@ class Worker(Generic[T]):
         source = asyncio.create_task(self._stages.source.run(), name="source")
         others = [
             asyncio.create_task(self._log_start(), name="start"),
+            asyncio.create_task(self._stages.pauses.run(), name="pauses"),
             asyncio.create_task(self._stages.publisher.run(), name="dead-letters"),
             asyncio.create_task(self._stages.history.run(), name="batch-history"),
             asyncio.create_task(self._stages.history.forget_old(), name="old-batches"),
@@ -186,11 +188,12 @@ class Worker(Generic[T]):
 
     def _observe(self) -> Beat:
         now = time.monotonic()
-        step, refused = self._status.overdue(now), self._stages.table.refused
+        step, table = self._status.overdue(now), self._stages.table
+        refused = table.refused
         committed_s = self._status.committed_s
         return Beat(
             state=str(self._status.state),
-            partitions=self._stages.table.assigned,
+            partitions=table.assigned,
             overdue=None if step is None else step.name,
             details={
                 **attrs.asdict(self._status.counters),
@@ -201,6 +204,8 @@ class Worker(Generic[T]):
                     for partition, refusal in islice(refused.items(), MAX_REFUSED_REPORTED)
                 },
                 "refused_count": len(refused),
+                "pauses": self._stages.source.pauses_applied,
+                "undrained": table.undrained[:MAX_UNDRAINED_REPORTED],
                 "member_id": self._status.member_id,
                 "since_commit_s": None if committed_s is None else round(now - committed_s, 3),
                 "waiting": self._stages.waiting,

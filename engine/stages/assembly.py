@@ -26,6 +26,7 @@ from engine.stages.brake import Brake
 from engine.stages.brake_pause import BrakePause
 from engine.stages.opener import PartitionOpener
 from engine.stages.options import WorkerOptions
+from engine.stages.pauses import PauseWatch
 from engine.stages.postgres_outage import PostgresOutage
 from engine.stages.processor import Processor
 from engine.stages.source import KafkaSource
@@ -60,7 +61,8 @@ class Stages(Generic[T]):
             "capacity_items": options.batch_max_records,
             "capacity_weight": options.batch_max_bytes,
         }
-        self.publisher = self._make_publisher()
+        polling = self._link(finding_by_key(self._options.session_options))
+        self.publisher = self._make_publisher(polling)
         writing = finding_by_key(self._options.session_options)
         write_link = self._link(with_server_settings(writing, lock_timeout=str(LOCK_TIMEOUT_MS)))
         self.history = BatchHistory(options.identity, write_link, self._spare, options.batch_history_s)
@@ -71,6 +73,7 @@ class Stages(Generic[T]):
         processor = Processor(options.identity.topic, handler, self.table, brake, pause, stopping, self.writer.put)
         self.processor: BatchActor[Chunk] = BatchActor("processor", processor.handle_batch, **capacity)
         self.source = self._make_source()
+        self.pauses = PauseWatch(options.identity, polling, self.source.follow_pauses)
 
     @property
     def waiting(self) -> int:
@@ -87,13 +90,13 @@ class Stages(Generic[T]):
         self._links.append(link)
         return link
 
-    def _make_publisher(self) -> DeadLetterPublisher:
+    def _make_publisher(self, link: Link) -> DeadLetterPublisher:
         options = self._options
         return DeadLetterPublisher(
             owner=Owner(options.identity.group, options.identity.topic),
             dlq_topic=options.dlq_topic,
             producer_options=options.kafka_options,
-            link=self._link(finding_by_key(options.session_options)),
+            link=link,
             status=self._status,
             backoff=options.backoff,
             subject_name=self._handler.subject_name,

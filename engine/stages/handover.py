@@ -123,6 +123,7 @@ class Handover:
             chunk = Chunk(
                 partition, state.opening, state.epoch, records, piece.next_offset, piece.size_bytes, consumed_at
             )
+            state.emitted = piece.next_offset
             await self._emit(chunk)
             if not self._is_current(fetched):
                 return False

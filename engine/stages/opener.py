@@ -166,7 +166,7 @@ class PartitionOpener:
         on_trial = refused is not None and refused.is_unchanged(stored) and refused.trials > 0
         opened = self._table.open(partition, stored.next_offset, stored.epoch, on_trial=on_trial)
         if opened is None:
-            return  # revoked while it was being opened
+            return  # revoked or paused while it was being opened
         if not on_trial:
             self._refused.pop(partition, None)
         self._check_at.pop(partition, None)

@@ -22,8 +22,10 @@ from engine.kafka.fetcher import Fetcher
 from engine.kafka.group_member import GroupMember
 from engine.kafka.outage import KafkaOutage
 from engine.kafka.partitions import PartitionTable
+from engine.postgres.pauses import Pauses
 from engine.stages.handover import Emit, Handover
 from engine.stages.opener import PartitionOpener
+from engine.stages.pauses import PartitionPauses
 from engine.telemetry import events
 
 CHUNK_RECORDS = 50
@@ -42,7 +44,8 @@ LAST_COMMIT_S = 1.0
 class KafkaSource:
     """Consumes one topic in a group. `emit` accepts the chunks and waits while there is no room.
 
-    `joined` is set after the first assignment from the group, even if it has no partitions.
+    `joined` is set after the first assignment from the group, even if it has no partitions. No partition is opened
+    before `follow_pauses` was called.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class KafkaSource:
         self._handover = Handover(
             self._fetcher, self._opener, table, emit, min(CHUNK_RECORDS, max_chunk_records), max_chunk_bytes
         )
+        self._pauses = PartitionPauses(topic, table, self._fetcher, status)
         self._outage = KafkaOutage(self._brokers, self._fetcher, status, backoff)
         self._member = GroupMember(
             self._brokers,
@@ -85,6 +89,17 @@ class KafkaSource:
         self.joined = asyncio.Event()
         self._committed: dict[int, int] = {}
         self._log = structlog.get_logger()
+
+    @property
+    def pauses_applied(self) -> list[int] | None:
+        """The partitions of the pauses that the source follows, -1 for everything. None until they are known."""
+        return self._pauses.applied
+
+    def follow_pauses(self, pauses: Pauses) -> None:
+        """Stop fetching what is paused, and fetch again what no longer is."""
+        if self._pauses.apply(pauses):
+            self._opener.look_at_once(())
+            self._to_open.set()
 
     def stop_fetching(self) -> None:
         """Stop emitting records. `run` returns soon after."""
@@ -154,6 +169,7 @@ class KafkaSource:
         for partition in lost:
             self._fetcher.forget(partition)
             self._committed.pop(partition, None)
+        self._pauses.look()
         self._opener.look_at_once(lost | gained)
         self._status.started = True
         self.joined.set()
@@ -167,7 +183,7 @@ class KafkaSource:
         while True:
             await self._to_open.wait()
             self._to_open.clear()
-            if self._outage.hidden is None:
+            if self._outage.hidden is None and self._pauses.known:
                 await self._opener.open_wanted(self._brokers)
 
     async def _watch(self) -> None:

@@ -80,6 +80,13 @@ class BatchWriter(Generic[T]):
     async def handle_batch(self, chunks: list[HandledChunk[T]]) -> None:
         """Write the entries of partitions that this worker still owns. Returns when all are committed or dropped."""
         self._status.started = True
+        self._table.writing = {chunk.partition for chunk in chunks}
+        try:
+            await self._write_all(chunks)
+        finally:
+            self._table.writing = frozenset()
+
+    async def _write_all(self, chunks: list[HandledChunk[T]]) -> None:
         waiting = [Work.of(chunks, self._table)]
         # Still engaged after a pause: the worker stops. The next owner of the partitions consumes the rest again.
         while waiting and not self._brake.engaged_by_stored:

@@ -31,6 +31,7 @@ TABLES: Mapping[str, frozenset[str]] = _OF_ORDERS | {
         "brakes": """
             brake_id consumer_group topic worker host engaged_at until rejected messages seen_at supervisor
         """,
+        "pauses": "consumer_group topic partition paused_at paused_by",
         "cache_servers": "only_row run_id replication_id recovered_at",
         "cache_pending": "id batch_id order_uids committed_at",
         "cached_batches": "batch_id cached_at",

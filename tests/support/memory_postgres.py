@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -21,6 +22,7 @@ from engine.postgres.offsets import _ADVANCE, _PASS
 Key = tuple[str, str, int]
 """The primary key of `consumed_offsets`: consumer group, topic, partition."""
 Row = dict[str, Any]
+PAUSED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 _KEY_COLUMNS = ("consumer_group", "topic", "partition")
 _CONDITION = re.compile(r"(\w+) = \$(\d+)")
 _ASSIGNMENT = re.compile(r"(\w+) = (?:\$(\d+)|(NULL)|stored\.(\w+) \+ \$(\d+))")
@@ -89,6 +91,7 @@ class MemoryPostgres:
 
     `refuses` decides whether the data of an order is refused. `lost_commits` are clients whose connection is lost in
     the next COMMIT of a batch. The value is the number of seconds after which the server still commits; None: never.
+    `pauses` are the paused partitions, -1 for all of them.
     `late_statements` are clients whose connection is lost in the next joint statement, which begins so much later.
     """
 
@@ -97,6 +100,7 @@ class MemoryPostgres:
     latency_s: float = 0.0
     down: bool = False
     offsets: dict[Key, Row] = attrs.field(factory=dict)
+    pauses: set[int] = attrs.field(factory=set)
     lost_commits: dict[object, float | None] = attrs.field(factory=dict)
     late_statements: dict[object, float] = attrs.field(factory=dict)
     _late: set["asyncio.Task[None]"] = attrs.field(factory=set)
@@ -246,6 +250,8 @@ class MemoryPostgres:
             case ["INSERT", "INTO", "dead_letters", *_]:
                 own.letters += zip(args[1], args[2], strict=True)
                 return f"INSERT 0 {len(args[1])}"
+            case ["SELECT", "partition,", "paused_at,", *_]:
+                return [{"partition": each, "paused_at": PAUSED_AT, "paused_by": "operator"} for each in self.pauses]
             case ["SELECT", "partition,", "kafka_offset,", *_]:
                 return []  # the outbox is always empty here
             case [*_, "SAVEPOINT", "part"]:

@@ -11,6 +11,7 @@ import asyncpg
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from engine.postgres.pauses import EVERY
 from orderflow.operating.offset_reset import _RESET
 from tests.support.memory_connection import Client, connect
 from tests.support.memory_kafka import TOPIC, MemoryKafka
@@ -78,6 +79,10 @@ class OffsetsMachine(RuleBasedStateMachine):
             self.wrong.append(f"{transaction.orders} and {transaction.letters} instead of {orders} and {letters}")
         for process in self.processes:
             if process.client is transaction.client:
+                table = process.worker._stages.table
+                written = {partition for partition, *_ in [*transaction.orders, *transaction.letters]}
+                if still := written & set(table.paused) - set(table.undrained):
+                    self.wrong.append(f"the paused partitions {still} had been drained")
                 process.batches += bool(transaction.orders or transaction.letters)
                 process.rows += transaction.rows
 
@@ -153,6 +158,17 @@ class OffsetsMachine(RuleBasedStateMachine):
         self.processes[number].client.kill()
         self.processes[number] = start_process(self.loop, self.kafka, self.postgres, self.batch_max)
 
+    @rule(partition=PARTITION | st.just(EVERY), seconds=SECONDS)
+    def pause_or_resume(self, partition: int, seconds: float) -> None:
+        self.postgres.pauses ^= {partition}
+        self.loop.pass_time(seconds)
+
+    @invariant()
+    def a_worker_that_follows_a_pause_fetches_nothing_of_it(self) -> None:
+        for process in self.processes:
+            source = process.worker._stages.source
+            assert not source._fetcher._states.keys() & set(process.worker._stages.table.paused)
+
     @rule(partition=PARTITION, offset=st.integers(0, 12))
     def reset_an_offset(self, partition: int, offset: int) -> None:
         offset = min(offset, self.kafka.ends[partition])
@@ -202,6 +218,7 @@ class OffsetsMachine(RuleBasedStateMachine):
         self.load.cancel()
         self.postgres.latency_s = 0
         self.postgres.come_back()
+        self.postgres.pauses.clear()
         self.postgres.lost_commits.clear()
         for wake in self.wakes:
             wake.cancel()
