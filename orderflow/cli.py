@@ -26,6 +26,8 @@ SECTIONS = {
         "engine": "Take orders from Kafka into PostgreSQL and Redis.",
         "serve": "Serve the page and the orders over HTTP.",
         "publish": "Send generated orders, or orders from a file.",
+        "pause": "Stop consuming, everything or one partition, until resumed.",
+        "resume": "Consume again what was paused.",
     },
     "Watch": {
         "lag": "Show how far behind the engine is.",
@@ -41,7 +43,7 @@ SECTIONS = {
 SUBCOMMANDS = [*(name for section in SECTIONS.values() for name in section), "worker"]
 EXIT_CODES = (
     "0 done; 1 failed; 2 wrong usage; 3 cannot start until the problem in the message is fixed; 130 Ctrl-C; "
-    "141 the reader of the output has closed it (| head)"
+    "141 output closed (| head)"
 )
 
 

@@ -18,6 +18,7 @@ from lookup.operations.checks import CacheCheck, DeadLetterCheck, StoreCheck
 from lookup.operations.engine_check import EngineCheck
 from lookup.operations.health import KAFKA, POSTGRESQL, Check, Health
 from lookup.operations.owners import OwnerMatcher, OwnerReader
+from lookup.operations.pause_routes import PAUSING, Pausing, add_pause_routes
 from lookup.operations.routes import OPERATIONS, add_operations_routes
 from lookup.operations.snapshot import Operations
 from lookup.operations.store import OperationsStore
@@ -66,6 +67,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
     add_description(application, page_files)
     add_routes(application)
     add_operations_routes(application)
+    add_pause_routes(application)
     add_dead_letters(application, options, connections)
 
     async def open_stores(application: web.Application) -> AsyncIterator[None]:
@@ -75,6 +77,7 @@ def create_application(options: LookupOptions, connections: Connections) -> web.
             application[STORIES] = stores.stories
             application[HEALTH] = stores.health
             application[OPERATIONS] = stores.operations
+            application[PAUSING] = stores.pausing
             if options.direct and options.tracing is None:
                 application[DIRECT] = DirectLookups(
                     stores.lookup, admission, application[METRICS], cors, options.lookup_deadline_s
@@ -157,6 +160,9 @@ class _Stores:
         owners = self._make_owners(deadline_s)
         self._operations_broker, health = self._make_health(self._operations_pool, owners, deadline_s)
         topic, group = connections.kafka_topic, connections.kafka_group
+        self.pausing = Pausing(
+            self._operations_pool, topic, group, self._operations_broker.partitions, self._options.store_deadline_s
+        )
         self._operations = Operations(
             health,
             OperationsStore(self._operations_pool, topic, group, deadline_s),

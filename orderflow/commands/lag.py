@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
 from lookup.operations.owners import FOREIGN
+from lookup.operations.pauses import render_pause
 from msgspec import json
 
 from engine.kafka.lag import Lag
+from engine.postgres.pauses import Pauses, fetch_pauses
 from orderflow.exits import Failed
 from orderflow.help import Command
 from orderflow.operating.lag import EngineLag
+from orderflow.operating.pause import describe_pause
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.database import with_postgres
 from orderflow.start.logs import quieten_libraries
@@ -38,7 +42,8 @@ def lag(watch: bool, as_json: bool) -> None:
 
     The seconds are the age of the first waiting message. Messages behind an open transaction cannot be consumed yet:
     they are shown separately, and do not count as lag. The owner is the worker that has the partition, or "foreign": a
-    member of the group that is not a worker of this database. An unknown value is shown as a dash.
+    member of the group that is not a worker of this database. An unknown value is shown as a dash. What an operator
+    has paused is shown with since when and by whom.
     """
     quieten_libraries()
     settings = load_settings()
@@ -53,12 +58,15 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
     reader = EngineLag(settings)
     try:
         while True:
+            pauses = await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
             lags = await _read(reader, connection)
             owners = await reader.read_owners(connection, again=watch)
             if as_json:
-                click.echo(json.encode([_describe(settings.kafka_topic, row, owners) for row in lags]))
+                click.echo(json.encode([_describe(settings.kafka_topic, row, owners, pauses) for row in lags]))
             else:
                 _print(lags, owners, await _leaderless(reader, lags), with_time=watch)
+                for pause in pauses:
+                    click.echo(f"paused: {describe_pause(pause)}")
             if not watch:
                 return
             await asyncio.sleep(WATCH_S)
@@ -100,7 +108,7 @@ def _print(lags: list[Lag], owners: Mapping[int, str | None], leaderless: set[in
     )
 
 
-def _describe(topic: str, row: Lag, owners: Mapping[int, str | None]) -> dict[str, str | int | float | None]:
+def _describe(topic: str, row: Lag, owners: Mapping[int, str | None], pauses: Pauses) -> dict[str, Any]:
     return {
         "topic": topic,
         "partition": row.partition,
@@ -110,6 +118,7 @@ def _describe(topic: str, row: Lag, owners: Mapping[int, str | None]) -> dict[st
         "end_offset": row.end_offset,
         "held_by_transaction": row.held,
         "owner": owners.get(row.partition),
+        **render_pause(pauses.of(row.partition)),
     }
 
 

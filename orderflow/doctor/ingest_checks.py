@@ -8,8 +8,10 @@ from lookup.operations.refusals import refusals_of
 from lookup.operations.workers import fetch_workers
 
 from engine.dead_letters.groups import fetch_groups
+from engine.postgres.pauses import fetch_pauses
 from engine.stages.brake_pause import engaged_brakes
 from orderflow.doctor.finding import Finding, failed, ok, warned
+from orderflow.operating.pause import describe_pause
 from orderflow.start.settings import Settings
 from orderflow.terminal import printable
 
@@ -23,6 +25,15 @@ async def check_brake(connection: Connection, settings: Settings) -> Finding:
         fix = "see `orderflow dlq list`, fix what they were rejected for, and run `orderflow brake release`"
         return failed("Brake", problem, fix)
     return ok("Brake", "no worker pauses")
+
+
+async def check_pauses(connection: Connection, settings: Settings) -> Finding:
+    """Find what an operator has paused: that is intended, and easily forgotten."""
+    pauses = await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
+    if pauses:
+        problem = f"paused: {'; '.join(printable(describe_pause(pause)) for pause in pauses)}"
+        return warned("Pauses", problem, "run `orderflow resume` when what it was for is done")
+    return ok("Pauses", "nothing is paused")
 
 
 async def check_dead_letters(connection: Connection, settings: Settings) -> Finding:

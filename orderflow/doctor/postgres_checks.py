@@ -11,7 +11,7 @@ from engine.postgres.session import fetch_time_s
 from engine.postgres.standby import COMMITS_WAIT, commits_wait
 from orderflow.doctor.durability_checks import check_durability
 from orderflow.doctor.finding import Finding, Outcome, failed, ok, skipped, warned
-from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted
+from orderflow.doctor.ingest_checks import check_brake, check_dead_letters, check_partitions_accepted, check_pauses
 from orderflow.doctor.memory_checks import check_memory
 from orderflow.doctor.pooler_checks import check_pooler
 from orderflow.doctor.refusal_checks import check_changes, check_refusals
@@ -72,6 +72,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
             yield await check_memory(connection)
             yield await check_changes(connection)
             yield await check_brake(connection, settings)
+            yield await check_pauses(connection, settings)
             yield await check_partitions_accepted(connection, settings)
             yield await check_dead_letters(connection, settings)
             yield await check_refusals(connection, settings)

@@ -19,7 +19,15 @@ from tests.support.letters import store_letter
 from tests.support.programs import Programs
 from tests.support.topic import send
 
-LAG_OF_NOTHING = {"lag": 0, "lag_s": 0.0, "end_offset": 0, "held_by_transaction": 0, "owner": None}
+LAG_OF_NOTHING = {
+    "lag": 0,
+    "lag_s": 0.0,
+    "end_offset": 0,
+    "held_by_transaction": 0,
+    "owner": None,
+    "paused_at": None,
+    "paused_by": None,
+}
 READING = ["lag --watch", "dlq list --json", "doctor", "publish 3", "-h"]
 ORDERFLOW = Path(sys.executable).with_name("orderflow")
 

@@ -46,6 +46,7 @@ CHECKS = [
     "PostgreSQL memory",
     "PostgreSQL changes",
     "Brake",
+    "Pauses",
     "Partitions' offsets",
     "Dead letters",
     "Refused messages",

@@ -32,6 +32,7 @@ PAGES = (
     "docs/permissions.md",
     "docs/guarantees.md",
     "docs/performance.md",
+    "docs/on-call.md",
 )
 WIDTH, HEIGHT = 80, 40
 

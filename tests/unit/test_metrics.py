@@ -46,6 +46,7 @@ def snapshot(*workers: dict[str, Any]) -> dict[str, Any]:
                 "lag": None,
                 "lag_s": None,
                 "held_by_transaction": 3,
+                "paused_at": "2026-11-30T01:02:03Z",
             }
         ],
     }
@@ -72,6 +73,7 @@ def test_workers_are_told_one_by_one_and_summed() -> None:
     assert found["orderflow_partition_next_offset", "0"] == 5
     assert ("orderflow_partition_end_offset", "0") not in found
     assert found["orderflow_partition_held_messages", "0"] == 3
+    assert found["orderflow_partition_paused", "0"] == 1
 
 
 def test_a_dead_worker_is_gone_and_its_work_stays_in_the_sum() -> None:

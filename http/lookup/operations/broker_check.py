@@ -57,6 +57,10 @@ class BrokerCheck:
             raise Unhealthy(f"{problem}: see `orderflow doctor`", **details)
         return details
 
+    async def partitions(self) -> list[int]:
+        """Return the partitions of the topic. Raises `KafkaError` and `OSError`."""
+        return sorted((await self._offsets.look()).leaders)
+
     async def close(self) -> None:
         """Close the client. Closing twice is fine."""
         await self._transactions.close()

@@ -1,13 +1,15 @@
 """The health check of the engine: its workers, the partitions they refuse, and foreign members of its group."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.actors.status import State
+from engine.postgres.pauses import Pauses, fetch_pauses
 from lookup.operations.checks import connection_of
 from lookup.operations.health import Unhealthy
 from lookup.operations.owners import OwnerReader, Owners
+from lookup.operations.pauses import deaf_workers, render_pauses
 from lookup.operations.refusals import refusals_of
 from lookup.operations.waiting import waiting_batches
 from lookup.operations.workers import DEAD, FORGOTTEN_AFTER_S, fetch_workers
@@ -15,8 +17,8 @@ from lookup.operations.workers import DEAD, FORGOTTEN_AFTER_S, fetch_workers
 if TYPE_CHECKING:
     from lookup.serving.store_reader import Pool
 
-WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING})
-"""States in which a worker consumes, or waits for messages to consume."""
+WORKING_STATES = frozenset({State.STARTING, State.RUNNING, State.IDLE, State.RETRYING, State.PAUSED})
+"""States in which a worker consumes, or waits for messages to consume, or for an operator who has paused it."""
 
 
 class EngineCheck:
@@ -36,13 +38,21 @@ class EngineCheck:
 
         `refused` holds for each partition that a worker refuses the reason and the fix. `foreign` lists the partitions
         that a foreign member of the group owns; None while that is not known. `setup` lists the batches that wait until
-        something in the database is changed.
+        something in the database is changed. `paused` lists the partitions that an operator has paused, as far as they
+        are known, and `pauses` who has paused what, and when.
         """
         async with connection_of(self._pool, self._deadline_s) as connection:
             rows = await fetch_workers(connection, *self._consumer)
+            pauses = await fetch_pauses(connection, *self._consumer)
         owners = await self._owners.read(rows)
         waiting = waiting_batches(rows)
-        partitions = {"refused": refusals_of(rows), "foreign": _foreign(owners), "setup": waiting}
+        partitions = {
+            "refused": refusals_of(rows),
+            "foreign": _foreign(owners),
+            "setup": waiting,
+            "paused": _paused(pauses, rows, owners),
+            "pauses": render_pauses(pauses),
+        }
         if not rows:
             raise Unhealthy(f"no worker runs: none has reported within {FORGOTTEN_AFTER_S} s", **partitions)
         workers = Counter(row["state"] for row in rows)
@@ -58,7 +68,14 @@ class EngineCheck:
             raise Unhealthy("partitions are refused: see the fix of each", **details)
         if partitions["foreign"]:
             raise Unhealthy("a foreign member of the consumer group owns partitions: see `orderflow doctor`", **details)
+        if pauses and (deaf := deaf_workers(rows)):
+            raise Unhealthy(f"workers of an older build do not pause: {', '.join(deaf)}", **details)
         return details
+
+
+def _paused(pauses: Pauses, rows: Iterable[Any], owners: Owners | None) -> list[int]:
+    assigned = {partition for row in rows if row["state"] != DEAD for partition in row["partitions"]}
+    return list(pauses.among(assigned.union(() if owners is None else owners.by_partition)))
 
 
 def _foreign(owners: Owners | None) -> list[int] | None:

@@ -1,6 +1,6 @@
 """A snapshot of the whole system's state, for the operations page and for metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,10 @@ from msgspec import json
 from engine.actors.status import Counters
 from engine.kafka.lag import Lag
 from engine.kafka.lag_reader import LagReader, unknown_lag
+from engine.postgres.pauses import Pauses
 from lookup.operations.health import KAFKA, POSTGRESQL, Health, render_health
 from lookup.operations.owners import OwnerReader
+from lookup.operations.pauses import render_pause, undrained_partitions
 from lookup.operations.refusals import read_refusals
 from lookup.operations.store import OperationsStore, StoredState
 from lookup.operations.workers import DEAD
@@ -40,12 +42,13 @@ class Operations:
         lags = None if stored is None else await self._measure(stored, kafka=reached)
         owners = await self._owners.read(stored.workers) if stored is not None and reached else None
         owned = {} if owners is None else owners.by_partition
+        paused = _Paused.of(stored)
         return json.encode(
             {
                 "at": datetime.now(UTC) if stored is None else datetime.fromtimestamp(stored.now_s, UTC),
                 "services": render_health(parts)["checks"],
                 "workers": None if stored is None else [_render_worker(row) for row in stored.workers],
-                "partitions": None if lags is None else [_render_lag(lag, owned) for lag in lags],
+                "partitions": None if lags is None else [_render_lag(lag, owned, paused) for lag in lags],
                 "rates": None if stored is None else stored.rates,
             }
         )
@@ -69,6 +72,20 @@ class Operations:
         await self._health.stop()
         await self._lag.close()
         await self._owners.close()
+
+
+@attrs.frozen
+class _Paused:
+    """What is paused, and which paused partitions a worker may still write."""
+
+    pauses: Pauses = Pauses()
+    undrained: Collection[int] = ()
+
+    @classmethod
+    def of(cls, stored: StoredState | None) -> "_Paused":
+        if stored is None:
+            return cls()
+        return cls(stored.pauses, undrained_partitions(stored.workers, stored.pauses))
 
 
 def _render_worker(row: Any) -> dict[str, Any]:
@@ -96,7 +113,8 @@ def _render_worker(row: Any) -> dict[str, Any]:
     }
 
 
-def _render_lag(lag: Lag, owned: Mapping[int, str | None]) -> dict[str, Any]:
+def _render_lag(lag: Lag, owned: Mapping[int, str | None], paused: _Paused) -> dict[str, Any]:
+    pause = paused.pauses.of(lag.partition)
     return {
         "partition": lag.partition,
         "next_offset": lag.next_offset,
@@ -105,4 +123,6 @@ def _render_lag(lag: Lag, owned: Mapping[int, str | None]) -> dict[str, Any]:
         "lag_s": None if lag.seconds is None else round(lag.seconds, 2),
         "held_by_transaction": lag.held,
         "owner": owned.get(lag.partition),
+        **render_pause(pause),
+        "drained": None if pause is None else lag.partition not in paused.undrained,
     }

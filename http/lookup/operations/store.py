@@ -7,6 +7,7 @@ import attrs
 
 from engine.kafka.lag import Position
 from engine.postgres.offsets import fetch_positions
+from engine.postgres.pauses import Pauses, fetch_pauses
 from engine.postgres.session import fetch_time_s
 from lookup.operations.rates import BUCKET_S, RateWindow
 from lookup.operations.workers import fetch_workers
@@ -38,6 +39,7 @@ class StoredState:
     now_s: float
     workers: list[Any]
     positions: dict[int, Position]
+    pauses: Pauses
     rates: dict[str, Any]
 
 
@@ -58,8 +60,9 @@ class OperationsStore:
         async with asyncio.timeout(self._deadline_s):
             workers = await fetch_workers(connection, *self._consumer)
             positions = await fetch_positions(connection, *self._consumer)
+            pauses = await fetch_pauses(connection, *self._consumer)
             now_s = await fetch_time_s(connection)
             first = self._window.first_to_read(now_s)
             rates = await connection.fetch(_RATES, *self._consumer, float(first * BUCKET_S), BUCKET_S)
         self._window.take(rates, first, now_s)
-        return StoredState(now_s, workers, positions, self._window.render())
+        return StoredState(now_s, workers, positions, pauses, self._window.render())

@@ -227,3 +227,9 @@ def _partitions(partitions: list[Mapping[str, Any]]) -> Iterator[Metric]:
             if partition[key] is not None:
                 family.add_metric((str(partition["partition"]),), partition[key])
         yield family
+    paused = GaugeMetricFamily(
+        "orderflow_partition_paused", "1 while it is paused by an operator", labels=("partition",)
+    )
+    for partition in partitions:
+        paused.add_metric((str(partition["partition"]),), float(partition["paused_at"] is not None))
+    yield paused

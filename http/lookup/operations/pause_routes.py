@@ -1,0 +1,130 @@
+"""The routes that pause and resume consumption. Both need the admin token."""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING, Annotated, Any
+
+import structlog
+from aiohttp import web
+from aiokafka.errors import KafkaError
+from msgspec import Meta, Struct
+
+from engine.postgres.pauses import EVERY, Pauses, WorkersTooOld, fetch_pauses, pause, resume
+from engine.records import HIGHEST_PARTITION
+from lookup.operations.pauses import render_pauses
+from lookup.serving import events
+from lookup.serving.admin import ADMIN
+from lookup.serving.admission import RETRY_AFTER_S
+from lookup.serving.answers import json_answer
+from lookup.serving.bodies import read_body
+from lookup.serving.query_parameters import WrongParameter
+from lookup.serving.refusal import Refused
+from lookup.serving.store_reader import StoreReader
+
+if TYPE_CHECKING:
+    from lookup.serving.store_reader import Connection, Pool
+
+MAX_BODY_BYTES = 1024
+BODY_DEADLINE_S = 5.0
+_PARTITION_RULE = "a partition of the topic; without it, everything"
+
+log = structlog.get_logger()
+
+
+class PauseOrder(Struct, forbid_unknown_fields=True):
+    """The body of both routes: a partition, or nothing."""
+
+    partition: Annotated[int | None, Meta(description=_PARTITION_RULE)] = None
+
+
+class Pausing:
+    """Pauses and resumes the consumer group. `partitions` returns the partitions of the topic, from Kafka."""
+
+    def __init__(
+        self,
+        pool: "Pool",
+        topic: str,
+        group: str,
+        partitions: Callable[[], Awaitable[Collection[int]]],
+        deadline_s: float,
+    ) -> None:
+        self._reader = StoreReader("pauses", pool, deadline_s=deadline_s)
+        self._consumer = (group, topic)
+        self._partitions = partitions
+
+    async def pause(self, partition: int | None, by: str) -> dict[str, Any]:
+        """Pause a partition, or everything. Returns all pauses, and whether this one is new.
+
+        Raises `WrongParameter` for an unknown partition, `Refused` while workers of an older build run or Kafka does
+        not answer, and `StoresUnavailable`.
+        """
+        if partition is not None:
+            await self._check(partition)
+        wanted = EVERY if partition is None else partition
+
+        async def place(connection: "Connection") -> tuple[Pauses, bool]:
+            return await pause(connection, *self._consumer, wanted, by)
+
+        try:
+            pauses, is_new = await self._reader.read(place)
+        except WorkersTooOld as error:
+            raise Refused("workers_too_old", 409, workers=error.workers) from None
+        log.warning(events.PAUSE_PLACED, topic=self._consumer[1], partition=partition, by=by, new=is_new)
+        return {"new": is_new, "pauses": render_pauses(pauses)}
+
+    async def resume(self, partition: int | None, by: str) -> dict[str, Any]:
+        """End the pause of a partition, or all pauses. Returns the ended pauses, and those that are left.
+
+        Raises `Refused` for one partition while everything is paused, and `StoresUnavailable`.
+        """
+        if partition is not None and not 0 <= partition <= HIGHEST_PARTITION:
+            raise WrongParameter("partition", _PARTITION_RULE)
+
+        async def end(connection: "Connection") -> tuple[Pauses, Pauses]:
+            if partition is None:
+                return await resume(connection, *self._consumer, EVERY)
+            if (await fetch_pauses(connection, *self._consumer)).everything is not None:
+                raise Refused("everything_is_paused", 409, allowed="no partition: that ends all pauses")
+            return await resume(connection, *self._consumer, partition)
+
+        ended, left = await self._reader.read(end)
+        log.warning(events.PAUSE_ENDED, topic=self._consumer[1], partition=partition, by=by, ended=len(ended))
+        return {"ended": render_pauses(ended), "pauses": render_pauses(left)}
+
+    async def _check(self, partition: int) -> None:
+        try:
+            partitions = sorted(await self._partitions())
+        except (KafkaError, OSError):
+            raise Refused("unavailable", 503, headers={"Retry-After": str(RETRY_AFTER_S)}) from None
+        if partition not in partitions:
+            raise WrongParameter("partition", f"{_PARTITION_RULE}. The topic has {', '.join(map(str, partitions))}")
+
+
+PAUSING = web.AppKey("pausing", Pausing)
+
+
+async def post_pause(request: web.Request) -> web.Response:
+    """Answer `POST /operations/pause`. It does not wait for what is in flight: the snapshot shows that."""
+    order = await _body(request)
+    return json_answer(await request.app[PAUSING].pause(order.partition, _caller(request)))
+
+
+async def post_resume(request: web.Request) -> web.Response:
+    """Answer `POST /operations/resume`."""
+    order = await _body(request)
+    return json_answer(await request.app[PAUSING].resume(order.partition, _caller(request)))
+
+
+async def _body(request: web.Request) -> PauseOrder:
+    request.app[ADMIN].check(request)
+    return await read_body(request, PauseOrder, max_bytes=MAX_BODY_BYTES, deadline_s=BODY_DEADLINE_S)
+
+
+def _caller(request: web.Request) -> str:
+    # Behind a proxy this is the proxy. A forwarded address may be forged, so it is not used.
+    return f"HTTP from {request.remote or 'unknown'}"
+
+
+def add_pause_routes(application: web.Application) -> None:
+    """Add the routes."""
+    application.router.add_post("/operations/pause", post_pause)
+    application.router.add_post("/operations/resume", post_resume)
