@@ -42,11 +42,16 @@ def _member(field: Column | Part, table: str) -> tuple[str, str]:
 # With exactly six digits, as in `handlers.body.render_time`.
 _STORED = [(f'"{name}":"%sZ"', _UTC.format(f"o.{name}")) for name in ("created_at", "updated_at")]
 _BODY = f"convert_to({_rendered([*(_member(field, 'o') for field in FIELDS), *_STORED])}, 'UTF8')"
+HORIZON = "(now() + interval '1 day')"
+"""An SQL expression: an order that is dated later is dated in the future, not only by a clock that is ahead.
+
+Lists of the newest orders leave such orders out: a wrong year would keep them on top for ever.
+"""
 # One statement uses one snapshot, so an order and its items are always from the same version.
 _BY_UID = f"SELECT o.order_uid, {_BODY}, o.traceparent\nFROM orders o\nWHERE o.order_uid = ANY($1::text[])"
 _NEWEST_BEFORE = (
     f"SELECT o.order_uid, {_BODY}, o.traceparent, o.date_created\nFROM orders o\n"
-    + """WHERE (o.date_created, o.order_uid) < ($1::timestamptz, $2::text COLLATE "C")
+    + f"""WHERE (o.date_created, o.order_uid) < (least($1::text::timestamptz, {HORIZON}), $2::text COLLATE "C")
 ORDER BY o.date_created DESC, o.order_uid DESC LIMIT $3"""
 )
 
@@ -69,9 +74,11 @@ async def fetch_newest(
 ) -> tuple[Bodies, tuple[Any, str] | None]:
     """Return a page of orders, newest `date_created` first, and the `before` of the next page.
 
-    `before` is a (date_created, order_uid) and is exclusive. The second value is None after the last page.
+    Orders dated in the future (after `HORIZON`) are left out. `before` is a (date_created, order_uid) and is exclusive.
+    The second value is None after the last page.
     """
-    rows = await connection.fetch(_NEWEST_BEFORE, *before, limit)
+    # As text: asyncpg sends the first microsecond of year 1, Go's zero time, as minus infinity.
+    rows = await connection.fetch(_NEWEST_BEFORE, before[0].isoformat(), before[1], limit)
     return _bodies(rows), (rows[-1]["date_created"], rows[-1]["order_uid"]) if len(rows) == limit else None
 
 

@@ -1,4 +1,7 @@
-"""Caches the newest orders at start, in pages. This runs in the background and does not delay readiness."""
+"""Caches the newest orders at start, in pages. This runs in the background and does not delay readiness.
+
+Orders dated in the future are left out, as in lists: they would take the places of the orders that are asked for.
+"""
 
 import asyncio
 from datetime import UTC, datetime

@@ -53,7 +53,8 @@ async def get_story(request: web.Request) -> web.Response:
 async def get_orders(request: web.Request) -> web.Response:
     """Answer `GET /orders`: one page of a list, newest first. Raises `WrongParameter` and `StoresUnavailable`."""
     page = await request.app[SEARCH].find(parse_search(request.rel_url.raw_query_string))
-    return json_answer({"orders": page.orders, "next": None if page.next is None else render_cursor(page.next)})
+    after = None if page.next is None else render_cursor(page.next)
+    return json_answer({"orders": page.orders, "next": after, "future": page.future})
 
 
 async def get_health(request: web.Request) -> web.Response:

@@ -196,6 +196,8 @@ def _lines(description: dict[str, Any]) -> list[str]:
         match value:
             case [*entries]:
                 lines += [f"{name}: {len(entries)}", *(f"  {_entry(entry)}" for entry in entries)]
+            case None if name == "produced_at":
+                lines.append(f"{name}: unknown")
             case None | "":
                 continue
             case datetime():

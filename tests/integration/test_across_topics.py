@@ -141,5 +141,7 @@ async def test_a_message_without_a_timestamp_is_the_oldest_and_its_time_is_told_
     await send(settings, (b"key", b"no JSON"), partition=2, timestamp_ms=-1)
     await consumed(database, 4)
     [letter] = json.decode((await orderflow.run("dlq", "list", "--json")).stdout)
-    shown = json.decode((await orderflow.run("dlq", "show", f"2:{letter['offset']}", "--json")).stdout)
+    place = f"2:{letter['offset']}"
+    shown = json.decode((await orderflow.run("dlq", "show", place, "--json")).stdout)
     assert shown["produced_at"] is None
+    assert "produced_at: unknown" in (await orderflow.run("dlq", "show", place)).lines

@@ -195,11 +195,15 @@ async def test_a_drain_finishes_what_is_in_flight(
 async def test_the_newest_orders_are_cached_at_start(
     orderflow: Programs, orders: OrderGenerator, settings: Settings, redis: Redis
 ) -> None:
-    """After a restart with an empty Redis, the newest orders are cached again without anybody asking for them."""
+    """After a restart with an empty Redis, the newest orders are cached again without anybody asking for them.
+
+    Those dated in the future take no place of theirs.
+    """
     batch = [orders.order() for _ in range(30)]
-    uids = [order["order_uid"] for order in batch]
+    wrong_year = {**orders.order(), "date_created": "9999-12-31T23:59:59Z"}
+    uids = [order["order_uid"] for order in (*batch, wrong_year)]
     first = await orderflow.start("engine", "--workers", "1")
-    await send(settings, *(message(order) for order in batch))
+    await send(settings, *(message(order) for order in (*batch, wrong_year)))
     await settled(first, *uids)
     assert await first.stop() == 0
     await redis.flushdb()

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 from yarl import URL
 
-from handlers.summaries import OrderCursor, Search, build_query
+from handlers.model import UtcTime
+from handlers.summaries import OrderCursor, Search, build_future_count, build_query
 from handlers.times import render_utc
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
@@ -75,6 +76,7 @@ async def test_the_newest_orders_come_first(server: LookupServer, database: asyn
             for order in newest_first
         ],
         "next": None,
+        "future": 0,
     }
     for line in found["orders"]:
         async with server.client.get(f"/order/{line['order_uid']}") as answer:
@@ -82,7 +84,66 @@ async def test_the_newest_orders_come_first(server: LookupServer, database: asyn
 
 
 async def test_without_orders_the_list_is_empty(server: LookupServer) -> None:
-    assert await ask(server) == (200, {"orders": [], "next": None})
+    assert await ask(server) == (200, {"orders": [], "next": None, "future": 0})
+
+
+async def test_orders_dated_over_a_day_ahead_are_listed_by_themselves(
+    server: LookupServer, database: asyncpg.Connection
+) -> None:
+    """A wrong year keeps no order on top of the list; every list says how many it leaves out."""
+    now, generator = datetime.now(UTC), OrderGenerator(4)
+    dated = {
+        "last": UtcTime("9999-12-31T23:59:59Z"),
+        "tomorrow": render_utc(now + timedelta(hours=25)),
+        "soon": render_utc(now + timedelta(hours=23)),
+        "then": render_utc(now - timedelta(days=1)),
+        "zero": UtcTime("0001-01-01T00:00:01Z"),
+    }
+    for uid, moment in dated.items():
+        customer = "another" if uid == "tomorrow" else "one"
+        await store_order(
+            database, make_order(generator, order_uid=uid, date_created=moment, customer_id=customer, track_number="T")
+        )
+    assert await uids(server) == ["soon", "then", "zero"]
+    assert await uids(server, dated="future") == ["last", "tomorrow"]
+    assert await uids(server, dated="future", customer_id="one") == ["last"]
+    assert await uids(server, dated="future", track_number="T", customer_id="another") == ["tomorrow"]
+    assert await uids(server, customer_id="another") == []
+    for searched, future in (
+        ({}, 2),
+        ({"customer_id": "one"}, 1),
+        ({"track_number": "T"}, 2),
+        ({"track_number": "t"}, 0),
+    ):
+        assert (await ask(server, **searched))[1]["future"] == future
+    _, first = await ask(server, dated="future", limit=1)
+    assert await uids(server, dated="future", limit=1, before=first["next"]) == ["tomorrow"]
+    assert await uids(server, before=first["next"]) == ["soon", "then", "zero"], "a place in another list"
+    async with server.client.get("/order/last") as answer:
+        assert (await answer.json())["date_created"] == dated["last"], "as it was sent"
+
+
+async def test_the_last_instant_of_all_has_pages_too(server: LookupServer, database: asyncpg.Connection) -> None:
+    """And the first: programs send them for "no date". Every order of theirs is listed once."""
+    await store_many(database, "l-", 3, customers=1)
+    for instant, dated in (("9999-12-31T23:59:59.999999Z", {"dated": "future"}), ("0001-01-01T00:00:00Z", {})):
+        await database.execute(f"UPDATE orders SET date_created = '{instant}'")
+        seen, before = [], {}
+        for _ in range(3):
+            _, found = await ask(server, limit=1, **dated, **before)
+            seen += [(order["order_uid"][-1], order["date_created"]) for order in found["orders"]]
+            before = {"before": found["next"]}
+        assert seen == [(digit, instant) for digit in "210"]
+        assert found["next"] is None
+
+
+async def test_what_is_dated_in_the_future_is_counted_up_to_a_hundred(
+    server: LookupServer, database: asyncpg.Connection
+) -> None:
+    """Not all of them: a producer with a wrong clock sends millions."""
+    await store_many(database, "f-", 101, since=datetime.now(UTC) + timedelta(days=400), customers=1)
+    assert await ask(server) == (200, {"orders": [], "next": None, "future": 100})
+    assert len(await uids(server, dated="future", limit=100)) == 100
 
 
 async def test_a_search_finds_what_is_equal_and_nothing_else(
@@ -119,6 +180,7 @@ async def test_a_search_finds_what_is_equal_and_nothing_else(
         ("customer_id=%FF", "customer_id"),
         ("customer_id=a&customer_id=b", "customer_id"),
         ("before=nonsense", "before"),
+        ("dated=past", "dated"),
         ("custmer_id=a", "custmer_id"),
     ],
 )
@@ -203,10 +265,13 @@ async def _stored(database: asyncpg.Connection, customer_id: str | None = None) 
         ({"customer_id": "old"}, 100_000),
         ({"track_number": "old"}, 100_000),
         ({"customer_id": "old", "track_number": "old"}, 100_000),
+        ({"future": True}, 210),
+        ({"future": True, "customer_id": "customer-7"}, 210),
+        ({"future": True, "customer_id": "old"}, 210),
     ],
 )
 async def test_no_page_is_found_by_reading_the_table(
-    many: asyncpg.Connection, keys: dict[str, str], most_rows: int
+    many: asyncpg.Connection, keys: dict[str, Any], most_rows: int
 ) -> None:
     """Among 100,000 orders a page reads about as many rows as it shows, or as have its key.
 
@@ -218,13 +283,19 @@ async def test_no_page_is_found_by_reading_the_table(
     heavy = not keys or "old" in keys.values()
     for before in (None, middle, *([same_instant] if heavy else [])):
         search = Search(**keys, before=before, limit=100)
-        query, arguments = build_query(search)
-        [plan] = await many.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments)
-        nodes = list(_nodes(plan[0]))
-        assert "Seq Scan" not in {kind for kind, *_ in nodes}, (search, nodes)
-        assert sum(rows for _, table, rows in nodes if table == "orders") <= most_rows, (search, nodes)
-        if not keys:
-            assert not [kind for kind, *_ in nodes if "Sort" in kind], (search, nodes)
+        for query, arguments in (build_query(search), build_future_count(search)):
+            await _follows_an_index(many, query, arguments, most_rows, sorts=bool(set(keys) - {"future"}))
+
+
+async def _follows_an_index(
+    many: asyncpg.Connection, query: str, arguments: list[Any], most_rows: int, *, sorts: bool
+) -> None:
+    [plan] = await many.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *arguments)
+    nodes = list(_nodes(plan[0]))
+    assert "Seq Scan" not in {kind for kind, *_ in nodes}, (query, arguments, nodes)
+    assert sum(rows for _, table, rows in nodes if table == "orders") <= most_rows, (query, arguments, nodes)
+    if not sorts:
+        assert not [kind for kind, *_ in nodes if "Sort" in kind], (query, arguments, nodes)
 
 
 @pytest.fixture

@@ -69,6 +69,12 @@ def test_a_limit_is_a_whole_number_from_1_to_100(value: str) -> None:
     assert (wrong.parameter, wrong.allowed) == ("limit", "a whole number from 1 to 100")
 
 
+def test_orders_dated_in_the_future_are_asked_for_by_name() -> None:
+    """There is one such name."""
+    assert parse_search("dated=future") == Search(future=True, limit=20)
+    assert [refused(f"dated={value}").parameter for value in ("", "past", "Future")] == ["dated"] * 3
+
+
 @pytest.mark.parametrize("value", ["1", "100", "020"])
 def test_a_limit_within_the_bounds_is_taken(value: str) -> None:
     assert parse_search(f"limit={value}").limit == int(value)
@@ -95,7 +101,7 @@ def test_a_mistyped_parameter_is_not_taken_for_none(query: str, shown: str) -> N
     """It would be answered with the orders of everybody. What may be somebody's address is not repeated."""
     wrong = refused(query)
     assert wrong.parameter == shown
-    assert wrong.allowed == "only these parameters: track_number, customer_id, limit, before"
+    assert wrong.allowed == "only these parameters: track_number, customer_id, dated, limit, before"
 
 
 @given(st.datetimes(timezones=st.just(UTC)), keys)
