@@ -16,7 +16,7 @@ from lookup.operations.broadcast import Broadcast
 from lookup.operations.broker_check import BrokerCheck
 from lookup.operations.checks import CacheCheck, DeadLetterCheck, StoreCheck
 from lookup.operations.engine_check import EngineCheck
-from lookup.operations.health import KAFKA, POSTGRESQL, Check, Health
+from lookup.operations.health import ENGINE, KAFKA, POSTGRESQL, Check, Health
 from lookup.operations.owners import OwnerMatcher, OwnerReader
 from lookup.operations.pause_routes import PAUSING, Pausing, add_pause_routes
 from lookup.operations.routes import OPERATIONS, add_operations_routes
@@ -41,7 +41,6 @@ from lookup.serving.pools import open_pool
 from lookup.serving.request_spans import trace_requests
 from lookup.serving.static import add_page_routes, read_page
 
-ENGINE = "engine"
 OWNER_CHECK_INTERVAL_S = 5.0
 OWNERS_SHARE = 0.5
 """The share of a check's deadline that asking Kafka for the partitions' owners may take."""

@@ -45,7 +45,7 @@ function detail(name, part) {
   if (part.status !== "ok") return translateError(part.error ?? NONE);
   switch (name) {
     case "engine":
-      return Object.entries(part.workers).map(([state, number]) => `${words.states[state] ?? state}: ${number}`).join(", ");
+      return liveWorkers(part.workers);
     case "dead_letters":
       return part.waiting === 0 ? words.noLetterWaits : count(words.letterWaits, part.waiting);
     case "kafka":
@@ -53,6 +53,12 @@ function detail(name, part) {
     default:
       return milliseconds(part.duration_ms);
   }
+}
+
+/** Returns the live workers by state: the alarms tell of the dead ones. */
+function liveWorkers(workers) {
+  const alive = Object.entries(workers).filter(([state]) => state !== "dead");
+  return alive.map(([state, number]) => `${words.states[state] ?? state}: ${number}`).join(", ");
 }
 
 /**

@@ -1,7 +1,7 @@
 """The health check of the engine: its workers, the partitions they refuse, and foreign members of its group."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.actors.status import State
@@ -55,9 +55,9 @@ class EngineCheck:
         }
         if not rows:
             raise Unhealthy(f"no worker runs: none has reported within {FORGOTTEN_AFTER_S} s", **partitions)
-        workers = Counter(row["state"] for row in rows)
-        alive = Counter(row["host"] for row in rows if row["state"] != DEAD)
-        details = {"workers": workers, "hosts": alive, **partitions}
+        counts = count_workers(rows)
+        workers = counts["workers"]
+        details = {**counts, **partitions}
         if waiting and State.OUTAGE in workers:
             changes = "; ".join(dict.fromkeys(batch["setup"] for batch in waiting))
             raise Unhealthy(f"the database must be changed: {changes}", **details)
@@ -76,6 +76,14 @@ class EngineCheck:
 def _paused(pauses: Pauses, rows: Iterable[Any], owners: Owners | None) -> list[int]:
     assigned = {partition for row in rows if row["state"] != DEAD for partition in row["partitions"]}
     return list(pauses.among(assigned.union(() if owners is None else owners.by_partition)))
+
+
+def count_workers(rows: Sequence[Any]) -> dict[str, Counter[str]]:
+    """Return the number of workers by state, and of live workers by host. `rows` are those of `fetch_workers`."""
+    return {
+        "workers": Counter(row["state"] for row in rows),
+        "hosts": Counter(row["host"] for row in rows if row["state"] != DEAD),
+    }
 
 
 def _foreign(owners: Owners | None) -> list[int] | None:

@@ -13,6 +13,7 @@ from engine.kafka.tls_errors import find_tls_error
 
 POSTGRESQL = "postgresql"
 KAFKA = "kafka"
+ENGINE = "engine"
 NOT_KNOWN: Mapping[str, Any] = {"error": "not known: it is read from PostgreSQL, which does not answer"}
 LOGIN_REFUSED = "the login was refused: see `orderflow doctor`"
 Check = Callable[[], Awaitable[Mapping[str, Any]]]

@@ -12,7 +12,8 @@ from engine.actors.status import Counters
 from engine.kafka.lag import Lag
 from engine.kafka.lag_reader import LagReader, unknown_lag
 from engine.postgres.pauses import Pauses
-from lookup.operations.health import KAFKA, POSTGRESQL, Health, render_health
+from lookup.operations.engine_check import count_workers
+from lookup.operations.health import ENGINE, KAFKA, POSTGRESQL, Health, render_health
 from lookup.operations.owners import OwnerReader
 from lookup.operations.pauses import render_pause, undrained_partitions
 from lookup.operations.refusals import read_refusals
@@ -43,10 +44,14 @@ class Operations:
         owners = await self._owners.read(stored.workers) if stored is not None and reached else None
         owned = {} if owners is None else owners.by_partition
         paused = _Paused.of(stored)
+        services = render_health(parts)["checks"]
+        if stored is not None and "workers" in services.get(ENGINE, {}):
+            # The check has read them a moment before: a worker that died since would be counted as alive.
+            services[ENGINE] |= count_workers(stored.workers)
         return json.encode(
             {
                 "at": datetime.now(UTC) if stored is None else datetime.fromtimestamp(stored.now_s, UTC),
-                "services": render_health(parts)["checks"],
+                "services": services,
                 "workers": None if stored is None else [_render_worker(row) for row in stored.workers],
                 "partitions": None if lags is None else [_render_lag(lag, owned, paused) for lag in lags],
                 "rates": None if stored is None else stored.rates,
