@@ -27,6 +27,11 @@ export function count(forms, number) {
   return `${numbers.format(number)} ${forms[plurals.select(number)] ?? forms.other}`;
 }
 
+/** Formats a whole number. */
+export function shownNumber(number) {
+  return numbers.format(number);
+}
+
 /** Formats a discount in whole percents, such as −30%; an en dash for 0. */
 export function discount(sale) {
   return sale > 0 ? `−${percents.format(sale / 100)}` : "–";

@@ -7,8 +7,10 @@ import { element } from "../common/elements.js";
 import { count } from "../common/format.js";
 import { placeOf } from "./card.js";
 import { reasonName } from "./list.js";
-import { planReplay, replayAll, replayLetter } from "./requests.js";
+import { planReplay, replayLetter } from "./requests.js";
+import { sendAll } from "./sending.js";
 import { refusalText, words } from "./words.js";
+import { guardSending } from "./unsaved.js";
 
 // A replay is never aborted, even if the page no longer waits for the answer.
 const never = new AbortController().signal;
@@ -30,37 +32,60 @@ export function confirmReplay(place, sent) {
   const dialog = openDialog(words.replayTitle(place), element("p", {}, words.replayText), problem, buttons(cancelButton(), send));
 }
 
-/** Shows how number letters match, and replays them after confirmation. `done` is called if letters may have been sent. */
+/**
+ * Shows how many letters match, and replays them after confirmation, one request after another. `done` is called if letters may
+ * have been sent.
+ */
 export function confirmReplayAll(filters, done) {
   const summary = element("div", { class: "plan", "aria-live": "polite" }, words.counting);
   const problem = element("p", { class: "trouble", role: "alert" });
   const foot = buttons(cancelButton());
   const dialog = openDialog(words.replayAllTitle, summary, problem, foot);
   let sentSome = false;
-  dialog.addEventListener("close", () => sentSome && done());
+  /** Stops the running replay; null when none runs. */
+  let stop = null;
+  dialog.addEventListener("cancel", (event) => {
+    if (stop === null) return;
+    event.preventDefault();
+    stop();
+  });
+  dialog.addEventListener("close", () => {
+    stop?.();
+    if (sentSome && stop === null) done();
+  });
 
   const showPlan = (plan) => {
     summary.replaceChildren(...planText(plan));
-    const number = Math.min(plan.total, plan.per_call);
-    foot.replaceChildren(cancelButton(sentSome || number === 0 ? words.close : words.cancel), ...(number > 0 ? [sendButton(plan, number)] : []));
+    const send = actionButton([words.sendMany(plan.total)], "action primary", () => run(plan));
+    foot.replaceChildren(cancelButton(sentSome || plan.total === 0 ? words.close : words.cancel), ...(plan.total > 0 ? [send] : []));
   };
-  const sendButton = (plan, number) => {
-    const send = actionButton([words.sendMany(number)], "action primary", async () => {
-      setBusy(send, true);
-      problem.textContent = "";
-      const answer = await replayAll(filters, plan.total, never);
-      sentSome ||= answer.kind !== "refused" && answer.kind !== "unauthorized";
-      if (!dialog.isConnected && sentSome) done();
-      if (answer.kind === "refused" && answer.body.plan) showPlan(answer.body.plan);
-      else if (answer.body?.replayed) showOutcome(answer.body);
-      if (answer.kind !== "ok") refuse(problem, answer);
-      if (send.isConnected) setBusy(send, false);
-    });
-    return send;
+  const run = async (plan) => {
+    const stopping = new AbortController();
+    const stopButton = actionButton([words.stop], "action", () => stop());
+    stop = () => {
+      setBusy(stopButton, true);
+      stopButton.textContent = words.stopping;
+      stopping.abort();
+    };
+    problem.textContent = "";
+    const progress = progressOf(plan.total);
+    summary.replaceChildren(progress.element);
+    foot.replaceChildren(stopButton);
+    stopButton.focus();
+    const sending = sendAll(filters, plan, stopping.signal, progress.show);
+    guardSending(sending);
+    const result = await sending;
+    stop = null;
+    sentSome ||= result.mayHaveSent;
+    if (!dialog.isConnected && sentSome) done();
+    if (result.sent === 0 && result.changed) showPlan(result.changed);
+    else showOutcome(result, stopping.signal.aborted);
+    if (result.trouble) refuse(problem, result.trouble);
+    else if (result.changed) problem.textContent = words.refusals.count_changed;
   };
-  const showOutcome = (outcome) => {
-    summary.replaceChildren(...outcomeText(outcome));
-    const rest = outcome.left > 0 ? [actionButton([words.sendRest], "action", loadPlan)] : [];
+  const showOutcome = (result, stopped) => {
+    summary.replaceChildren(...outcomeText(result, stopped));
+    const rest = result.left > 0 ? [actionButton([words.sendRest], "action", loadPlan)] : [];
     foot.replaceChildren(...rest, cancelButton(words.close));
     foot.lastChild.focus();
     announce(summary.textContent);
@@ -77,6 +102,19 @@ export function confirmReplayAll(filters, done) {
   loadPlan();
 }
 
+/** Returns a progress bar with its text. `show` updates both. */
+function progressOf(total) {
+  const bar = element("progress", { max: total, value: 0, "aria-label": words.sending });
+  const text = element("p", { class: "plan-total", "aria-live": "off" }, words.sentOf(0, total));
+  return {
+    element: element("div", {}, text, bar),
+    show(sent) {
+      bar.value = sent;
+      text.textContent = words.sentOf(sent, total);
+    },
+  };
+}
+
 function planText(plan) {
   const total = `${count(words.letters, plan.total)}${plan.complete ? "" : "+"}`;
   const text = plan.total === 0 ? words.nothingToSend : `${total} ${words.willBeSent}.`;
@@ -86,10 +124,10 @@ function planText(plan) {
   return [element("p", { class: "plan-total" }, text), bounded, chosen, ...section(words.skipped, skipped)].filter(Boolean);
 }
 
-function outcomeText({ replayed, not_acknowledged: refused, left }) {
-  const sent = Object.values(replayed).reduce((sum, number) => sum + number, 0);
+function outcomeText({ sent, refused, left }, stopped) {
   const why = Object.entries(refused).map(([reason, number]) => [words.whyNot[reason] ?? reason, number]);
   return [
+    stopped && left > 0 && element("p", {}, words.stopped),
     element("p", { class: "plan-total" }, `${words.sentMany}: ${count(words.letters, sent)}.`),
     left > 0 && element("p", {}, `${words.leftMany}: ${left}.`),
     ...section(words.notAcknowledged, why),

@@ -1,6 +1,7 @@
-// Protects unsaved changes: asks before the reader leaves the editor in any way.
+// Protects unsaved changes and a running replay: asks before the reader leaves them in any way.
 
 let editor = null;
+let sendings = 0;
 
 /**
  * Protects the text of an editor while the editor is in the page.
@@ -8,6 +9,16 @@ let editor = null;
  */
 export function guardChanges(newEditor) {
   editor = newEditor;
+}
+
+/** Asks before the page is left or loaded again until `sending` is settled: what was not sent yet would not be. */
+export async function guardSending(sending) {
+  sendings += 1;
+  try {
+    await sending;
+  } finally {
+    sendings -= 1;
+  }
 }
 
 /** Returns whether there are no unsaved changes, or the reader agrees to lose them. */
@@ -19,4 +30,4 @@ function hasChanges() {
   return editor !== null && editor.field.isConnected && editor.changed;
 }
 
-window.addEventListener("beforeunload", (event) => hasChanges() && event.preventDefault());
+window.addEventListener("beforeunload", (event) => (hasChanges() || sendings > 0) && event.preventDefault());

@@ -1,5 +1,6 @@
 // The texts of the dead letters page in both languages.
 
+import { shownNumber } from "../common/format.js";
 import { inLanguage } from "../common/language.js";
 import { sharedWords } from "../common/shared-words.js";
 
@@ -111,8 +112,12 @@ const english = {
   },
   nothingToSend: "There is nothing to send.",
   countChanged: "The number has changed: check it again.",
-  perCall: (many) => `${many} at a time.`,
-  sendMany: (many) => `Send ${many}`,
+  perCall: (many) => `They are sent ${shownNumber(many)} at a time; you can stop in between.`,
+  sendMany: (many) => `Send ${shownNumber(many)}`,
+  sentOf: (sent, total) => `Sent ${shownNumber(sent)} of ${shownNumber(total)}`,
+  stop: "Stop",
+  stopping: "Stopping: waiting for those that are being sent…",
+  stopped: "Stopped.",
   sendRest: "Send the rest…",
   sending: "Sending…",
   sentMany: "Sent",
@@ -266,8 +271,12 @@ const russian = {
   },
   nothingToSend: "Отправлять нечего.",
   countChanged: "Число за это время изменилось: проверьте ещё раз.",
-  perCall: (many) => `По ${many} за раз.`,
-  sendMany: (many) => `Отправить ${many}`,
+  perCall: (many) => `Они уходят по ${shownNumber(many)}; между частями можно остановиться.`,
+  sendMany: (many) => `Отправить ${shownNumber(many)}`,
+  sentOf: (sent, total) => `Отправлено ${shownNumber(sent)} из ${shownNumber(total)}`,
+  stop: "Остановить",
+  stopping: "Останавливаем: ждём уже отправляемые…",
+  stopped: "Остановлено.",
   sendRest: "Отправить остальные…",
   sending: "Отправляем…",
   sentMany: "Отправлено",

@@ -111,9 +111,14 @@ class DeadLetters:
             raise Refused("letter_not_found", 404, consumed=consumed)
         return letter
 
-    async def plan(self, selection: Selection) -> ReplayPlan:
-        """Return what a replay of all selected letters would do. Raises `BrokerUnavailable`."""
-        return await self._plan(await self._replay(selection))
+    async def plan(self, selection: Selection) -> dict[str, Any]:
+        """Return what a replay of all selected letters would do, as a JSON object. Raises `BrokerUnavailable`.
+
+        `as_of` is the time at which they were counted, as the filter `until`: with it, the calls of a longer replay
+        select no letter that fails later, nor one that they have sent and that is rejected again.
+        """
+        replay = await self._replay(selection)
+        return self._describe(replay, await self._plan(replay))
 
     async def replay(self, selection: Selection, expected: int) -> ReplayOutcome:
         """Send the selected letters, up to a maximum per call. Raises `Refused` when their number is not `expected`.
@@ -123,7 +128,7 @@ class DeadLetters:
         replay = await self._replay(selection)
         plan = await self._plan(replay)
         if plan.total != expected:
-            raise Refused("count_changed", 409, plan=self.describe_plan(plan))
+            raise Refused("count_changed", 409, plan=self._describe(replay, plan))
         replayed: Counter[str] = Counter()
         run = _Run(self._sender, self._options.replay_deadline_s)
         trouble = None
@@ -137,14 +142,14 @@ class DeadLetters:
         log.info(events.LETTERS_SENT_AGAIN, topic=self._owner.topic, letters=replayed.total(), **attrs.asdict(outcome))
         return outcome
 
-    def describe_plan(self, plan: ReplayPlan) -> dict[str, Any]:
-        """Return a plan as a JSON object."""
+    def _describe(self, replay: ReplayRun, plan: ReplayPlan) -> dict[str, Any]:
         return {
             "total": plan.total,
             "chosen": plan.chosen,
             "skipped": plan.skipped,
             "complete": plan.matching < MAX_COUNTED,
             "per_call": self._options.replay_max_letters,
+            "as_of": replay.selection.until,
         }
 
     async def replay_one(self, place: Place) -> Place:
@@ -195,7 +200,10 @@ class DeadLetters:
         return outcome
 
     async def _replay(self, selection: Selection) -> ReplayRun:
-        return ReplayRun(self._owner, selection, MAX_COUNTED, False, await self._sender.partitions())
+        partitions = await self._sender.partitions()
+        now = await self.read(lambda connection: connection.fetchval("SELECT clock_timestamp()"))
+        until = now if selection.until is None else min(selection.until, now)
+        return ReplayRun(self._owner, attrs.evolve(selection, until=until), MAX_COUNTED, False, partitions)
 
     async def _plan(self, replay: ReplayRun) -> ReplayPlan:
         return await self.read(lambda connection: replay.plan(connection, MAX_COUNTED))

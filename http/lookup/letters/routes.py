@@ -124,7 +124,7 @@ async def post_replay(request: web.Request) -> web.Response:
     )
     letters = request.app[LETTERS]
     if order.dry_run:
-        return json_answer(letters.describe_plan(await letters.plan(selection)))
+        return json_answer(await letters.plan(selection))
     if order.expected is None:
         raise WrongParameter("expected", _EXPECTED_RULE)
     outcome = await letters.replay(selection, order.expected)
