@@ -212,7 +212,7 @@ async def test_the_plot_tells_the_values_under_the_pointer(page: Page, server: L
 async def test_a_single_value_is_seen_in_the_plot(
     page: Page, server: LookupServer, settings: Settings, database: asyncpg.Connection
 ) -> None:
-    """A batch with none before or after it is a dot in the latencies; values that follow each other are a line."""
+    """A batch with none before or after it is a dot in the latencies, and so are two; more of them are a line."""
     batch = """
 INSERT INTO batches (batch_id, consumer_group, topic, worker, host, sources, consumed_at, validated_at, committed_at,
                      cached_at, messages, inserted, changed, unchanged, rejected)
@@ -220,13 +220,13 @@ SELECT gen_random_uuid(), $1, $2, 'worker-0', 'host', '[]', at - interval '20 ms
        1, 1, 0, 0, 0
 FROM (SELECT now() - $3::integer * interval '1 second' AS at) AS moment
 """
-    for ago_s in (60, 120, 122, 124):
+    for ago_s in (60, 90, 92, 120, 122, 124):
         await database.execute(batch, settings.kafka_group_id, settings.kafka_topic, ago_s)
     await page.goto(address(server))
     plot = page.get_by_role("img", name="Average latency")
     for kind in ("first", "second"):
         dots = plot.locator(f".plot-dots.{kind}")
-        await expect(dots).to_have_attribute("d", re.compile(r"^M[\d. ]+h0$"))
+        await expect(dots).to_have_attribute("d", re.compile(r"^(M[\d. ]+h0){3}$"))
         assert await dots.evaluate("dots => parseFloat(getComputedStyle(dots).strokeWidth)") >= 5
         await expect(plot.locator(f".plot-line.{kind}:not(.plot-dots)")).to_have_attribute("d", re.compile(r"L.*L"))
 

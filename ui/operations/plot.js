@@ -124,10 +124,14 @@ function linePath(column, top) {
   return column.map((_, place) => (has(column, place) ? draw(place) : "")).join("");
 }
 
-/** Draws a value without neighbours as a line of length 0, which appears as a dot because of its round ends. */
+/**
+ * Draws a value as a line of length 0, which appears as a dot because of its round ends, if it has no neighbour or one: the line
+ * between two values is too short to be seen.
+ */
 function dotsPath(column, top) {
-  const alone = (place) => has(column, place) && !has(column, place - 1) && !has(column, place + 1);
-  return column.map((_, place) => (alone(place) ? `M${point(column, place, top)}h0` : "")).join("");
+  const triple = (first) => [0, 1, 2].every((step) => has(column, first + step));
+  const inLine = (place) => triple(place - 2) || triple(place - 1) || triple(place);
+  return column.map((_, place) => (has(column, place) && !inLine(place) ? `M${point(column, place, top)}h0` : "")).join("");
 }
 
 function has(column, place) {
