@@ -6,6 +6,7 @@ from typing import Any, Literal
 import asyncpg
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
 
 from orderflow.publishing.orders import OrderGenerator
@@ -47,7 +48,7 @@ async def assert_accessible(page: Page) -> None:
 
 
 async def test_the_lookup_is_accessible(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:
-    """While there is nothing, with a list, an order, no such order, an impossible uid, and an outage."""
+    """While there is nothing, with a list, an order, no such order, an impossible uid, odd values, and an outage."""
     root = f"http://127.0.0.1:{server.port}"
     await page.goto(root)
     await expect(page.locator("#result").get_by_text("No orders yet")).to_be_visible()
@@ -56,11 +57,15 @@ async def test_the_lookup_is_accessible(page: Page, server: LookupServer, databa
     order = make_order(OrderGenerator(8))
     await store_order(database, order)
     await store_many(database, "many-", 30)
+    odd = make_order(OrderGenerator(9), order_uid="o\u202edd ", date_created="9999-12-31T23:59:59Z")
+    await store_order(database, replace(odd, payment=replace(odd.payment, payment_dt=1637907727000)))
     for path, shown in (
         ("/", "Recent orders"),
         (f"/?order={order.order_uid}", order.delivery.name),
         ("/?order=nobody", "No order with this uid"),
         (f"/?order={'x' * 600}", "No order can have this uid"),
+        ("/?order=o%E2%80%AEdd%20", "looks like milliseconds"),
+        ("/?dated=future", "dated in the future"),
     ):
         await page.goto(f"{root}{path}")
         await expect(page.locator("#result").get_by_text(shown).first).to_be_visible()

@@ -78,13 +78,25 @@ async def test_an_order_is_found_and_shown(page: Page, server: LookupServer, dat
     await expect(card.locator("[data-x-cache]")).to_have_text("Cache hit")
 
 
-async def test_blanks_around_a_pasted_uid_are_dropped(page: Page, server: LookupServer) -> None:
-    """The field itself shows the trimmed uid."""
+async def test_blanks_at_the_end_of_a_uid_are_part_of_it(
+    page: Page, server: LookupServer, database: asyncpg.Connection
+) -> None:
+    """They are seen, and the address keeps them; without such an order the text is looked up without them."""
+    for uid in ("a uid ", "a uid"):
+        await store_order(database, make_order(OrderGenerator(33), order_uid=uid, track_number=f"track of '{uid}'"))
     await page.goto(address(server))
-    field = page.get_by_role("textbox").first
-    await field.fill("  some-uid\n ")
-    await field.dispatch_event("paste")
-    await expect(field).to_have_value("some-uid")
+    heading = page.get_by_role("article").get_by_role("heading", level=2)
+    for typed, found, codes in (("a uid ", "a uid ", ["␣"]), ("a uid", "a uid", []), (" a uid", "a uid", [])):
+        await look_up(page, typed)
+        await expect(page.get_by_role("article")).to_contain_text(f"track of '{found}'")
+        assert await heading.locator("bdi").text_content() == found
+        marks = heading.locator(".hidden-character")
+        assert await marks.evaluate_all("marks => marks.map(({ dataset }) => dataset.code)") == codes
+        await expect(page.get_by_role("textbox").first).to_have_value(found)
+        assert page.url.endswith(f"/?order={found.replace(' ', '+')}")
+    await page.reload()
+    await page.goto(address(server, "/?order=a+uid+"))
+    await expect(page.get_by_role("article")).to_contain_text("track of 'a uid '")
 
 
 async def test_the_json_is_the_answer_itself(page: Page, server: LookupServer, database: asyncpg.Connection) -> None:

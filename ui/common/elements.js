@@ -1,6 +1,7 @@
 // Creates elements. Text is always set as text, so that data of an order never becomes markup.
 
 import { iconAddress } from "./icons.js";
+import { visibleParts } from "./visible.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -8,12 +9,13 @@ const SVG = "http://www.w3.org/2000/svg";
  * Returns a new element.
  * @param {string} tag
  * @param {Object<string, string>} attributes
- * @param {...(Node|string|number|null|false)} children Strings and numbers become text; null and false are left out.
+ * @param {...(Node|string|number|null|false)} children Strings and numbers become text, whose hidden characters are
+ *   made visible; null and false are left out.
  */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children.filter((child) => child !== null && child !== false).map(asNode));
+  made.append(...children.filter((child) => child !== null && child !== false).flatMap(asNodes));
   return made;
 }
 
@@ -28,6 +30,6 @@ export function icon(name) {
   return image;
 }
 
-function asNode(child) {
-  return child instanceof Node ? child : document.createTextNode(String(child));
+function asNodes(child) {
+  return child instanceof Node ? [child] : visibleParts(String(child));
 }

@@ -15,7 +15,7 @@ export const periods = Object.keys(HOURS);
 export function readLettersAddress(query) {
   const parameters = new URLSearchParams(query);
   const letter = parameters.get("letter");
-  const filters = Object.fromEntries(FILTERS.map((name) => [name, (parameters.get(name) ?? "").trim()]));
+  const filters = Object.fromEntries(FILTERS.map((name) => [name, parameters.get(name) ?? ""]));
   return { letter: letter !== null && PLACE.test(letter) ? letter : null, filters };
 }
 

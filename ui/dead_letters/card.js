@@ -5,6 +5,8 @@ import { copyButton } from "../common/copying.js";
 import { actionButton } from "./dialogs.js";
 import { element, icon } from "../common/elements.js";
 import { count, instant } from "../common/format.js";
+import { messageTime } from "../common/odd-times.js";
+import { exact } from "../common/visible.js";
 import { explain } from "./errors.js";
 import { reasonName, stateBadge } from "./list.js";
 import { words } from "./words.js";
@@ -51,7 +53,7 @@ function head(letter, actions) {
 }
 
 function subject(uid) {
-  return uid === null ? element("em", {}, words.noUid) : element("a", { class: "search-link", href: orderAddress(uid) }, element("code", {}, uid));
+  return uid === null ? element("em", {}, words.noUid) : element("a", { class: "search-link", href: orderAddress(uid) }, element("code", {}, exact(uid)));
 }
 
 function errorsPanel({ errors }, message) {
@@ -77,7 +79,7 @@ function historyPanel(letter) {
     element(
       "dl",
       { class: "facts" },
-      ...fact(words.produced, time(letter.produced_at) ?? words.unknown),
+      ...fact(words.produced, letter.produced_at === null ? words.unknown : messageTime(letter.produced_at, Date.parse(letter.produced_at))),
       ...fact(words.failed, time(letter.failed_at)),
       ...fact(words.published, time(letter.published_at)),
       ...fact(words.replayCount, letter.replay_count > 0 && words.replaysOf(letter.replay_count)),

@@ -25,17 +25,17 @@ export function offerFilters(changed) {
   uid.addEventListener("search", () => uid.value === "" && notify());
 }
 
-/** Sets the filters' fields. */
-export function showFilters(filters) {
+/** Sets the filters' fields. With `keepUid`, a uid that was typed stays. */
+export function showFilters(filters, { keepUid }) {
   reason.value = filters.reason in words.reasons ? filters.reason : "";
-  uid.value = filters.order_uid;
+  if (!keepUid || uid.value === "") uid.value = filters.order_uid;
   period.value = periods.includes(filters.period) ? filters.period : "";
   state.value = filters.state === "all" ? "all" : "";
 }
 
 /** Returns the chosen filters. */
 export function readFilters() {
-  return { reason: reason.value, order_uid: uid.value.trim(), period: period.value, state: state.value };
+  return { reason: reason.value, order_uid: uid.value.trim() === "" ? "" : uid.value, period: period.value, state: state.value };
 }
 
 /** Shows the number of letters of each reason; null: unknown. */

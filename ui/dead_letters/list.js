@@ -4,6 +4,7 @@ import { element } from "../common/elements.js";
 import { count, instant } from "../common/format.js";
 import { growingList } from "../common/growing-list.js";
 import { letterAddress } from "../common/letter-address.js";
+import { exact } from "../common/visible.js";
 import { words } from "./words.js";
 
 /**
@@ -45,7 +46,7 @@ function line(letter) {
       "a",
       { class: "line letter-line", href: letterAddress(place) },
       element("span", { class: "letter-reason" }, reasonName(letter.reason)),
-      element("span", { class: "letter-uid" }, letter.order_uid ?? element("em", {}, words.noUid)),
+      element("span", { class: "letter-uid" }, letter.order_uid === null ? element("em", {}, words.noUid) : exact(letter.order_uid)),
       element("span", { class: "letter-failed" }, instant(new Date(letter.failed_at))),
       element("span", { class: "letter-place" }, element("span", { class: "visually-hidden" }, `${words.place} `), place),
       element("span", { class: "letter-numbers" }, numbers(letter)),

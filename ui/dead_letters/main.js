@@ -23,6 +23,8 @@ const SKELETON_AFTER_MS = 120;
 const result = document.getElementById("result");
 
 let current = new AbortController();
+/** Whether a list was shown before. What was typed into the field of the uid earlier than that stays. */
+let started = false;
 /** The place of the shown letter, or null. */
 let shownLetter = null;
 /** The address of the last list, for the link back from a letter. */
@@ -69,10 +71,25 @@ async function showLetter(place, signal, slow) {
 
 async function showList(filters, signal, slow) {
   lastList = location.pathname + location.search;
-  showFilters(filters);
+  showFilters(filters, { keepUid: !started });
+  started = true;
+  await loadList(filters, signal, slow);
+}
+
+async function loadList(filters, signal, slow) {
   const requested = requestedFilters(filters);
   const { reason, ...allReasons } = requested;
   const [page, counted] = await Promise.all([fetchLetters(requested, null, signal), fetchCounts(allReasons, signal)]);
+  const uid = filters.order_uid.trim();
+  if (page.kind === "ok" && page.body.letters.length === 0 && uid !== filters.order_uid) {
+    // Blanks around a text may be part of a uid, but were more likely pasted with it.
+    const trimmed = { ...filters, order_uid: uid };
+    if (uidField.value === filters.order_uid) uidField.value = uid;
+    history.replaceState(history.state, "", listAddress(trimmed));
+    lastList = location.pathname + location.search;
+    await loadList(trimmed, signal, slow);
+    return;
+  }
   clearTimeout(slow);
   if (page.kind !== "ok") {
     showFailure(page.kind);

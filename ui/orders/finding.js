@@ -7,7 +7,8 @@ import { fetchStory } from "./story-requests.js";
 /**
  * @typedef {object} Matches
  * @property {"matches"} kind
- * @property {{search: object, orders: object[], next: string|null}[]} lists The first page of each matching search.
+ * @property {{search: object, orders: object[], next: string|null, future: number}[]} lists The first page of each
+ *   matching search. A search may match only orders that are dated in the future.
  */
 
 /**
@@ -18,23 +19,39 @@ import { fetchStory } from "./story-requests.js";
 
 /**
  * Returns the order with this uid, or else the orders that match, or else the dead letters with this uid.
+ *
+ * Blanks around the text may be part of a uid: each is looked for with them first, and then without. `sought` of the answer
+ * is the text that was found.
  * @param {string} text
  * @param {AbortSignal} signal
- * @returns {Promise<import("./lookup.js").Answer|Matches|Rejected>}
+ * @returns {Promise<(import("./lookup.js").Answer|Matches|Rejected) & {sought: string}>}
  */
-export async function findOrder(text, signal) {
-  const answer = await lookUp(text, signal);
-  if (answer.kind !== "not-found") return answer;
-  const found = await findMatches(text, signal);
-  return found.kind === "not-found" ? findLetters(text, signal) : found;
+export function findOrder(text, signal) {
+  return firstFound(text, signal, [lookUp, findMatches, findLetters]);
 }
 
 /** Returns the orders that match, or else the order with this uid, or else the dead letters with this uid. */
-export async function findOrders(text, signal) {
-  const found = await findMatches(text, signal);
-  if (found.kind !== "not-found") return found;
-  const answer = await lookUp(text, signal);
-  return answer.kind === "not-found" ? findLetters(text, signal) : answer;
+export function findOrders(text, signal) {
+  return firstFound(text, signal, [findMatches, lookUp, findLetters]);
+}
+
+/** Returns the matching orders that are dated in the future. */
+export function findFuture(text, signal) {
+  return firstFound(text, signal, [findFutureMatches]);
+}
+
+async function firstFound(text, signal, finders) {
+  const trimmed = text.trim();
+  let failed = null;
+  for (const find of finders) {
+    for (const sought of new Set([text, trimmed])) {
+      const answer = await find(sought, signal);
+      if (answer.kind !== "not-found" && answer.kind !== "invalid") return { ...answer, sought };
+      failed = { ...answer, sought: text };
+    }
+    if (failed.kind === "invalid") return failed;
+  }
+  return failed;
 }
 
 async function findLetters(uid, signal) {
@@ -43,11 +60,18 @@ async function findLetters(uid, signal) {
   return { kind: answer.kind === "notFound" ? "not-found" : answer.kind };
 }
 
-async function findMatches(text, signal) {
-  const searches = [{ track_number: text }, { customer_id: text }];
+function findMatches(text, signal) {
+  return matchesOf([{ track_number: text }, { customer_id: text }], signal);
+}
+
+function findFutureMatches(text, signal) {
+  return matchesOf([{ track_number: text, dated: "future" }, { customer_id: text, dated: "future" }], signal);
+}
+
+async function matchesOf(searches, signal) {
   const pages = await Promise.all(searches.map((search) => fetchPage(search, null, signal)));
   const failed = pages.find((page) => page.kind !== "page");
   if (failed) return { kind: failed.kind };
-  const lists = pages.map(({ orders, next }, index) => ({ search: searches[index], orders, next })).filter(({ orders }) => orders.length > 0);
+  const lists = pages.map(({ kind: _kind, ...page }, index) => ({ search: searches[index], ...page })).filter(({ future, orders }) => orders.length + future > 0);
   return lists.length > 0 ? { kind: "matches", lists } : { kind: "not-found" };
 }

@@ -57,7 +57,7 @@ function row(item, currency) {
           "span",
           { class: "naming" },
           element("span", { class: "item-name" }, item.name),
-          element("span", { class: "item-brand" }, item.brand, size),
+          element("span", { class: "item-brand" }, element("bdi", {}, item.brand), size),
         ),
       ),
     ),

@@ -1,18 +1,19 @@
 // The orders page: a form, a result, and an address that names what is shown.
 
-import { orderAddress, readAddress, searchAddress } from "../common/address.js";
+import { futureAddress, orderAddress, readAddress, searchAddress } from "../common/address.js";
 import { announce } from "../common/announcing.js";
 import { element } from "../common/elements.js";
 import { focusContent } from "../common/focus.js";
-import { findOrder, findOrders } from "./finding.js";
+import { findFuture, findOrder, findOrders } from "./finding.js";
 import { count } from "../common/format.js";
 import { listSkeleton } from "../common/growing-list.js";
 import { listenToKeys } from "../common/keys.js";
 import { translatePage } from "../common/language.js";
+import { exact, plain } from "../common/visible.js";
 import { orderList } from "./list.js";
 import { orderCard } from "./order.js";
 import { fetchPage } from "./pages.js";
-import { emptyState, failure, invalid, notFound, rejected, skeleton, unsupported } from "./states.js";
+import { emptyState, failure, invalid, noFuture, notFound, rejected, skeleton, unsupported } from "./states.js";
 import { words } from "./words.js";
 
 const SKELETON_AFTER_MS = 120;
@@ -23,6 +24,8 @@ const button = document.getElementById("get-order");
 const result = document.getElementById("result");
 
 let current = new AbortController();
+/** Whether the address was read before. What was typed into the field earlier than that stays. */
+let started = false;
 /** The last list from which an order was opened: going back shows it unchanged. */
 let left = null;
 
@@ -67,15 +70,18 @@ async function showWhenFound(work, outline, render) {
   }
 }
 
-function render(text, found) {
+/** Shows what was found for a typed text. `found.sought` is that text, or the text without the blanks around it. */
+function render(typed, found, future = false) {
+  const text = found.sought;
+  if (text !== typed && input.value === typed) input.value = text;
   switch (found.kind) {
     case "found":
       history.replaceState(null, "", orderAddress(text));
       show(orderCard(found), words.found);
       break;
     case "matches":
-      history.replaceState(null, "", searchAddress(text));
-      show(matches(text, found.lists), count(words.orders, found.lists.flatMap(({ orders }) => orders).length));
+      history.replaceState(null, "", future ? futureAddress(text) : searchAddress(text));
+      show(matches(text, found.lists, future), count(words.orders, found.lists.flatMap(({ orders }) => orders).length));
       break;
     case "not-found":
       show(notFound(text), words.notFoundTitle);
@@ -98,20 +104,28 @@ function showFailure(kind) {
   show(failure(kind, followAddress), words[`${kind}Title`]);
 }
 
-function matches(text, lists) {
+function matches(text, lists, future) {
+  const ofCustomer = future ? words.futureOfCustomer : words.ofCustomer;
+  const withTrack = future ? words.futureWithTrack : words.withTrack;
   return element(
     "div",
     { class: "lists" },
     ...lists.map(({ search, ...page }) =>
-      orderList([search.customer_id ? words.ofCustomer : words.withTrack, element("code", {}, text)], page, more(search)),
+      orderList([search.customer_id ? ofCustomer : withTrack, element("code", {}, exact(text))], page, more(search), future ? null : text),
     ),
   );
 }
 
 function renderRecent(page) {
-  if (page.kind === "page" && page.orders.length === 0) show(emptyState(), words.emptyTitle);
-  else if (page.kind === "page") show(orderList([words.recent, element("span", { class: "hint" }, words.recentBy)], page, more({})), "");
-  else showFailure(page.kind === "network" ? "network" : "listUnavailable");
+  if (page.kind !== "page") showFailure(page.kind === "network" ? "network" : "listUnavailable");
+  else if (page.orders.length + page.future === 0) show(emptyState(), words.emptyTitle);
+  else show(orderList([words.recent, element("span", { class: "hint" }, words.recentBy)], page, more({}), ""), "");
+}
+
+function renderFuture(page) {
+  if (page.kind !== "page") showFailure(page.kind === "network" ? "network" : "listUnavailable");
+  else if (page.orders.length === 0) show(noFuture("./"), words.noFutureTitle);
+  else show(orderList([words.future, element("span", { class: "hint" }, words.futureBy)], page, more({ dated: "future" }), null), "");
 }
 
 function more(search) {
@@ -121,8 +135,9 @@ function more(search) {
 /** Parses the address, sets the field and the title, and returns the result. */
 function readPlace() {
   const place = readAddress(location.search);
-  input.value = place.text;
-  document.title = `${place.text || words.title} · orderflow`;
+  if (started || input.value === "") input.value = place.text;
+  started = true;
+  document.title = `${plain(place.text) || (place.kind === "future" ? words.future : words.title)} · orderflow`;
   return place;
 }
 
@@ -134,6 +149,10 @@ function followAddress() {
       return showWhenFound((signal) => findOrder(text, signal), skeleton, (found) => render(text, found));
     case "search":
       return showWhenFound((signal) => findOrders(text, signal), listSkeleton, (found) => render(text, found));
+    case "future-search":
+      return showWhenFound((signal) => findFuture(text, signal), listSkeleton, (found) => render(text, found, true));
+    case "future":
+      return showWhenFound((signal) => fetchPage({ dated: "future" }, null, signal), listSkeleton, renderFuture);
     default:
       return showWhenFound((signal) => fetchPage({}, null, signal), listSkeleton, renderRecent);
   }
@@ -141,23 +160,17 @@ function followAddress() {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const text = input.value.trim();
-  input.value = text;
-  if (!text) {
+  const text = input.value;
+  if (!text.trim()) {
     announce(words.enterUid);
     input.focus();
     return;
   }
   // On a touch screen the keyboard would cover the result.
   if (matchMedia("(pointer: coarse)").matches) input.blur();
-  if (readAddress(location.search).text !== text) history.pushState(null, "", orderAddress(text));
+  const place = readAddress(location.search);
+  if (place.text !== text || place.kind === "future-search") history.pushState(null, "", orderAddress(text));
   followAddress();
-});
-
-input.addEventListener("paste", () => {
-  setTimeout(() => {
-    input.value = input.value.trim();
-  });
 });
 
 /** Follows a link within the page without reloading it. */

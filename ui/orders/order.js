@@ -3,7 +3,9 @@
 import { searchAddress } from "../common/address.js";
 import { copyButton } from "../common/copying.js";
 import { element, icon } from "../common/elements.js";
-import { instant, milliseconds, money } from "../common/format.js";
+import { milliseconds, money } from "../common/format.js";
+import { messageTime } from "../common/odd-times.js";
+import { exact } from "../common/visible.js";
 import { itemsTable } from "./items.js";
 import { indent } from "../common/json.js";
 import { storySection } from "./story.js";
@@ -35,7 +37,7 @@ function head({ order, cache, roundTripMs, serverMs }) {
       element(
         "h2",
         { id: "found-uid", tabindex: "-1" },
-        element("span", { class: "order-uid" }, order.order_uid),
+        element("span", { class: "order-uid" }, exact(order.order_uid)),
         copyButton(words.copyUid, () => order.order_uid, { iconOnly: true }),
       ),
     ),
@@ -62,12 +64,12 @@ function head({ order, cache, roundTripMs, serverMs }) {
 function about(order) {
   return panel("box", words.order, [
     [words.track, searchLink(order.track_number)],
-    [words.placed, time(order.date_created)],
+    [words.placed, messageTime(order.date_created, Date.parse(order.date_created))],
     [words.customer, searchLink(order.customer_id)],
     [words.service, order.delivery_service],
     [words.locale, order.locale],
     [words.entry, order.entry],
-    [words.updated, time(order.updated_at)],
+    [words.updated, messageTime(order.updated_at, Date.parse(order.updated_at))],
   ]);
 }
 
@@ -86,7 +88,7 @@ function payment(payment) {
   const made = panel("card", words.payment, [
     [words.provider, payment.provider],
     [words.bank, payment.bank],
-    [words.paid, time(payment.payment_dt * 1000)],
+    [words.paid, messageTime(payment.payment_dt, payment.payment_dt * 1000, { inSeconds: true })],
     [words.transaction, code(payment.transaction)],
   ]);
   made.append(
@@ -136,17 +138,10 @@ function breakable(address) {
 }
 
 function code(text) {
-  return text === "" ? "" : element("code", {}, text);
+  return text === "" ? "" : element("code", {}, exact(text));
 }
 
 /** Returns a link to all orders with this track number or customer. */
 function searchLink(text) {
   return element("a", { class: "search-link", href: searchAddress(text) }, code(text));
-}
-
-/** Shows an instant in the reader's time zone, with the exact UTC time as a tooltip. */
-function time(value) {
-  const date = new Date(value);
-  if (Number.isNaN(date.getTime())) return element("span", {}, String(value));
-  return element("time", { datetime: date.toISOString(), title: date.toISOString() }, instant(date));
 }

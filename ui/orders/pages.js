@@ -6,12 +6,13 @@ import { ask, parseAnswer } from "../common/ask.js";
  * @typedef {object} Page
  * @property {"page"|"invalid"|"unavailable"|"network"} kind
  * @property {object[]} [orders] Summaries of orders, without personal data.
+ * @property {number} [future] How many matching orders are dated in the future, at most 100.
  * @property {string|null} [next] The cursor of the next page; null after the last page.
  */
 
 /**
  * Returns a page of the orders that match. Rejects only with an AbortError.
- * @param {{track_number?: string, customer_id?: string}} search
+ * @param {{track_number?: string, customer_id?: string, dated?: "future"}} search
  * @param {string|null} before The `next` of the previous page.
  * @param {AbortSignal} signal
  * @returns {Promise<Page>}

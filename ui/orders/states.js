@@ -1,6 +1,7 @@
 // The states of the page without an order: empty, loading, not found, and failed.
 
 import { element, icon } from "../common/elements.js";
+import { exact } from "../common/visible.js";
 import { letters } from "./story.js";
 import { words } from "./words.js";
 
@@ -20,6 +21,13 @@ export function emptyState() {
       ...tip(`${location.pathname}?order=UID`, words.tipLink),
     ),
   );
+}
+
+/** No orders are dated in the future. `recent` is the address of the others. */
+export function noFuture(recent) {
+  const state = problem("check", words.noFutureTitle, words.noFutureText);
+  state.append(element("a", { class: "secondary", href: recent }, words.allRecent));
+  return state;
 }
 
 /** Returns the placeholder of an order that is being loaded. */
@@ -75,7 +83,7 @@ function problem(drawing, title, text, uid = null) {
     { class: "state" },
     stateIcon(drawing),
     element("h2", {}, title),
-    uid !== null && element("code", { class: "state-uid" }, uid),
+    uid !== null && element("code", { class: "state-uid" }, exact(uid)),
     element("p", {}, text),
   );
 }

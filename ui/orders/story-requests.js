@@ -17,7 +17,7 @@ import { ask, parseAnswer } from "../common/ask.js";
 export async function fetchStory(uid, signal) {
   const answer = await ask(`order/${encodeURIComponent(uid)}/story`, signal);
   if (answer === null) return { kind: "network" };
-  if (answer.response.status === 404) return { kind: "notFound" };
+  if ([400, 404].includes(answer.response.status)) return { kind: "notFound" };
   const story = answer.response.ok ? parseAnswer(answer.text) : null;
   return story === null ? { kind: "unavailable" } : { kind: "found", story };
 }

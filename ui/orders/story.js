@@ -5,6 +5,7 @@ import { copyButton } from "../common/copying.js";
 import { element, icon } from "../common/elements.js";
 import { count, instant } from "../common/format.js";
 import { letterAddress } from "../common/letter-address.js";
+import { oddity, oddNote } from "../common/odd-times.js";
 import { day, duration, timeOfDay } from "./moments.js";
 import { fetchStory } from "./story-requests.js";
 import { words } from "./story-words.js";
@@ -76,7 +77,7 @@ function timeline(story, reload) {
       "li",
       { class: step.at === null ? "missing" : "known" },
       element("span", { class: "step-name" }, words.steps[step.step]),
-      step.at === null ? missing(step, story, reload) : time(step.at, newDay),
+      step.at === null ? missing(step, story, reload) : time(step.at, newDay, step.step === "published"),
       step.after_ms !== null && bar(step.after_ms, ends[position] - first, last - first),
       step.after_ms !== null && took(step.after_ms),
     );
@@ -115,14 +116,20 @@ function took(ms) {
   );
 }
 
-/** Shows an instant in the reader's time zone, with its day if that is a new one, and the exact UTC time as a tooltip. */
-function time(at, newDay) {
+/**
+ * Shows an instant in the reader's time zone, with its day if that is a new one, and the exact UTC time as a tooltip. A time
+ * that a producer has sent may be odd.
+ */
+function time(at, newDay, sent) {
+  const why = sent ? oddity(Date.parse(at)) : null;
   return element(
     "time",
     { class: "step-time", datetime: at, title: at },
     newDay !== null && element("span", { class: "step-day" }, newDay),
     " ",
     element("span", {}, timeOfDay(new Date(at))),
+    why !== null && " ",
+    why !== null && oddNote(why),
   );
 }
 
@@ -159,7 +166,12 @@ function place({ topic, partition, offset }) {
 
 function placeInWords({ partition, offset, produced_at: producedAt }, own) {
   const where = `${words.partition} ${partition}, ${words.offset} ${offset}`;
-  return own ? where : `${where}, ${words.published} ${producedAt === null ? words.unknown : exactly(producedAt)}`;
+  return own ? where : `${where}, ${words.published} ${producedAt === null ? words.unknown : exactlyProduced(producedAt)}`;
+}
+
+function exactlyProduced(at) {
+  const why = oddity(Date.parse(at));
+  return why === null ? exactly(at) : `${exactly(at)} (${why})`;
 }
 
 function exactly(at) {
