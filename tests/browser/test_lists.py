@@ -1,5 +1,6 @@
 """Recent orders and matches on the page, in a real browser, over the real application and real stores."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -125,6 +126,30 @@ async def test_the_keyboard_is_enough(page: Page, server: LookupServer, forty_fi
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("ArrowUp")
     await expect(field(page)).to_be_focused()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_is_typed_right_after_loading_is_searched_for(page: Page, server: LookupServer, late: bool) -> None:
+    """Slash is the key to the field until the field is in use, even before the page's script has run."""
+    script = asyncio.Event()
+
+    async def load_later(route: Route) -> None:
+        await script.wait()
+        await route.continue_()
+
+    if late:
+        await page.route("**/ui/orders/main.js", load_later)
+    await page.goto(address(server), wait_until="commit" if late else "load")
+    await expect(field(page)).to_be_focused()
+    await page.keyboard.type("/ab/c")
+    script.set()
+    await expect(field(page)).to_have_value("ab/c")
+    await expect(page.locator("#result")).to_have_attribute("aria-busy", "false")
+    await expect(page.get_by_role("heading", name="No orders yet")).to_be_visible()
+    await expect(field(page)).to_have_value("ab/c")
+    await field(page).fill("")
+    await page.keyboard.type("/x")
+    await expect(field(page)).to_have_value("/x")
 
 
 async def test_going_back_shows_the_list_as_it_was_left(
