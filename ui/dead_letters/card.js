@@ -2,7 +2,7 @@
 
 import { orderAddress } from "../common/address.js";
 import { copyButton } from "../common/copying.js";
-import { actionButton } from "./dialogs.js";
+import { actionButton } from "../common/dialogs.js";
 import { element, icon } from "../common/elements.js";
 import { count, instant } from "../common/format.js";
 import { messageTime } from "../common/odd-times.js";

@@ -1,7 +1,7 @@
 // The editor of a dead letter's message. The corrected message is checked before it is sent.
 
-import { forgetToken } from "./admin-access.js";
-import { actionButton } from "./dialogs.js";
+import { forgetToken } from "../common/admin-access.js";
+import { actionButton } from "../common/dialogs.js";
 import { element, icon } from "../common/elements.js";
 import { indent } from "../common/json.js";
 import { findJsonError } from "./json-error.js";

@@ -1,8 +1,8 @@
 // The dead letters page. Its address says whether it shows a list or one letter.
 
-import { isReadOnly, loadAccess, withToken } from "./admin-access.js";
+import { isReadOnly, loadAccess, withToken } from "../common/admin-access.js";
 import { announce } from "../common/announcing.js";
-import { actionButton } from "./dialogs.js";
+import { actionButton } from "../common/dialogs.js";
 import { element, icon } from "../common/elements.js";
 import { focusContent } from "../common/focus.js";
 import { listSkeleton } from "../common/growing-list.js";
@@ -174,5 +174,5 @@ offerFilters((filters) => {
   followAddress();
 });
 listenToKeys(uidField, result);
-await loadAccess();
+await loadAccess({ readOnlyText: words.readOnlyText, mayForget: () => mayLeave(words.discard) });
 followAddress();

@@ -1,8 +1,8 @@
 // Dialogs that replay one letter, or all matching letters after showing their number.
 
-import { forgetToken } from "./admin-access.js";
+import { forgetToken } from "../common/admin-access.js";
 import { announce } from "../common/announcing.js";
-import { actionButton, cancelButton, openDialog } from "./dialogs.js";
+import { actionButton, cancelButton, openDialog } from "../common/dialogs.js";
 import { element } from "../common/elements.js";
 import { count } from "../common/format.js";
 import { placeOf } from "./card.js";

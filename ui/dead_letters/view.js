@@ -1,8 +1,8 @@
 // The view of one dead letter, with its actions.
 
-import { isReadOnly, forgetToken, withToken } from "./admin-access.js";
+import { isReadOnly, forgetToken, withToken } from "../common/admin-access.js";
 import { announce } from "../common/announcing.js";
-import { actionButton } from "./dialogs.js";
+import { actionButton } from "../common/dialogs.js";
 import { element, icon } from "../common/elements.js";
 import { letterCard, placeOf } from "./card.js";
 import { editorPanel } from "./editor.js";

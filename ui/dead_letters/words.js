@@ -2,6 +2,7 @@
 
 import { shownNumber } from "../common/format.js";
 import { inLanguage } from "../common/language.js";
+import { refusalText as refusalOf } from "../common/requests.js";
 import { sharedWords } from "../common/shared-words.js";
 
 const english = {
@@ -84,19 +85,7 @@ const english = {
   noValue: "none",
   copyLink: "Copy link",
   copyMessage: "Copy",
-  readOnly: "Read-only",
   readOnlyText: "Nothing can be replayed or revealed here: the server runs without ADMIN_TOKEN. The command line can: orderflow dlq.",
-  locked: "Locked",
-  unlock: "Enter token",
-  unlocked: "Unlocked",
-  forget: "Forget token",
-  tokenTitle: "Admin token",
-  tokenText: "The server's ADMIN_TOKEN. This tab keeps it until the tab is closed, and sends it only to this server.",
-  tokenLabel: "Token",
-  tokenWrong: "The token is wrong.",
-  tokenForgotten: "The token was removed from this tab.",
-  cancel: "Cancel",
-  close: "Close",
   replay: "Replay",
   replayTitle: (place) => `Replay letter ${place}?`,
   replayText: "The message is sent again unchanged. It never replaces a newer order. If it is rejected again, it stays this letter.",
@@ -155,11 +144,6 @@ const english = {
     body_too_large: "The message is too large.",
     kafka_unavailable: "Kafka does not answer. Nothing was sent.",
     not_acknowledged: "Kafka did not acknowledge the message: it may have arrived. Sending it again is safe.",
-    unavailable: "The database does not answer.",
-    network: "The server cannot be reached. The request may still have been executed.",
-    "read-only": "The server runs without ADMIN_TOKEN.",
-    unauthorized: "The token is no longer valid.",
-    other: "The server refused the request.",
   },
 };
 
@@ -243,19 +227,7 @@ const russian = {
   noValue: "нет",
   copyLink: "Копировать ссылку",
   copyMessage: "Копировать",
-  readOnly: "Только чтение",
   readOnlyText: "Отправить повторно или показать скрытое здесь нельзя: сервер запущен без ADMIN_TOKEN. Это можно сделать из командной строки: orderflow dlq.",
-  locked: "Доступ закрыт",
-  unlock: "Ввести токен",
-  unlocked: "Доступ открыт",
-  forget: "Забыть токен",
-  tokenTitle: "Токен администратора",
-  tokenText: "Это ADMIN_TOKEN сервера. Вкладка хранит его, пока открыта, и передаёт только этому серверу.",
-  tokenLabel: "Токен",
-  tokenWrong: "Токен не подходит.",
-  tokenForgotten: "Токен удалён из вкладки.",
-  cancel: "Отмена",
-  close: "Закрыть",
   replay: "Отправить повторно",
   replayTitle: (place) => `Отправить сообщение ${place} повторно?`,
   replayText: "Сообщение уйдёт ещё раз таким, каким было. Более новый заказ оно не заменит; если его снова отклонят, оно останется этой же записью.",
@@ -314,11 +286,6 @@ const russian = {
     body_too_large: "Сообщение слишком велико.",
     kafka_unavailable: "Kafka не отвечает. Ничего не отправлено.",
     not_acknowledged: "Kafka не подтвердила приём: сообщение могло дойти. Отправить ещё раз безопасно.",
-    unavailable: "База данных не отвечает.",
-    network: "Сервер недоступен. Возможно, запрос всё же выполнен.",
-    "read-only": "Сервер запущен без ADMIN_TOKEN.",
-    unauthorized: "Токен больше не подходит.",
-    other: "Сервер отклонил запрос.",
   },
 };
 
@@ -326,7 +293,6 @@ const russian = {
 export const words = { ...sharedWords, ...inLanguage({ en: english, ru: russian }) };
 
 /** Returns the text of a failed request. The argument is an `Answer` of requests.js. */
-export function refusalText({ kind, body }) {
-  const code = body?.why ?? body?.error;
-  return words.refusals[code] ?? words.refusals[kind] ?? words.refusals.other;
+export function refusalText(answer) {
+  return refusalOf(answer, words.refusals);
 }

@@ -1,25 +1,30 @@
 // What the reader may do: with the admin token more than reading, unless the server is read-only.
 
 import { adminToken, keepAdminToken } from "./admin-token.js";
-import { announce } from "../common/announcing.js";
+import { announce } from "./announcing.js";
 import { actionButton, cancelButton, openDialog } from "./dialogs.js";
-import { element, icon } from "../common/elements.js";
-import { fetchAccess } from "./requests.js";
-import { refusalText, words } from "./words.js";
-import { mayLeave } from "./unsaved.js";
+import { element, icon } from "./elements.js";
+import { fetchAccess, refusalText } from "./requests.js";
+import { sharedWords as words } from "./shared-words.js";
 
 const never = new AbortController().signal;
 const place = document.getElementById("access");
 
 let readOnly = true;
+let options = {};
 
 /** Returns whether the server is read-only. */
 export function isReadOnly() {
   return readOnly;
 }
 
-/** Asks the server what this tab may do, and shows it. */
-export async function loadAccess() {
+/**
+ * Asks the server what this tab may do, and shows it. `mayForget` is asked before the token is forgotten, `changed` is called
+ * after that, and after a token was entered.
+ * @param {{readOnlyText: string, mayForget?: () => boolean, changed?: () => void}} wanted
+ */
+export async function loadAccess(wanted = options) {
+  options = wanted;
   const answer = await fetchAccess(adminToken(), never);
   if (answer.kind === "unauthorized") {
     keepAdminToken(null);
@@ -44,17 +49,18 @@ export function forgetToken() {
 
 function showAccess() {
   if (readOnly) {
-    place.replaceChildren(chip("eye", words.readOnly), element("p", {}, words.readOnlyText));
+    place.replaceChildren(chip("eye", words.readOnly), element("p", {}, options.readOnlyText));
     return;
   }
   const button = adminToken()
     ? actionButton([words.forget], "action quiet", forget)
     : actionButton([words.unlock], "action quiet", () => askForToken(() => {}));
   place.replaceChildren(adminToken() ? chip("unlock", words.unlocked) : chip("lock", words.locked), button);
+  options.changed?.();
 }
 
 function forget() {
-  if (!mayLeave(words.discard)) return;
+  if (options.mayForget?.() === false) return;
   forgetToken();
   announce(words.tokenForgotten);
   // A message that was revealed with the token must not stay on the screen.

@@ -1,7 +1,7 @@
 // Modal dialogs.
 
-import { element } from "../common/elements.js";
-import { words } from "./words.js";
+import { element } from "./elements.js";
+import { sharedWords as words } from "./shared-words.js";
 
 /**
  * Opens a dialog and returns it. It is removed when it closes, and the browser restores the focus.
