@@ -12,6 +12,7 @@ const ICONS = `<svg xmlns="http://www.w3.org/2000/svg" class="icon-sheet" aria-h
   <symbol id="icon-route" viewBox="0 0 20 20"><circle cx="5" cy="4.5" r="2"/><circle cx="15" cy="15.5" r="2"/><path d="M7 4.5h5.5a2.75 2.75 0 0 1 0 5.5h-5a2.75 2.75 0 0 0 0 5.5H13"/></symbol>
   <symbol id="icon-missing" viewBox="0 0 20 20"><circle cx="8.5" cy="8.5" r="5.5"/><path d="m13 13 4.5 4.5M6.7 6.7l3.6 3.6M10.3 6.7l-3.6 3.6"/></symbol>
   <symbol id="icon-warning" viewBox="0 0 20 20"><path d="M10 3 2.5 16.5h15zM10 8v4M10 14.3v.2"/></symbol>
+  <symbol id="icon-pause" viewBox="0 0 20 20"><path d="M7 4.5v11M13 4.5v11"/></symbol>
   <symbol id="icon-lock" viewBox="0 0 20 20"><rect x="4" y="9" width="12" height="8" rx="2"/><path d="M6.5 9V6.5a3.5 3.5 0 0 1 7 0V9"/></symbol>
   <symbol id="icon-unlock" viewBox="0 0 20 20"><rect x="4" y="9" width="12" height="8" rx="2"/><path d="M6.5 9V6a3.5 3.5 0 0 1 6.7-1.4"/></symbol>
   <symbol id="icon-again" viewBox="0 0 20 20"><path d="M16 10a6 6 0 1 1-1.9-4.4M16 3v3.5h-3.5"/></symbol>

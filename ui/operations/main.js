@@ -1,10 +1,12 @@
 // The operations page: shows the newest snapshot of a stream.
 
+import { loadAccess } from "../common/admin-access.js";
 import { announce } from "../common/announcing.js";
 import { element } from "../common/elements.js";
 import { translatePage } from "../common/language.js";
 import { listen } from "./live.js";
 import { words } from "./words.js";
+import { listenToPauses, pauseAllButton, pauseList } from "./pauses.js";
 import { makePlot } from "./plot.js";
 import { compact, timeOfDay } from "./quantities.js";
 import { refresh } from "./refresh.js";
@@ -13,6 +15,7 @@ import { emptyPanel, lagTable, workerTable } from "./workers.js";
 
 const live = document.getElementById("live");
 const now = document.getElementById("now");
+const controls = document.getElementById("controls");
 const plotOptions = { format: compact, formatTime: timeOfDay, times: words.ago };
 const throughput = makePlot({
   ...plotOptions,
@@ -29,7 +32,7 @@ const latency = makePlot({
   summary: words.latencySummary,
 });
 const plots = element("div", { class: "plots" }, throughput.element, latency.element);
-const places = Object.fromEntries(["services", "alarms", "workers", "lag"].map((name) => [name, element("div")]));
+const places = Object.fromEntries(["services", "alarms", "pauses", "workers", "lag"].map((name) => [name, element("div")]));
 let alarmed = new Set();
 let seenAt = null;
 /** The services in the last snapshot. */
@@ -50,6 +53,7 @@ function showSnapshot(snapshot) {
   if (seenAt === null) build();
   seenAt = new Date(snapshot.at);
   services = snapshot.services;
+  showPauses(services.engine?.pauses ?? [], snapshot.partitions);
   showState("live");
   plots.classList.toggle("stale", snapshot.rates === null);
   if (snapshot.workers === null) {
@@ -65,8 +69,8 @@ function showSnapshot(snapshot) {
 }
 
 function build() {
-  const { alarms, workers, lag } = places;
-  now.replaceChildren(places.services, alarms, plots, workers, lag);
+  const { alarms, pauses, workers, lag } = places;
+  now.replaceChildren(places.services, alarms, pauses, plots, workers, lag);
   now.setAttribute("aria-busy", "false");
 }
 
@@ -83,6 +87,12 @@ function showAlarms(alarms) {
   alarmed = new Set(alarms.map(({ text }) => text));
 }
 
+function showPauses(pauses, partitions) {
+  put("pauses", pauseList(pauses, partitions));
+  const fresh = element("div", { id: "controls" }, pauseAllButton(pauses));
+  refresh(controls, fresh);
+}
+
 function showRates({ bucket_s, until, committed, rejected, commit_ms, cache_ms }) {
   const instants = committed.map((_, place) => new Date((until - (committed.length - place) * bucket_s) * 1000));
   throughput.show([committed, rejected], instants);
@@ -92,4 +102,6 @@ function showRates({ bucket_s, until, committed, rejected, commit_ms, cache_ms }
 document.title = `${words.title} · orderflow`;
 translatePage(words);
 showState("connecting");
+loadAccess({ readOnlyText: words.readOnlyText });
+listenToPauses(document.querySelector("main"));
 listen("operations/events", showSnapshot, showState);

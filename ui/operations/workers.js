@@ -1,13 +1,15 @@
 // The tables of the workers and of the partitions' lag.
 
+import { adminToken } from "../common/admin-token.js";
 import { element, icon } from "../common/elements.js";
 import { grid } from "./grid.js";
 import { words } from "./words.js";
 import { drawing } from "./plot.js";
+import { pauseButton } from "./pauses.js";
 import { duration, NONE, number, size } from "./quantities.js";
 
 const FULL_BAR = 100;
-const TROUBLED = { outage: "bad", dead: "bad", retrying: "warm", braked: "warm", draining: "warm", starting: "warm" };
+const TROUBLED = { outage: "bad", dead: "bad", retrying: "warm", braked: "warm", paused: "warm", draining: "warm", starting: "warm" };
 
 /** Returns the table of workers; without workers, a panel that says how to start them. */
 export function workerTable(workers, now) {
@@ -64,6 +66,7 @@ function note(text) {
 /** Returns the table of partitions. Bars are relative to the largest lag, but at least to `FULL_BAR` messages. */
 export function lagTable(partitions) {
   if (partitions.length === 0) return emptyPanel(words.noPartitionsTitle, words.noPartitionsText, "orderflow topics create");
+  const controlled = adminToken() !== null && partitions.some((partition) => partition.paused_at === null);
   const columns = [
     { head: words.partition },
     { head: words.lag, kind: "lag" },
@@ -71,16 +74,17 @@ export function lagTable(partitions) {
     { head: words.nextOffset, kind: "figure" },
     { head: words.endOffset, kind: "figure" },
     { head: words.owner, kind: "owner" },
+    ...(controlled ? [{ head: words.control, kind: "act" }] : []),
   ];
   const maxLag = Math.max(FULL_BAR, ...partitions.map(({ lag }) => lag ?? 0));
-  return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, maxLag)));
+  return grid(words.lagTitle, "lags", columns, partitions.map((partition) => lagRow(partition, maxLag, controlled)));
 }
 
-function lagRow(partition, maxLag) {
+function lagRow(partition, maxLag, controlled) {
   const write = (value) => (value === null ? NONE : number(value));
   return {
     cells: [
-      [String(partition.partition)],
+      [String(partition.partition), partition.paused_at !== null && element("span", { class: "pill warm" }, words.states.paused)],
       [
         element("span", {}, write(partition.lag)),
         bar((partition.lag ?? 0) / maxLag),
@@ -90,6 +94,7 @@ function lagRow(partition, maxLag) {
       [write(partition.next_offset)],
       [write(partition.end_offset)],
       [ownerOf(partition.owner)],
+      ...(controlled ? [[pauseButton(partition)]] : []),
     ],
   };
 }
