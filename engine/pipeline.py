@@ -13,6 +13,7 @@ import attrs
 from engine.actors.backoff import Backoff
 from engine.actors.identity import Identity
 from engine.handler import Handler
+from engine.kafka.brokers import CLIENT_ID
 from engine.processes.restart import CANNOT_START
 from engine.processes.run import supervise
 from engine.processes.supervisor import ChildSpec
@@ -91,6 +92,6 @@ async def _work(pipeline: Pipeline[Any], name: str) -> int:
         backoff=pipeline.backoff,
         brake=pipeline.brake,
         batch_history_s=pipeline.batch_history_s,
-        tracing=start_tracing(pipeline.group, name),
+        tracing=start_tracing(pipeline.group, name, client_id=pipeline.kafka_options.get("client_id", CLIENT_ID)),
     )
     return await Worker(options, pipeline.handler).run()

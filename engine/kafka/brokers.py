@@ -31,6 +31,8 @@ from aiokafka.structs import TopicPartition
 
 from engine.kafka.tls_errors import find_tls_error
 
+CLIENT_ID = "orderflow"
+"""The name by which brokers know a client that has no other."""
 CONNECT_S = 5.0
 ANSWER_S = 5.0
 _IDLE_MS = 9 * 60 * 1000  # below the ten minutes after which a broker closes an idle connection
@@ -74,7 +76,7 @@ class Brokers:
     def __init__(self, options: Mapping[str, Any], topic: str | None = None) -> None:
         self._hosts = options.get("bootstrap_servers", "localhost")
         self._options = {name: value for name, value in options.items() if name in _CONNECTION_OPTIONS}
-        self._client_id = options.get("client_id", "orderflow")
+        self._client_id = options.get("client_id", CLIENT_ID)
         self._topic = topic
         self._cluster = ClusterMetadata()
         self._connections: dict[tuple[Any, str], AIOKafkaConnection] = {}

@@ -64,18 +64,26 @@ def check_tracing(environment: Mapping[str, str] = os.environ) -> bool:
     return True
 
 
-def start_tracing(service: str, instance: str, environment: Mapping[str, str] = os.environ) -> "Tracing | None":
+def start_tracing(
+    service: str,
+    instance: str,
+    version: str | None = None,
+    client_id: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> "Tracing | None":
     """Return an object that creates spans, or None if spans are not enabled.
 
     Call this in the process that creates the spans.
 
-    `service` and `instance` are `service.name` and `service.instance.id`, unless the environment sets these. Raises
-    `TracingRefused`.
+    `service`, `instance` and `version` are `service.name`, `service.instance.id` and `service.version`, unless the
+    environment sets these; `client_id` is `messaging.client.id`. None: there is none. Raises `TracingRefused`.
     """
     if not check_tracing(environment):
         return None
     try:
-        tracing: Tracing = importlib.import_module("engine.telemetry.spans").Tracing(service, instance)
+        tracing: Tracing = importlib.import_module("engine.telemetry.spans").Tracing(
+            service, instance, version, client_id
+        )
     except (ImportError, RuntimeError, ValueError) as error:
         raise TracingRefused(f"OpenTelemetry cannot start; check the variables OTEL_…: {error}") from None
     return tracing

@@ -7,6 +7,7 @@ import click
 from engine.actors.backoff import Backoff
 from engine.actors.identity import Identity
 from engine.actors.status import Status
+from engine.kafka.brokers import CLIENT_ID
 from engine.postgres.link import Link
 from engine.postgres.session import finding_by_key
 from engine.processes.worker import Worker, run_worker
@@ -47,7 +48,7 @@ async def _run(settings: Settings, index: int, name: str) -> int:
         ),
         shutdown_timeout_s=settings.shutdown_timeout_s,
         brake=BrakeLimits(settings.brake_share, settings.brake_window, settings.brake_pause_s),
-        tracing=start_tracing("orderflow-engine", name),
+        tracing=start_tracing("orderflow-engine", name, CLIENT_ID),
     )
     status = Status(settings.kafka_max_retries)
     session = finding_by_key(options.session_options)

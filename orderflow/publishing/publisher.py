@@ -15,6 +15,8 @@ from orderflow.publishing.messages import Message
 if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
 
+CLIENT_ID = "orderflow-publish"
+"""The name by which brokers know the publisher."""
 ANSWER_TIMEOUT_S = 60.0
 """A broker that has not acknowledged a whole chunk after this time counts as lost."""
 _STOP_TIMEOUT_S = 5.0
@@ -124,6 +126,7 @@ class Publisher:
     async def _start(self) -> KafkaProducer:
         producer = KafkaProducer(
             **self._options,
+            client_id=CLIENT_ID,
             acks="all",
             enable_idempotence=True,
             max_batch_size=_BATCH_BYTES,

@@ -16,7 +16,7 @@ from orderflow.exits import INTERRUPTED, Failed
 from orderflow.progress import progress_bar
 from orderflow.publishing.feed import Feed
 from orderflow.publishing.messages import Message
-from orderflow.publishing.publisher import Publisher, reason_of
+from orderflow.publishing.publisher import CLIENT_ID, Publisher, reason_of
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
@@ -66,7 +66,7 @@ async def publish_all(
     Waits for Kafka first. Raises `Failed` unless every message was acknowledged, `CannotStart` without the topic, and
     `SystemExit` with code 130 after SIGINT or SIGTERM, once the messages in flight are answered.
     """
-    tracing = start_tracing("orderflow-publish", "publish")
+    tracing = start_tracing("orderflow-publish", "publish", CLIENT_ID)
     await wait_for_topic(settings, settings.kafka_topic)
     publisher = Publisher(kafka_options(settings), settings.kafka_topic, tracing=tracing)
     tally = Tally(total)

@@ -1,18 +1,25 @@
 """Spans that arrive at a collector, and what an absent one does to the rest: nothing."""
 
+import pkgutil
 from collections.abc import AsyncIterator, Callable
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
 import asyncpg
 import pytest
 from aiohttp import ClientSession
+from opentelemetry.semconv._incubating import attributes
+from opentelemetry.semconv.schemas import Schemas
 
+from engine.kafka.group_members import GroupMembers
 from engine.telemetry.trace_context import new_traceparent, parent_id_of, trace_id_of
 from engine.telemetry.tracing import FLUSH_S
 from orderflow.publishing.orders import OrderGenerator
+from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
-from tests.support.collector import Collector, collector
+from tests.support.collector import Collector, Span, collector
 from tests.support.eventually import eventually
 from tests.support.letters import message
 from tests.support.programs import Programs, Running
@@ -20,6 +27,14 @@ from tests.support.topic import send
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 SERVER, PRODUCER, CONSUMER = 2, 4, 5
+CONVENTIONS = {
+    name
+    for module in pkgutil.iter_modules(attributes.__path__, f"{attributes.__name__}.")
+    for name in vars(import_module(module.name)).values()
+    if isinstance(name, str)
+}
+"""The attributes that the semantic conventions know, and some other texts."""
+OWN = {"orderflow.batch.id", "orderflow.cache", "orderflow.subject"}
 QUICK = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 
 
@@ -64,6 +79,7 @@ async def test_one_trace_leads_from_the_publisher_to_the_commit_and_to_the_looku
         parent = by_trace[span.trace_id]
         assert (parent.kind, parent.parent_id, parent.failed) == (PRODUCER, "", False)
         assert (span.kind, span.parent_id, span.failed) == (CONSUMER, parent.span_id, False)
+        assert span.links == [(parent.trace_id, parent.span_id)]
         assert parent.begin_ns < span.begin_ns < span.end_ns
         row = await database.fetchrow(
             "SELECT order_uid, batch_id::text, source_partition, source_offset FROM orders WHERE traceparent LIKE $1",
@@ -80,6 +96,8 @@ async def test_one_trace_leads_from_the_publisher_to_the_commit_and_to_the_looku
         )
         assert told["messaging.consumer.group.name"] == settings.kafka_group_id
         assert span.resource["service.name"] == "orderflow-engine"
+        assert parent.attributes["messaging.client.id"] == "orderflow-publish"
+        assert told["messaging.client.id"] == await client_id_of_the_worker(settings)
 
     server = await orderflow.start("serve", OTEL_SERVICE_NAME="shop", **environment)
     url = (await server.wait_for("http_listening"))["url"]
@@ -89,6 +107,8 @@ async def test_one_trace_leads_from_the_publisher_to_the_commit_and_to_the_looku
             assert answer.status == 200
         async with client.get("/no-such-page") as answer:
             assert answer.status == 404
+        async with client.request("PROPFIND", "/no-such-page") as answer:
+            assert answer.status in {404, 405}
     [span] = await collected.wait_for("GET /order/{order_uid}")
     traced = await database.fetchval("SELECT traceparent FROM orders WHERE order_uid = $1", uids[0])
     assert (span.kind, span.trace_id, span.parent_id) == (SERVER, trace_id_of(asked), parent_id_of(asked))
@@ -97,7 +117,50 @@ async def test_one_trace_leads_from_the_publisher_to_the_commit_and_to_the_looku
     [lost] = await collected.wait_for("GET")
     line = await server.wait_for("http_request", status=404)
     assert (line["trace_id"], lost.parent_id, lost.failed) == (lost.trace_id, "", False)
-    assert "no-such-page" not in str(lost)
+    assert "no-such-page" not in str(collected.spans)
+    [odd] = await collected.wait_for("HTTP")
+    assert odd.attributes["http.request.method_original"] == "PROPFIND"
+    follow_the_conventions(collected.spans)
+
+
+def follow_the_conventions(spans: list[Span]) -> None:
+    assert {name for span in spans for name in (*span.attributes, *span.resource)} <= CONVENTIONS | OWN
+    assert {span.schemas for span in spans} == {(Schemas.V1_44_0.value,) * 2}
+    assert {span.resource["service.version"] for span in spans} == {version("orderflow")}
+
+
+async def client_id_of_the_worker(settings: Settings) -> str:
+    members = GroupMembers(kafka_options(settings), settings.kafka_group_id, settings.kafka_topic, deadline_s=5)
+    try:
+        [member] = await members.fetch()
+    finally:
+        await members.close()
+    return member.client_id
+
+
+async def test_a_poll_has_a_span_only_if_it_belongs_to_a_sampled_trace(
+    orderflow: Programs, collected: Collector
+) -> None:
+    """Health checks and scrapes would otherwise be most of the traces. Their access lines are written all the same."""
+    server = await orderflow.start("serve", **{ENDPOINT: collected.endpoint, **QUICK})
+    url = (await server.wait_for("http_listening"))["url"]
+    polled = ("/healthz", "/livez", "/readyz", "/metrics")
+    unsampled, sampled = new_traceparent()[:-2] + "00", new_traceparent()
+    async with ClientSession(url) as client:
+
+        async def poll(path: str, **headers: str) -> None:
+            async with client.get(path, headers=headers) as answer:
+                assert answer.status in {200, 503}
+
+        for path in polled:
+            await poll(path)
+            await poll(path, traceparent=unsampled)
+        for path in polled:
+            await poll(path, traceparent=sampled)
+    await collected.wait_for(f"GET {polled[-1]}")
+    assert [span.name for span in collected.spans] == [f"GET {path}" for path in polled]
+    assert {span.trace_id for span in collected.spans} == {trace_id_of(sampled)}
+    assert len(server.seen("http_request", trace_id=trace_id_of(unsampled))) == len(polled)
 
 
 async def test_only_a_sampled_message_has_a_span_and_a_rejected_one_failed(
@@ -114,11 +177,14 @@ async def test_only_a_sampled_message_has_a_span_and_a_rejected_one_failed(
     await send(settings, message(orders.order()))
     await send(settings, (b"key", b"{"), headers=[("traceparent", sampled.encode())])
     await stored(database, 2)
-    await eventually(lambda: database.fetchval("SELECT count(*) FROM dead_letters"), (1).__eq__)
+    await send(settings, (b"key", None), headers=[("traceparent", sampled.encode())])
+    await eventually(lambda: database.fetchval("SELECT count(*) FROM dead_letters"), (2).__eq__)
     assert await engine.stop() == 0
-    [span] = collected.spans
+    tombstone = "messaging.kafka.message.tombstone"
+    span, empty = sorted(collected.spans, key=lambda span: tombstone in span.attributes)
     assert (span.trace_id, span.parent_id, span.failed) == (trace_id_of(sampled), parent_id_of(sampled), True)
     assert span.attributes["error.type"] == "invalid_json"
+    assert (empty.trace_id, empty.attributes[tombstone], empty.failed) == (trace_id_of(sampled), True, True)
 
 
 @pytest.fixture

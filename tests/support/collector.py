@@ -14,7 +14,10 @@ from tests.support.eventually import eventually
 
 @attrs.define
 class Span:
-    """A received span. `attributes` and `resource` are dictionaries of plain values, ids are hexadecimal."""
+    """A received span. `attributes` and `resource` are dictionaries of plain values, ids are hexadecimal.
+
+    `schemas` are the URLs of the conventions that its resource and its scope follow.
+    """
 
     name: str
     kind: int
@@ -27,6 +30,7 @@ class Span:
     attributes: dict[str, Any]
     resource: dict[str, Any]
     links: list[tuple[str, str]]
+    schemas: tuple[str, str]
 
 
 @attrs.define
@@ -61,7 +65,8 @@ class Collector:
         for of_resource in export.resource_spans:
             resource = _plain(of_resource.resource.attributes)
             for scope in of_resource.scope_spans:
-                self.spans += [_span(span, resource) for span in scope.spans]
+                schemas = of_resource.schema_url, scope.schema_url
+                self.spans += [_span(span, resource, schemas) for span in scope.spans]
         return web.Response(body=b"", content_type="application/x-protobuf")
 
 
@@ -86,7 +91,7 @@ def _plain(attributes: Any) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
 
 
-def _span(span: Any, resource: dict[str, Any]) -> Span:
+def _span(span: Any, resource: dict[str, Any], schemas: tuple[str, str]) -> Span:
     return Span(
         name=span.name,
         kind=span.kind,
@@ -99,4 +104,5 @@ def _span(span: Any, resource: dict[str, Any]) -> Span:
         attributes=_plain(span.attributes),
         resource=resource,
         links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
+        schemas=schemas,
     )

@@ -80,5 +80,5 @@ def test_what_the_sdk_itself_refuses_ends_the_start_too() -> None:
 
 def test_nothing_is_started_where_nothing_is_wanted() -> None:
     """Nor is the module imported that imports the SDK."""
-    assert start_tracing("a-service", "an-instance", {}) is None
+    assert start_tracing("a-service", "an-instance", environment={}) is None
     assert "engine.telemetry.spans" not in sys.modules

@@ -1,18 +1,19 @@
-"""A span for each request, if tracing is on."""
+"""A span for each request, if tracing is on. What a machine asks every few seconds has one only if it wants it."""
 
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from engine.telemetry.trace_context import TRACESTATE
+from engine.telemetry.trace_context import TRACESTATE, is_sampled
 from lookup.serving.access_log import ORDER_TRACE, ORDER_UID, TRACE_ID, request_trace, short_method
 from lookup.serving.middleware import route_of
 
 if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
 
-_ABORTED_STATUS = 500
+POLLED_ROUTES = frozenset({"/healthz", "/livez", "/metrics", "/readyz"})
+"""Asked all day by load balancers, orchestrators and Prometheus. Without a sampled `traceparent` there is no span."""
 
 
 def trace_requests(tracing: "Tracing") -> Middleware:
@@ -20,14 +21,16 @@ def trace_requests(tracing: "Tracing") -> Middleware:
 
     @web.middleware
     async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
-        state = request.headers.get(TRACESTATE)
-        span = tracing.serving(short_method(request), route_of(request), request_trace(request.headers), state)
+        route, traceparent = route_of(request), request_trace(request.headers)
+        if route in POLLED_ROUTES and (traceparent is None or not is_sampled(traceparent)):
+            return await handler(request)
+        span = tracing.serving(short_method(request), route, traceparent, request.headers.get(TRACESTATE))
         request[TRACE_ID] = tracing.trace_id(span)
         answer = None
         try:
             answer = await handler(request)
         finally:
-            status = _ABORTED_STATUS if answer is None else answer.status
+            status = None if answer is None else answer.status
             tracing.served(span, status, request.get(ORDER_TRACE), _attributes(request, answer))
         return answer
 
