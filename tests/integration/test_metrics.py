@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.eventually import consumed, eventually
 from tests.support.programs import Programs, Running
+from tests.support.queries import queries
 
 
 async def test_what_the_engine_did_and_what_was_asked_is_counted(
@@ -23,11 +24,14 @@ async def test_what_the_engine_did_and_what_was_asked_is_counted(
         async with client.get(f"/order/{uid}") as answer:
             order = await answer.json()
 
-        async def samples() -> dict[tuple[str, ...], float]:
+        async def exposition() -> str:
             async with client.get("/metrics") as answer:
                 assert answer.status == 200
                 assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-                text = await answer.text()
+                return await answer.text()
+
+        async def samples() -> dict[tuple[str, ...], float]:
+            text = await exposition()
             for private in (*order["delivery"].values(), uid):
                 assert private not in text
             return {
@@ -45,6 +49,9 @@ async def test_what_the_engine_did_and_what_was_asked_is_counted(
         assert found["orderflow_worker_partitions", "worker-0"] == 4
         assert found["orderflow_http_requests_total", "GET", "http", "/order/{order_uid}", "200"] == 1
         assert found["orderflow_http_request_seconds_count", "http", "/order/{order_uid}"] == 1
+
+        recorded = await exposition()
+        assert {query.expression: missing for query in queries() if (missing := query.missing_in(recorded))} == {}
 
         assert await engine.stop() == 0
         gone = await eventually(samples, lambda found: ("orderflow_worker_messages_total", "worker-0") not in found)

@@ -5,33 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from lookup.serving.metrics import Metrics
-from msgspec import json
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.observed_system import ObservedSystem, worker
+from tests.support.queries import Query, queries
+
 ROOT = Path(__file__).parents[2]
-COUNTERS = ("messages", "inserted", "changed", "unchanged", "rejected", "batches", "fenced", "outages", "cached")
-
-
-def worker(number: int, messages: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "worker_id": f"host/1/worker-{number}",
-        "host": "host",
-        "supervisor": "1",
-        "worker": f"worker-{number}",
-        "state": "running",
-        "started_at": "2026-01-01T00:00:00Z",
-        "restarts": 0,
-        "heartbeat_age_s": 0.5,
-        "since_commit_s": None,
-        "waiting": 3,
-        "partitions": [0, 1],
-        "refused": {},
-        "memory_peak_kib": 100,
-        "counters": {**dict.fromkeys(COUNTERS, 0), "messages": messages},
-        **changes,
-    }
 
 
 def snapshot(*workers: dict[str, Any]) -> dict[str, Any]:
@@ -115,18 +95,23 @@ def test_the_documentation_lists_every_metric_and_no_other() -> None:
     assert {name: told.strip() for name, told in rows} == exported()
 
 
-@pytest.mark.parametrize("file", ["observability/rules.yml", "observability/dashboard.json"])
-def test_every_query_names_metrics_that_are_exported(file: str) -> None:
-    text = _read(file)
-    if file.endswith(".json"):
-        queries = [target["expr"] for panel in json.decode(text)["panels"] for target in panel["targets"]]
-    else:
-        queries = [rule["expr"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
-    assert len(queries) > 5
-    for query in queries:
-        names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\borderflow_\w+", query)}
-        assert names, query
-        assert names <= set(exported()), query
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.expression)
+def test_every_query_asks_for_metrics_and_labels_that_are_exported(query: Query) -> None:
+    """Of the dashboard and of the alert rules, with the labels that they show."""
+    system = ObservedSystem()
+    system.pass_time()
+    assert not query.missing_in(system.exposition())
+
+
+def test_all_files_of_the_pages_are_one_route() -> None:
+    """A page loads dozens, and each would have a histogram that tells nothing."""
+    metrics = Metrics("http")
+    for number in range(70):
+        metrics.answered("GET", f"/ui/orders/{number}.js", 200, 0.001, None)
+    metrics.answered("GET", "/", 200, 0.001, None)
+    found = samples(metrics)
+    assert found["orderflow_http_requests_total", "GET", "http", "/ui/{file}", "200"] == 70
+    assert len([name for name in found if name[0] == "orderflow_http_request_seconds_bucket"]) == 2 * 12
 
 
 def _read(path: str) -> str:

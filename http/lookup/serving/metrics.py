@@ -17,6 +17,8 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ENDLESS_ROUTES = frozenset({"/operations/events"})
+FILES = "/ui/{file}"
+"""All files that the pages load, as one route: there are many, and each would have a histogram of its own."""
 _WORKER = ("host", "supervisor", "worker")
 _COUNTERS = {
     "messages": "Messages consumed, accepted or not",
@@ -107,6 +109,7 @@ class Metrics(Collector):
         if answers is None:
             # A client may send any method name: unknown ones must not create new series.
             known = method if method in hdrs.METH_ALL else "other"
+            route = FILES if route.startswith("/ui/") else route
             durations = self._durations.setdefault(route, _Durations())
             answers = self._answers.setdefault((known, route, status), _Answers(durations))
         answers.count += 1
