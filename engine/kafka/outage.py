@@ -44,15 +44,20 @@ class KafkaOutage:
 
     def watch(self) -> None:
         """Report when an outage begins, continues or ends. Call this several times a second."""
+        failure = self._failure(asyncio.get_running_loop().time())
+        if failure is not None:
+            self.failing(failure)
+            return
+        self._tries, self._next_try_at = 0, 0.0
+        if self._status.recovered("kafka"):
+            self._log.info(events.OUTAGE_ENDED, of="kafka")
+
+    def failing(self, failure: str) -> None:
+        """Report that a try has failed, unless another one was reported shortly before: the intervals grow."""
         now_s = asyncio.get_running_loop().time()
-        failure = self._failure(now_s)
-        if failure is None:
-            self._tries, self._next_try_at = 0, 0.0
-            if self._status.recovered("kafka"):
-                self._log.info(events.OUTAGE_ENDED, of="kafka")
-        elif now_s >= self._next_try_at:
+        if now_s >= self._next_try_at:
             self._tries += 1
-            self._next_try_at = now_s + self.declare(failure, self._tries)
+            self._next_try_at = now_s + self._declare(failure, self._tries)
 
     def _failure(self, now_s: float) -> str | None:
         if now_s - self._brokers.last_answer_s > SILENCE_S:
@@ -62,8 +67,8 @@ class KafkaOutage:
             return self._group_fails[0]
         return self.hidden or self._fetcher.refused
 
-    def declare(self, failure: str, attempt: int) -> float:
-        """Report a failed try. Returns the delay before the next try in seconds."""
+    def _declare(self, failure: str, attempt: int) -> float:
+        """Report a failed try. Returns the delay before the next report in seconds."""
         delay_s = self._backoff.delay_s(attempt, random.random())
         self._status.outage("kafka", attempt)
         event = events.OUTAGE_STARTED if attempt == 1 else events.OUTAGE_CONTINUES

@@ -6,6 +6,7 @@ offsets that are committed to Kafka are only for monitoring tools.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -38,6 +39,7 @@ REFRESH_EVERY_S = 10.0
 IDLE_REFRESH_S = 2.0
 """The same while no partition is open. Without these requests, no outage would be noticed then."""
 STALE_REFRESH_S = 0.5
+CONNECT_RETRY_S = 2.0
 LAST_COMMIT_S = 1.0
 
 
@@ -151,14 +153,13 @@ class KafkaSource:
 
     async def _connect(self) -> None:
         """Wait until a broker returns the metadata of the topic."""
-        attempt = 0
         while True:
             try:
                 await self._brokers.refresh()
                 return
             except TROUBLE as error:
-                attempt += 1
-                await asyncio.sleep(self._outage.declare(describe_kafka(error), attempt))
+                self._outage.failing(describe_kafka(error))
+                await asyncio.sleep(CONNECT_RETRY_S * random.uniform(0.5, 1))
 
     def _on_assigned(self, partitions: set[int]) -> None:
         """Apply a new assignment from the group. Partitions that stay assigned continue without a pause."""

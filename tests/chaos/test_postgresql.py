@@ -27,10 +27,14 @@ WHERE datname = $1 AND application_name LIKE 'orderflow worker%'
 
 
 async def stood(
-    orderflow: Programs, fault_run: FaultRun, fault: Callable[[Running], Awaitable[None]], messages: int = 4000
+    orderflow: Programs,
+    fault_run: FaultRun,
+    fault: Callable[[Running], Awaitable[None]],
+    messages: int = 4000,
+    **environment: str,
 ) -> None:
     """Run an engine under load through `fault`: the same workers go on unaided, and every promise is kept."""
-    engine = await all_open(orderflow)
+    engine = await all_open(orderflow, **environment)
     workers = worker_pids(engine)
 
     async def strike() -> None:
@@ -47,7 +51,10 @@ async def stood(
 async def test_a_crash_of_postgresql_is_waited_out(
     orderflow: Programs, fault_run: FaultRun, services: ServiceSet
 ) -> None:
-    """Immediate shutdown and crash recovery under load: nothing is lost, repeated or dead-lettered."""
+    """Immediate shutdown and crash recovery under load: nothing is lost, repeated or dead-lettered.
+
+    The workers go on within seconds, although they would try again after half a minute or more.
+    """
 
     async def crash(engine: Running) -> None:
         for outages in (1, 2):
@@ -55,9 +62,10 @@ async def test_a_crash_of_postgresql_is_waited_out(
             await engine.wait_for("outage_started", of="postgres", count=2 * outages)
             await services.postgresql.start()
             fault_run.healed()
-            await engine.wait_for("outage_ended", of="postgres", count=2 * outages, timeout_s=40)
+            await engine.wait_for("outage_ended", of="postgres", count=2 * outages, timeout_s=12)
 
-    await stood(orderflow, fault_run, crash)
+    delays = {"KAFKA_INITIAL_RETRY_DELAY_S": "60", "KAFKA_MAX_RETRY_DELAY_S": "60"}
+    await stood(orderflow, fault_run, crash, **delays)
 
 
 @pytest.mark.fault("14", f"backends terminated in the middle of a COPY, {TERMINATIONS} times")

@@ -53,6 +53,7 @@ class MemoryKafka:
     - `withheld`: the broker returns nothing for a fetch from this offset
     - `begins`: earlier records are deleted
     - the partition has no leader, or its leader is `failing`
+    - `away`: no metadata
 
     `fetches` has all fetched positions by partition.
     """
@@ -65,6 +66,7 @@ class MemoryKafka:
         self.spoilt: set[tuple[int, int]] = set()
         self.leaderless: set[int] = set()
         self.failing: set[int] = set()
+        self.away = False
         self.cut: set[tuple[int, int]] = set()
         self.lost: set[tuple[int, int]] = set()
         self.withheld: set[tuple[int, int]] = set()
@@ -119,6 +121,8 @@ class MemoryBrokers:
     async def refresh(self) -> None:
         """Refresh the metadata."""
         await self._member.client.passes()
+        if self._member.kafka.away:
+            raise ConnectionRefusedError
 
     async def send(self, _node: int, request: Any, _purpose: str, _answer_s: float = 0) -> Any:
         """Return the response to a request for records or offsets."""
