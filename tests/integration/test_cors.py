@@ -59,6 +59,7 @@ async def test_a_named_origin_may_read_answers_and_errors(server: LookupServer, 
         (f"/order/{uid.order_uid}/story", 200),
         ("/", 200),
         ("/livez", 200),
+        ("/nowhere", 404),
     ):
         assert await told(server, path) == (status, READABLE), path
         for origin in (None, "https://other.example", "null", f"{NAMED}.evil.example", NAMED.upper()):
@@ -87,7 +88,9 @@ async def test_an_overloaded_server_may_be_told_apart(settings: Settings) -> Non
         ("POST", "/dead-letters/replay", 403),
         ("HEAD", "/order/nobody", 404),
         ("POST", "/order/nobody", 405),
-        ("GET", "/nowhere", 404),
+        ("GET", "/%64ead-letters/nothing", 404),
+        ("GET", "/dead-letters/replay", 405),
+        ("POST", "/nowhere", 404),
     ],
 )
 async def test_nothing_else_may_be_read(server: LookupServer, method: str, path: str, status: int) -> None:
@@ -95,7 +98,7 @@ async def test_nothing_else_may_be_read(server: LookupServer, method: str, path:
     assert await told(server, path, method=method) == (status, {})
 
 
-@pytest.mark.parametrize("path", ["/order/nobody", "/orders?limit=0", "/operations/events", "/"])
+@pytest.mark.parametrize("path", ["/order/nobody", "/orders?limit=0", "/operations/events", "/", "/nowhere"])
 async def test_a_page_may_ask_whether_it_may_send_headers_of_its_own(server: LookupServer, path: str) -> None:
     """Those of a trace, with GET."""
     assert await told(server, path, method="OPTIONS", **PREFLIGHT) == (204, ALLOWED)
@@ -111,7 +114,8 @@ async def test_a_page_may_ask_whether_it_may_send_headers_of_its_own(server: Loo
         ("/dead-letters/list", NAMED, "GET", 405),
         ("/%64ead-letters/list", NAMED, "GET", 405),
         ("/dead-letters/replay", NAMED, "POST", 405),
-        ("/nowhere", NAMED, "GET", 404),
+        ("/dead-letters/nothing", NAMED, "GET", 404),
+        ("/nowhere", NAMED, "POST", 404),
     ],
 )
 async def test_every_other_question_is_answered_as_without_cors(

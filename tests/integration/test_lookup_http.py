@@ -153,6 +153,31 @@ async def test_a_broken_request_is_answered_like_every_other_error(server: Looku
     assert [line["event"] for line in lines] == ["http_request"]
 
 
+@both_ways
+@pytest.mark.parametrize("path", [b"/order/nobody", b"/livez", b"/healthz"])
+async def test_a_client_that_ends_its_side_after_its_request_is_answered(server: LookupServer, path: bytes) -> None:
+    """As `nc -N` does; the connection is then closed."""
+    answer = await exchange(server.port, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n", ends=True)
+    assert answer.startswith(b"HTTP/1.1 ")
+    assert answer.endswith(b"}")
+    assert await exchange(server.port, b"", ends=True) == await exchange(server.port, b"GET /li", ends=True) == b""
+
+
+async def test_lookups_behind_each_other_are_answered_to_a_client_that_ends_its_side(server: LookupServer) -> None:
+    answer = await exchange(server.port, b"GET /order/nobody HTTP/1.1\r\nHost: x\r\n\r\n" * 40, ends=True)
+    assert answer.count(b"order_not_found") == 40
+
+
+@both_ways
+@pytest.mark.parametrize("version", [b"0.9", b"2.0"])
+@pytest.mark.parametrize("path", [b"/order/nobody", b"/livez"])
+async def test_a_version_that_is_not_spoken_here_is_refused(server: LookupServer, path: bytes, version: bytes) -> None:
+    """It is not repeated, as if the answer were of that version."""
+    answer = await exchange(server.port, b"GET " + path + b" HTTP/" + version + b"\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 505 ")
+    assert answer.endswith(b'{"error":"http_version_not_supported","allowed":"HTTP/1.1"}')
+
+
 async def test_a_head_that_does_not_come_to_an_end_is_cut_off(server: LookupServer) -> None:
     """Bytes that trickle in do not keep a connection alive: neither at its start nor after an answer."""
     for first in (b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"):

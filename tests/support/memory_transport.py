@@ -31,6 +31,11 @@ class MemoryTransport(asyncio.Transport):
         self._coming.append(part)
         self._deliver()
 
+    def end(self) -> None:
+        """End the client's side: it sends no more, but still reads."""
+        if not self._protocol.eof_received():
+            self.close()
+
     async def feed_until_paused(self, part: bytes, times: int) -> None:
         """Give the protocol a part so often, and wait until it may not write any more."""
         await asyncio.sleep(0)

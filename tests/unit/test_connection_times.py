@@ -172,6 +172,30 @@ def test_a_head_behind_an_answer_in_progress_does_not_end_that_answer(loop: Virt
     loop.run(run())
 
 
+@pytest.mark.parametrize(
+    ("sent", "answers", "closed_s"),
+    [(QUICK, 1, 0.0), (SLOW, 1, SLOW_S), (QUICK[:9], 0, 0.0), (b"", 0, 0.0)],
+    ids=["a quick answer", "a slow answer", "a part of a head", "nothing"],
+)
+def test_a_client_that_ends_its_side_is_answered_and_then_left(
+    loop: VirtualLoop, connect: Connect, sent: bytes, answers: int, closed_s: float
+) -> None:
+    """It may still read; what it has not asked completely is not waited for."""
+
+    async def run() -> None:
+        client = connect()
+        await asyncio.sleep(0)
+        client.feed(sent)
+        client.end()
+        async with asyncio.timeout(1000):
+            while client.closed_s is None:
+                await asyncio.sleep(0.01)
+        assert client.closed_s == pytest.approx(closed_s, abs=0.1)
+        assert client.answers == answers
+
+    loop.run(run())
+
+
 def test_a_closed_connection_has_no_timer(loop: VirtualLoop, connect: Connect) -> None:
     """Nothing keeps it: neither before its first head nor with a part of one."""
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from lookup.serving.middleware import route_of
-
 KEPT_FROM_OTHERS = "/dead-letters"
 """The routes that begin so are for pages of this origin only."""
 UNNAMED: Mapping[str, str] = {hdrs.VARY: hdrs.ORIGIN}
@@ -32,7 +30,7 @@ class Cors:
 
     async def add_headers(self, request: web.Request, answer: web.StreamResponse) -> None:
         """Add the headers to an answer of a route that others may read."""
-        if request.method == hdrs.METH_GET and _may_be_read(route_of(request)):
+        if request.method == hdrs.METH_GET and _may_be_read(request, request.match_info):
             answer.headers.update(self.headers.get(request.headers.get(hdrs.ORIGIN), UNNAMED))
 
 
@@ -49,13 +47,16 @@ def answer_preflights(cors: Cors) -> Middleware:
         ):
             return await handler(request)
         asked = await request.app.router.resolve(request.clone(method=hdrs.METH_GET))
-        if not _may_be_read(None if asked.route.resource is None else asked.route.resource.canonical):
+        if not _may_be_read(request, asked):
             return await handler(request)
         return web.Response(status=204, headers={**cors.headers[origin], **_PREFLIGHT})
 
     return answer
 
 
-def _may_be_read(route: str | None) -> bool:
-    # The route decides, not the path: a path can be written in several ways.
-    return route is not None and not route.startswith(KEPT_FROM_OTHERS)
+def _may_be_read(request: web.Request, found: web.UrlMappingMatchInfo) -> bool:
+    # The route decides, not the path: a path can be written in several ways. That a path has none may be known.
+    resource = found.route.resource
+    if resource is None:
+        return isinstance(found.http_exception, web.HTTPNotFound) and not request.path.startswith(KEPT_FROM_OTHERS)
+    return not resource.canonical.startswith(KEPT_FROM_OTHERS)

@@ -48,6 +48,7 @@ class DirectHandler(TimedHandler):
         "_draining",
         "_ended",
         "_held_back",
+        "_no_more",
         "_rest",
         "_route",
         "_unread",
@@ -62,6 +63,8 @@ class DirectHandler(TimedHandler):
         """Whether its answer is written, and waits for a slow reader."""
         self._closes = False
         self._ended: asyncio.Future[None] | None = None
+        self._no_more = False
+        """Whether the client has ended its side."""
         self._held_back = False
         """Whether reading was paused for what waits in `_rest` and `_unread`."""
         self._rest: Parsed | None = None
@@ -123,10 +126,19 @@ class DirectHandler(TimedHandler):
         if self._draining:
             self._end_request()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether the connection stays open
+        """Answer the request in progress, and those of the route behind it."""
+        if not self._busy:
+            return super().eof_received()
+        self._no_more = True
+        return True
+
     def _end_request(self) -> None:
         self._busy = self._draining = False
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
+        if self._no_more and not self._held_back:
+            self._closes = True
         if self._closes or self._close or self._force_close:
             self.force_close()
             return

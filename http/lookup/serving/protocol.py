@@ -18,6 +18,12 @@ from lookup.serving.middleware import report_defect
 from lookup.serving.unsent import UNCOUNTED_BYTES, UnsentAnswers
 
 
+class UnsupportedVersion(HttpProcessingError):
+    """A request of HTTP/0.9 or HTTP/2.0 in the form of HTTP/1. aiohttp would answer it, as if it spoke that version."""
+
+    code = 505
+
+
 class GuardedHandler(web.RequestHandler):
     """One connection. What cannot be parsed as HTTP is answered as every other error is."""
 
@@ -65,7 +71,10 @@ class GuardedHandler(web.RequestHandler):
             report_defect(exc)
         if request.writer.output_size > 0:
             raise ConnectionError("a part of another answer is already sent")
-        answer = error_answer("bad_request" if status < 500 else "internal_error", status)  # noqa: PLR2004
+        if isinstance(exc, UnsupportedVersion):
+            answer = error_answer("http_version_not_supported", exc.code, allowed="HTTP/1.1")
+        else:
+            answer = error_answer("bad_request" if status < 500 else "internal_error", status)  # noqa: PLR2004
         add_security_headers(answer)
         answer.force_close()
         return answer

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, web
 
-from lookup.serving.protocol import GuardedHandler
+from lookup.serving.protocol import GuardedHandler, UnsupportedVersion
 
 Parsed = tuple[Any, bool, bytes]
 """What aiohttp's parser returns: messages with their payloads; whether the last is an upgrade; what is behind it."""
@@ -51,6 +51,16 @@ class TimedHandler(GuardedHandler):
         super().connection_made(transport)
         self._await_head()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether the connection stays open
+        """Answer the request in progress, although the client has ended its side: it may still read, as `nc -N` does.
+
+        A client that is gone is noticed when it is written to. aiohttp answers no request that waits behind this one.
+        """
+        if not self.in_progress():
+            return False
+        self.close()
+        return True
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the timer."""
         super().connection_lost(exc)
@@ -59,8 +69,11 @@ class TimedHandler(GuardedHandler):
         self._parse = self._head_body = None
 
     def feed(self, data: bytes) -> Parsed:
-        """Parse for `data_received`. Raises as the parser does."""
+        """Parse for `data_received`. Raises as the parser does, and `UnsupportedVersion`."""
         parsed: Parsed = self._parse(data)
+        for message, _ in parsed[0]:
+            if message.version.major != 1:
+                raise UnsupportedVersion
         if not parsed[0]:
             self._note_part(data)
         elif self._head_timer is not None or parsed[0][-1][1] is not EMPTY_PAYLOAD or data[-4:] != _END:
