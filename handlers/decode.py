@@ -1,53 +1,105 @@
 """Decodes the bytes of a message to an order.
 
-The fast path is a decoder in C. If it refuses a message, `handlers.validation` decides and returns all errors.
+The fast path is a decoder in C. If it refuses a message, `handlers.validation` decides and returns all errors. What a
+message is wrapped in is taken off before.
 """
 
 from collections.abc import Sequence
-from json import JSONDecoder
+from typing import Any
 
-from msgspec import MsgspecError, json
+from msgspec import MsgspecError, Raw, Struct, json
 
 from engine.verdict import FieldError, Rejected
 from handlers.fields import ITEM_ROW, ORDER_ROW, Column, compiled
-from handlers.model import Order
-from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON
+from handlers.json_document import kind_of, parse_document
+from handlers.model import SUBJECT_NAME, Order
+from handlers.not_json import why_not_json
+from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER
 from handlers.times import quick_utc_time
-from handlers.validation import validate
+from handlers.validation import readable_uid, validate
+from handlers.value_formats import CONFLUENT_JSON, ENVELOPE, ENVELOPE_NAMES, FRAME_BYTES, JSON, is_framed
 
 _decode_order = json.Decoder(Order).decode
-_MAX_DIGITS = 4000
-_TOO_LARGE_INTEGER = 10**30
 
 
-def _parse_integer(digits: str) -> int:
-    # Python cannot parse integers of more than 4,300 digits. Instead, return a number that no field allows.
-    return int(digits) if len(digits) <= _MAX_DIGITS else _TOO_LARGE_INTEGER
+class _Envelope(Struct, forbid_unknown_fields=True):
+    schema: Raw
+    payload: Raw
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+_decode_envelope = json.Decoder(_Envelope).decode
 
 
-_decode_any = JSONDecoder(parse_int=_parse_integer, parse_constant=_refuse_constant).decode
+def decode_order(value: bytes | None, value_format: str = JSON) -> Order | Rejected:
+    """Return the order in these bytes, or the reasons why they are not a valid order. Never raises for bad data.
 
-
-def decode_order(value: bytes | None) -> Order | Rejected:
-    """Return the order in these bytes, or the reasons why they are not a valid order. Never raises for bad data."""
+    `value_format` is one of `handlers.value_formats`: what must be around the order.
+    """
+    if value is None:
+        return _rejected(EMPTY_MESSAGE, "must hold a JSON object, not a tombstone: this message has no value")
     if not value:
-        return Rejected(EMPTY_MESSAGE, (FieldError("", "must hold a JSON object"),))
-    if not is_utf8(value):
-        return Rejected(INVALID_JSON, (FieldError("", "must be JSON in UTF-8"),))
-    order = decode_quickly(value)
-    if order is not None:
+        return _rejected(EMPTY_MESSAGE, "must hold a JSON object, not 0 bytes")
+    if value_format == ENVELOPE:
+        return _decode_enveloped(value)
+    if value_format == CONFLUENT_JSON:
+        return _decode_framed(value)
+    return _decode_plain(value)
+
+
+def _rejected(reason: str, problem: str, subject: str | None = None) -> Rejected:
+    return Rejected(reason, (FieldError("", problem),), subject)
+
+
+def _decode_plain(value: bytes, start: int = 0) -> Order | Rejected:
+    """Decode JSON that begins at the byte `start` of its message."""
+    if is_utf8(value) and (order := decode_quickly(value)) is not None:
         return order
+    document = _parse(value, start)
+    return document if isinstance(document, Rejected) else validate(document)
+
+
+def _parse(value: bytes, start: int = 0) -> Any:
+    """Return the document, or `Rejected`."""
     try:
-        document = _decode_any(value.decode())
-    except RecursionError:
-        return Rejected(INVALID_JSON, (FieldError("", "must not be nested deeper than 1,000 levels"),))
-    except ValueError:
-        return Rejected(INVALID_JSON, (FieldError("", "must be JSON in UTF-8"),))
-    return validate(document)
+        return parse_document(value.decode())
+    except (ValueError, RecursionError):
+        return _rejected(INVALID_JSON, why_not_json(value, start))
+
+
+def _decode_framed(value: bytes) -> Order | Rejected:
+    if is_framed(value):
+        return _decode_plain(value[FRAME_BYTES:], FRAME_BYTES)
+    wanted = "must begin with a schema registry's frame, 0x00 and a 4-byte id (KAFKA_VALUE_FORMAT=confluent-json)"
+    document = _parse(value)
+    if isinstance(document, Rejected):
+        return _rejected(INVALID_JSON, wanted)
+    return _rejected(INVALID_JSON, f"{wanted}: this is JSON without one", readable_uid(document))
+
+
+def _decode_enveloped(value: bytes) -> Order | Rejected:
+    try:
+        payload = bytes(_decode_envelope(value).payload)
+        if is_utf8(value) and (order := decode_quickly(payload)) is not None:
+            return order
+    except (MsgspecError, ValueError, RecursionError):  # a ValueError: an unknown name that is not UTF-8
+        pass
+    document = _parse(value)
+    if isinstance(document, Rejected):
+        return document
+    if isinstance(document, dict) and document.keys() == ENVELOPE_NAMES:
+        return validate(document["payload"], "payload")
+    return _not_enveloped(document)
+
+
+def _not_enveloped(document: object) -> Rejected:
+    wanted = "must be an object of exactly schema and payload (KAFKA_VALUE_FORMAT=envelope)"
+    if not isinstance(document, dict):
+        return _rejected(INVALID_ORDER, f"{wanted}, not {kind_of(document)}")
+    if document.keys() >= ENVELOPE_NAMES:
+        wanted += ": this one has other members too"
+    elif SUBJECT_NAME in document:
+        wanted += ": this is an order without them"
+    return _rejected(INVALID_ORDER, wanted, readable_uid(document))
 
 
 def is_utf8(value: bytes) -> bool:

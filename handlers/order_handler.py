@@ -17,7 +17,8 @@ from handlers.cache_writer import CacheBatch, CacheWriter
 from handlers.model import SUBJECT_NAME
 from handlers.order_log import log_batch
 from handlers.order_writer import OrderWriter
-from handlers.prepared import PreparedOrder, read_order
+from handlers.prepared import PreparedOrder, reader_of
+from handlers.value_formats import JSON
 from handlers.versions import WritePlan
 
 
@@ -26,13 +27,14 @@ class OrderHandler:
 
     subject_name = SUBJECT_NAME
 
-    def __init__(self, cache_writer: CacheWriter) -> None:
+    def __init__(self, cache_writer: CacheWriter, value_format: str = JSON) -> None:
+        self._read = reader_of(value_format)
         self._writer = OrderWriter()
         self._cache_writer = cache_writer
 
     def handle_message(self, record: Record) -> PreparedOrder | Rejected:
         """Return the order, prepared for writing, or all reasons why it is not valid."""
-        return read_order(record.value)
+        return self._read(record.value)
 
     def subject(self, value: PreparedOrder) -> str | None:
         """Return the order's uid."""

@@ -3,6 +3,8 @@
 This runs before the writer gets the order, while the writer writes an earlier batch.
 """
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from engine.verdict import Rejected
@@ -11,6 +13,7 @@ from handlers.copy_format import bytes_field, escaped_fields, fields
 from handlers.decode import decode_order, decode_quickly, is_utf8
 from handlers.fields import ITEM_ROW, ORDER_ROW, Column, compiled
 from handlers.model import Order
+from handlers.value_formats import JSON
 
 
 def _values(columns: list[Column]) -> str:
@@ -52,6 +55,18 @@ def read_order(value: bytes | None) -> PreparedOrder | Rejected:
             return _prepare(order, content)
     verdict = decode_order(value)
     return verdict if isinstance(verdict, Rejected) else prepare(verdict)
+
+
+def reader_of(value_format: str) -> Callable[[bytes | None], PreparedOrder | Rejected]:
+    """Return the function that reads the values of messages in a format of `handlers.value_formats`."""
+    if value_format == JSON:
+        return read_order
+
+    def read(value: bytes | None) -> PreparedOrder | Rejected:
+        verdict = decode_order(value, value_format)
+        return verdict if isinstance(verdict, Rejected) else prepare(verdict)
+
+    return read
 
 
 def prepare(order: Order) -> PreparedOrder:

@@ -13,19 +13,27 @@ from msgspec.structs import fields
 
 from engine.verdict import FieldError, Rejected
 from handlers.fields import unwrapped
+from handlers.json_document import Exponent, kind_of
 from handlers.model import Key, Order, Payment, UtcTime
+from handlers.not_an_order import recognise_document
 from handlers.reasons import INVALID_ORDER
 from handlers.times import utc_time
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_WHOLE_NUMBER = "must be a whole number"
 MAX_ERRORS = 100
 """How many errors of one message are stored. A malicious message may have a million errors."""
 
 
-def validate(document: object) -> Order | Rejected:
-    """Return the order in decoded JSON, or all reasons why it is not a valid order."""
+def validate(document: object, path: str = "") -> Order | Rejected:
+    """Return the order in decoded JSON, or all reasons why it is not a valid order.
+
+    `path` is where the document is in its message. A document that is recognised as something else has one error.
+    """
+    if other := recognise_document(document):
+        return Rejected(INVALID_ORDER, (FieldError(path, other.problem),), readable_uid(other.inside))
     errors: list[FieldError] = []
-    order = _read(document, Order, Meta(), "", errors)
+    order = _read(document, Order, Meta(), path, errors)
     if errors:
         return Rejected(INVALID_ORDER, tuple(errors[:MAX_ERRORS]), readable_uid(document))
     assert isinstance(order, Order)
@@ -69,11 +77,13 @@ def _read(value: Any, kind: Any, meta: Meta, path: str, errors: list[FieldError]
 
 def _read_object(value: Any, struct: type[Struct], path: str, errors: list[FieldError]) -> Struct | None:
     if not isinstance(value, dict):
-        raise ValueError("must be an object")
+        raise ValueError(f"must be an object, not {kind_of(value)}")
     found = {}
     for name, required, kind, meta in _fields_of(struct):
         below = f"{path}.{name}" if path else name
-        if name in value:
+        if name in value and value[name] is None and not required:
+            errors.append(FieldError(below, "may be left out, not null"))
+        elif name in value:
             found[name] = _read(value[name], kind, meta, below, errors)
         elif required:
             errors.append(FieldError(below, "is required"))
@@ -84,7 +94,7 @@ def _read_object(value: Any, struct: type[Struct], path: str, errors: list[Field
 
 def _read_items(value: Any, struct: type[Struct], path: str, errors: list[FieldError]) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError("must be an array")
+        raise ValueError(f"must be an array, not {kind_of(value)}")
     if not value:
         raise ValueError("must hold at least one item")
     items = []
@@ -104,7 +114,7 @@ def _read_items(value: Any, struct: type[Struct], path: str, errors: list[FieldE
 def _check_text(value: Any, meta: Meta) -> str:
     extra = meta.extra or {}
     if not isinstance(value, str):
-        raise ValueError("must be a string")
+        raise ValueError(f"must be a string, not {kind_of(value)}")
     if "\x00" in value:
         raise ValueError("must not contain NUL")
     if _SURROGATE.search(value):
@@ -119,11 +129,18 @@ def _check_text(value: Any, meta: Meta) -> str:
 
 def _check_integer(value: Any, meta: Meta) -> int:
     if type(value) is not int:  # in Python a bool is also an int, but here it is not allowed
-        raise ValueError("must be a whole number")
+        raise ValueError(_WHOLE_NUMBER + _written(value))
     low = meta.ge if meta.ge is not None else (meta.gt or 0) + 1
     if not low <= value <= (meta.le or 0):
         raise ValueError(f"must be from {low} to {meta.le}")
     return value
+
+
+def _written(value: Any) -> str:
+    """Return how a value that is no whole number is written."""
+    if isinstance(value, float):
+        return f" written without {'an exponent' if isinstance(value, Exponent) else 'a fraction'}"
+    return f", not {kind_of(value)}"
 
 
 def _adds_up(payment: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from engine.verdict import Rejected
 from handlers.decode import decode_order
 from handlers.model import Order
 from handlers.reasons import INVALID_ORDER
+from handlers.value_formats import JSON
 from tests.support.bad_messages import ITEM, keys_of
 
 OPTIONAL_TEXT = (
@@ -124,8 +125,8 @@ def accepted(value: bytes) -> Order:
     return order
 
 
-def refused(value: bytes | None) -> Rejected:
-    verdict = decode_order(value)
+def refused(value: bytes | None, value_format: str = JSON) -> Rejected:
+    verdict = decode_order(value, value_format)
     assert isinstance(verdict, Rejected), verdict
     assert verdict.errors
     assert all(error.message for error in verdict.errors)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from handlers.json_document import kind_of
 from tests.support.bad_messages import (
     ABSENT,
     ITEM,
@@ -90,8 +91,13 @@ def test_all_else_is_required(path: str) -> None:
 
 @pytest.mark.parametrize("path", [*FIELDS, "items[0]"])
 def test_null_is_never_valid(path: str) -> None:
-    """Not even for a field that may be absent."""
-    the_error(order_with((path, None)), path)
+    """Not even for a field that may be absent, and whoever wrote it learns which of the two it is."""
+    message = the_error(order_with((path, None)), path)
+    if path in {*OPTIONAL_TEXT, "sm_id"}:
+        assert message == "may be left out, not null"
+    else:
+        assert message.startswith("must be ")
+        assert message.endswith(", not null")
 
 
 def test_an_order_has_at_least_one_item() -> None:
@@ -109,28 +115,43 @@ def test_unknown_fields_are_ignored(holder: str, value: Any) -> None:
 @pytest.mark.parametrize("path", TEXTS)
 @pytest.mark.parametrize("value", [1, 0, 1.5, True, [], {}, ["a"]])
 def test_text_is_a_string(path: str, value: Any) -> None:
-    """Nothing is turned into one."""
-    assert the_error(order_with((path, value)), path) == "must be a string"
+    """Nothing is turned into one, and the kind of what was found is told."""
+    assert the_error(order_with((path, value)), path) == f"must be a string, not {kind_of(value)}"
 
 
 @pytest.mark.parametrize("path", INTEGERS)
-@pytest.mark.parametrize("value", ["1", "", 1.0, 1.5, 1e2, -0.0, True, False, [], {}, [1]])
-def test_a_whole_number_is_an_integer_and_nothing_like_it(path: str, value: Any) -> None:
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        *(("1", ", not text"), ("", ", not text"), ([], ", not an array"), ({}, ", not an object")),
+        *((True, ", not true or false"), (False, ", not true or false")),
+        *((1.0, " written without a fraction"), (1.5, " written without a fraction")),
+        *((-0.0, " written without a fraction"), (1e300, " written without an exponent")),
+    ],
+)
+def test_a_whole_number_is_an_integer_and_nothing_like_it(path: str, value: Any, found: str) -> None:
     """No strings, no booleans, no fractions, and 1.0 is a fraction."""
-    assert the_error(order_with((path, value)), path) == "must be a whole number"
+    assert the_error(order_with((path, value)), path) == f"must be a whole number{found}"
+
+
+@pytest.mark.parametrize("number", ["1e3", "1E3", "1.5e1", "12e-1"])
+def test_a_number_with_an_exponent_is_told_as_such(number: str) -> None:
+    """Even where it stands for a whole number: other readers of JSON would round it."""
+    message = order_with(("items[0].price", "NUMBER")).replace(b'"NUMBER"', number.encode())
+    assert the_error(message, "items[0].price") == "must be a whole number written without an exponent"
 
 
 @pytest.mark.parametrize("path", ["delivery", "payment", "items[0]"])
 @pytest.mark.parametrize("value", [[], "text", 1, True, [["name", "x"]]])
 def test_a_part_is_an_object(path: str, value: Any) -> None:
     """An array in the fields' order will not do."""
-    assert the_error(order_with((path, value)), path) == "must be an object"
+    assert the_error(order_with((path, value)), path) == f"must be an object, not {kind_of(value)}"
 
 
 @pytest.mark.parametrize("value", [{}, "text", 1, True, {"0": ITEM}])
 def test_the_items_are_an_array(value: Any) -> None:
     """An object with numbered keys will not do."""
-    assert the_error(order_with(("items", value)), "items") == "must be an array"
+    assert the_error(order_with(("items", value)), "items") == f"must be an array, not {kind_of(value)}"
 
 
 @pytest.mark.parametrize("path", sorted({*COUNTS} - {*AMOUNTS}))

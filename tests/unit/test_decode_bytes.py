@@ -46,7 +46,7 @@ def test_json_that_is_no_object_is_no_order(name: str) -> None:
     """One message is one order."""
     verdict = refused(NOT_AN_OBJECT[name])
     assert (verdict.reason, paths(verdict)) == (INVALID_ORDER, [""])
-    assert verdict.errors[0].message == "must be an object"
+    assert verdict.errors[0].message.startswith("must be an object, not ")
 
 
 def test_every_way_to_cut_an_order_short_is_refused() -> None:

@@ -24,11 +24,41 @@ def test_a_date_is_kept_in_utc_to_the_microsecond(text: str) -> None:
     assert accepted(order_with(("date_created", text))).date_created == render_utc(DATES[text])
 
 
+RULE = "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
+NO_SUCH = ": there is no such time"
+ZONE = ": a zone is written as Z or as +03:00"
+MISTAKES = {
+    "no zone": ": the zone is missing",
+    "no zone, but a fraction": ": the zone is missing",
+    "a date alone": ": the time of day is missing",
+    "no seconds": ": the seconds are missing",
+    "a blank for a T": ": a T must stand before the time of day",
+    "a zone without a colon": ZONE,
+    "a zone of hours": ZONE,
+    "a zone of 24 hours": NO_SUCH,
+    "a leap second": NO_SUCH,
+    "hour 24": NO_SUCH,
+    "minute 60": NO_SUCH,
+    "month 13": NO_SUCH,
+    "February 30": NO_SUCH,
+    "February 29 of a common year": NO_SUCH,
+    "year 0": NO_SUCH,
+    "before year 1 in UTC": NO_SUCH,
+    "after year 9999 in UTC": NO_SUCH,
+    "nothing": ": it is blank",
+    "a number": ", not a number",
+    "a number as text": ": it is a number",
+    "a boolean": ", not true or false",
+    "an object": ", not an object",
+}
+"""What is said beside the rule, where it can be told."""
+
+
 @pytest.mark.parametrize("name", BAD_DATES)
 def test_what_is_no_rfc_3339_date_with_a_zone_is_refused(name: str) -> None:
-    """The message says what one looks like."""
+    """The message says what one looks like, and the usual mistakes by their names."""
     message = the_error(order_with(("date_created", BAD_DATES[name])), "date_created")
-    assert message == "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
+    assert message == RULE + MISTAKES.get(name, "")
 
 
 @pytest.mark.parametrize("zone", ["+00:60", "+01:99", "-22:61"])
