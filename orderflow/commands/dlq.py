@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import click
 from asyncpg import Connection
+from lookup.letters.masking import masked_view
 from msgspec import json
 
 from engine.dead_letters.list import (
@@ -174,7 +175,10 @@ def _line(letter: Any) -> str:
 @click.option("--payload", is_flag=True, help="Show key, value and headers: they may hold personal data.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output.")
 def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
-    """Show the letter at PARTITION:OFFSET, with all its errors."""
+    """Show the letter at PARTITION:OFFSET, with all its errors.
+
+    Without --payload, --json shows the message with its values masked: their kinds, and the lengths of texts.
+    """
     settings = load_settings()
     owner = owner_of(settings, group)
 
@@ -187,12 +191,15 @@ def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
         problem = f"there is no dead letter at {place[0]}:{place[1]} of the topic {settings.kafka_topic!r}"
         raise Failed(f"{problem}: `orderflow dlq list --all` lists all letters")
     description = describe_letter(letter, SUBJECT_NAME, payload=payload)
+    description |= {} if payload else masked_view(letter["payload"])
     click.echo(json.encode(description) if as_json else "\n".join(_lines(description)))
 
 
 def _lines(description: dict[str, Any]) -> list[str]:
     lines = []
     for name, value in description.items():
+        if name == "shape":  # as long as the message: for programs
+            continue
         match value:
             case [*entries]:
                 lines += [f"{name}: {len(entries)}", *(f"  {_entry(entry)}" for entry in entries)]

@@ -164,7 +164,11 @@ async def test_a_letter_is_shown_masked_and_as_it_is_to_whoever_has_the_token(
     assert status == 200
     assert CANARY not in json.dumps(masked)
     assert masked["errors"] == errors
-    assert masked["shape"] == {"order_uid": "•••", "delivery": {"email": "•••", "•••": "•••"}, "items": [None]}
+    assert masked["shape"] == {
+        "order_uid": "••• text, length 5",
+        "delivery": {"email": "••• text", "•••": "••• number"},
+        "items": [None],
+    }
     assert (masked["headers"], masked["payload_bytes"], masked["on_its_way"]) == (2, len(payload), False)
     assert (masked["batch_id"], masked["state"], masked["replay_count"]) == (str(UUID(int=7)), "waiting", 0)
     assert await get(server, "2/57", headers=ADMIN) == (200, masked)
@@ -179,14 +183,23 @@ async def test_a_letter_is_shown_masked_and_as_it_is_to_whoever_has_the_token(
     assert TOKEN not in str(lines)
 
 
-@pytest.mark.parametrize("payload", [None, b"", b'{"name": "' + CANARY.encode(), b"\xff" + CANARY.encode()])
-async def test_of_bad_json_only_the_size_is_shown(
-    server: LookupServer, settings: Settings, database: asyncpg.Connection, payload: bytes | None
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (None, None),
+        (b"", None),
+        (b'{"name": "' + CANARY.encode(), "JSON with an error"),
+        (b"\xff" + CANARY.encode(), "text"),
+    ],
+)
+async def test_of_bad_json_only_the_size_is_shown_and_what_it_looks_like(
+    server: LookupServer, settings: Settings, database: asyncpg.Connection, payload: bytes | None, words: str | None
 ) -> None:
     """With the token, what is no text is in base64."""
     await store_letter(database, settings, reason="invalid_json", payload=payload)
     _, masked = await get(server, "0/0")
     assert "shape" not in masked
+    assert masked.get("looks_like") == words
     assert masked["payload_bytes"] == len(payload or b"")
     assert CANARY not in json.dumps(masked)
     _, whole = await get(server, "0/0", headers=ADMIN, reveal=1)

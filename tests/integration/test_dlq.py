@@ -1,5 +1,6 @@
 """`orderflow dlq list` and `show`: an operator finds what was rejected, and why, without seeing personal data."""
 
+import gzip
 import json
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -113,6 +114,7 @@ async def test_a_letter_is_shown_whole_and_its_payload_only_on_demand(
     assert (letter["partition"], letter["offset"], letter["order_uid"]) == (2, 5, "uid-1")
     assert (letter["batch_id"], letter["consumer_group"]) == (str(UUID(int=7)), settings.kafka_group_id)
     assert letter["payload_bytes"] == len(payload["payload"])
+    assert letter.pop("shape") == {"name": "••• text"}
     whole = json.loads((await orderflow.run("dlq", "show", "2:5", "--json", "--payload")).stdout)
     told = [{"name": "trace", "value": CANARY}, {"name": "raw", "value_base64": "/w=="}]
     assert whole == {**letter, "headers": told, "key_base64": "/wA=", "payload": payload["payload"].decode()}
@@ -125,6 +127,17 @@ async def test_a_letter_is_shown_whole_and_its_payload_only_on_demand(
     assert CANARY in revealed.stdout
     assert "headers: 2" in plain.lines
     assert "headers: 2" in revealed.lines
+
+
+async def test_what_a_letter_without_json_looks_like_is_told(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """In a line for people, and for programs; never with what it holds."""
+    await store_letter(database, settings, payload=gzip.compress(CANARY.encode()), reason="invalid_json")
+    assert "looks_like: gzip; begins with 1f 8b" in (await orderflow.run("dlq", "show", "0:0")).lines
+    letter = json.loads((await orderflow.run("dlq", "show", "0:0", "--json")).stdout)
+    assert letter["looks_like"] == "gzip; begins with 1f 8b"
+    assert "shape" not in letter
 
 
 async def test_a_letter_that_is_not_there_is_an_error(orderflow: Programs, settings: Settings) -> None:

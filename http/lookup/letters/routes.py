@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Any
 
 import structlog
@@ -17,7 +16,7 @@ from handlers.decode import decode_order
 from handlers.model import SUBJECT_NAME
 from handlers.moments import MOMENT_RULE
 from lookup.letters.letters import MAX_COUNTED, DeadLetters
-from lookup.letters.masking import NotJson, shape_of
+from lookup.letters.masking import masked_view
 from lookup.letters.query import (
     REASON_RULE,
     parse_letter_filters,
@@ -107,9 +106,8 @@ async def get_letter(request: web.Request) -> web.Response:
     if reveal:
         log.info(events.LETTER_REVEALED, letter="{}:{}".format(*place), order_uid=letter["subject"])
     elif body["payload_bytes"] <= request.app[OPTIONS].letter_shape_max_bytes:
-        with suppress(NotJson):
-            # In a thread: masking a large message would delay the lookups of other callers.
-            body["shape"] = await asyncio.to_thread(shape_of, letter["payload"])
+        # In a thread: masking a large message would delay the lookups of other callers.
+        body |= await asyncio.to_thread(masked_view, letter["payload"])
     return json_answer(body)
 
 
