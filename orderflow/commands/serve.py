@@ -126,6 +126,7 @@ async def _answer_requests(settings: Settings, name: str, stop: asyncio.Event, *
         cache_ttl_s=settings.redis_ttl_s,
         process=name,
         admin_token=settings.admin_token,
+        value_format=settings.kafka_value_format,
         cors_origins=settings.http_cors_origins,
         keepalive_s=settings.http_keepalive_s,
         tracing=tracing,

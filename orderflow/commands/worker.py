@@ -62,9 +62,10 @@ async def _run(settings: Settings, index: int, name: str) -> int:
     async def close(deadline_s: float) -> None:
         await cache_writer.stop(deadline_s)
 
+    handler = OrderHandler(cache_writer, settings.kafka_value_format)
     cache_writer.start()
     try:
-        return await Worker(options, OrderHandler(cache_writer), status, background, close).run()
+        return await Worker(options, handler, status, background, close).run()
     finally:
         await background_link.close()
         await cache.aclose()

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from engine.kafka.producer import KafkaProducer
 from engine.telemetry.trace_context import TRACEPARENT, last_header
+from handlers.value_formats import JSON, wrap
 from orderflow.publishing.messages import Message
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class NoAnswerError(Exception):
 class Publisher:
     """An idempotent producer for one topic; use it as a context manager.
 
-    `options` are the result of `kafka_options`. With `tracing`, a message without a traceparent begins a trace.
+    `options` are the result of `kafka_options`. Values are wrapped in `value_format`, one of `handlers.value_formats`.
+    With `tracing`, a message without a traceparent begins a trace.
     `refusals` counts the messages that were not acknowledged, by reason. `lost` is true when the broker has stopped
     answering, so that sending more is useless.
     """
@@ -43,6 +45,7 @@ class Publisher:
         topic: str,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
         tracing: "Tracing | None" = None,
+        value_format: str = JSON,
     ) -> None:
         self.refusals: Counter[str] = Counter()
         self.lost = False
@@ -50,6 +53,7 @@ class Publisher:
         self._topic = topic
         self._answer_timeout_s = answer_timeout_s
         self._tracing = tracing
+        self._value_format = value_format
 
     async def __aenter__(self) -> Self:
         self._producer = await self._start()
@@ -88,12 +92,13 @@ class Publisher:
     async def _hand_over(self, message: Message) -> "asyncio.Future[Any]":
         """Pass a message to the producer. The future holds the broker's answer, or the producer's error."""
         headers, sent = list(message.headers), None
+        value = wrap(message.value, self._value_format)
         if self._tracing is not None and last_header(headers, TRACEPARENT) is None:
             span, more = self._tracing.sending(self._topic)
             headers, sent = headers + more, partial(self._tracing.sent, span)
         try:
             answer: asyncio.Future[Any] = await self._producer.send(
-                self._topic, message.value, message.key, message.partition, headers=headers
+                self._topic, value, message.key, message.partition, headers=headers
             )
         except KafkaError as error:
             answer = asyncio.get_running_loop().create_future()

@@ -68,7 +68,9 @@ async def publish_all(
     """
     tracing = start_tracing("orderflow-publish", "publish", CLIENT_ID)
     await wait_for_topic(settings, settings.kafka_topic)
-    publisher = Publisher(kafka_options(settings), settings.kafka_topic, tracing=tracing)
+    publisher = Publisher(
+        kafka_options(settings), settings.kafka_topic, tracing=tracing, value_format=settings.kafka_value_format
+    )
     tally = Tally(total)
     click.echo("--- Published Order UIDs ---")
     feed = Feed(messages, rate)

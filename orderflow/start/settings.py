@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import attrs
 from dotenv import dotenv_values
 
+from handlers.value_formats import VALUE_FORMATS
 from orderflow.start.address import (
     MAX_PORT,
     Address,
@@ -153,6 +154,7 @@ class Settings:
     kafka_dlq_topic: str = _setting(
         "KAFKA_DLQ_TOPIC", "orders-dlq", _matching(_TOPIC, "a topic name of letters, digits, '.', '_' and '-'")
     )
+    kafka_value_format: str = _setting("KAFKA_VALUE_FORMAT", VALUE_FORMATS[0], _choice(*VALUE_FORMATS))
     kafka_security_protocol: str = _setting(
         "KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", _choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
     )

@@ -37,6 +37,7 @@ BAD = {
     "KAFKA_PARTITIONS": ["0", "10001", "many"],
     "KAFKA_GROUP_ID": ["two words"],
     "KAFKA_DLQ_TOPIC": ["two words", "orders"],
+    "KAFKA_VALUE_FORMAT": ["avro", "confluent", "schema,payload"],
     "KAFKA_SECURITY_PROTOCOL": ["TLS"],
     "KAFKA_SASL_MECHANISM": ["GSSAPI"],
     "KAFKA_INITIAL_RETRY_DELAY_S": ["0", "-1", "soon", "nan", "inf"],

@@ -23,6 +23,7 @@ from engine.dead_letters.replay import (
 )
 from engine.dead_letters.store import REPLAY_LIMIT, Owner
 from engine.records import Place
+from handlers.value_formats import corrected
 from lookup.letters.query import LetterSearch
 from lookup.letters.sender import MESSAGE_TOO_LARGE, NOT_ACKNOWLEDGED, RETRY_LATER, LetterSender
 from lookup.serving import events
@@ -167,12 +168,13 @@ class DeadLetters:
         return sent
 
     async def send_corrected(self, place: Place, payload: bytes) -> Place:
-        """Send a corrected payload instead of a letter's own, and return the new message's place.
+        """Send a payload that a person has corrected instead of a letter's own, and return the new message's place.
 
         The message names the letter that it corrects. It does not count as a replay of that letter. Raises `Refused`
         or `BrokerUnavailable`.
         """
         letter = await self.find(place)
+        payload = corrected(payload, letter["payload"], self._options.value_format)
         if letter["payload"] == payload:
             raise Refused("not_replayable", 409, why=UNCHANGED)
         headers = tuple(replay_headers(letter, forced=False))

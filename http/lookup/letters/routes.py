@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import structlog
@@ -15,6 +16,7 @@ from engine.verdict import Rejected
 from handlers.decode import decode_order
 from handlers.model import SUBJECT_NAME
 from handlers.moments import MOMENT_RULE
+from handlers.value_formats import FRAME_BYTES, corrected, is_framed
 from lookup.letters.letters import MAX_COUNTED, DeadLetters
 from lookup.letters.masking import masked_view
 from lookup.letters.query import (
@@ -95,7 +97,7 @@ async def get_access(request: web.Request) -> web.Response:
 async def get_letter(request: web.Request) -> web.Response:
     """Answer `GET /dead-letters/{partition}/{offset}`: one letter with the message's values masked.
 
-    With `reveal=1` and the admin token the message is shown as it was sent.
+    With `reveal=1` and the admin token the message is shown as it was sent, and `unwrapped` is the text behind a frame.
     """
     reveal = "reveal" in parse_parameters(request.rel_url.raw_query_string, _REVEAL)
     if reveal:
@@ -104,6 +106,7 @@ async def get_letter(request: web.Request) -> web.Response:
     letter = await request.app[LETTERS].find(place)
     body = describe_letter(letter, SUBJECT_NAME, payload=reveal)
     if reveal:
+        body |= _behind_frame(letter["payload"])
         log.info(events.LETTER_REVEALED, letter="{}:{}".format(*place), order_uid=letter["subject"])
     elif body["payload_bytes"] <= request.app[OPTIONS].letter_shape_max_bytes:
         # In a thread: masking a large message would delay the lookups of other callers.
@@ -148,20 +151,29 @@ async def post_corrected(request: web.Request) -> web.Response:
 
     With `dry_run` nothing is sent: the answer lists the message's errors, and says whether it would resolve the letter.
     """
-    corrected = await _body(request, CorrectedMessage)
-    payload = corrected.payload.encode()
+    body = await _body(request, CorrectedMessage)
+    payload = body.payload.encode()
     if not payload:
         raise WrongParameter("payload", _PAYLOAD_RULE)
     letters, place = request.app[LETTERS], _place(request)
-    if corrected.dry_run:
-        return json_answer(await _check(letters, place, payload))
+    if body.dry_run:
+        return json_answer(await _check(letters, place, payload, request.app[OPTIONS].value_format))
     partition, offset = await letters.send_corrected(place, payload)
     return json_answer({"partition": partition, "offset": offset})
 
 
-async def _check(letters: DeadLetters, place: Place, payload: bytes) -> dict[str, Any]:
+def _behind_frame(payload: bytes | None) -> dict[str, str]:
+    """Return the JSON behind a schema registry's frame, which nobody can type, as `unwrapped`."""
+    if payload and is_framed(payload) and payload[FRAME_BYTES:].lstrip().startswith((b"{", b"[")):
+        with suppress(UnicodeDecodeError):
+            return {"unwrapped": payload[FRAME_BYTES:].decode()}
+    return {}
+
+
+async def _check(letters: DeadLetters, place: Place, text: bytes, value_format: str) -> dict[str, Any]:
     letter = await letters.find(place)
-    verdict = await asyncio.to_thread(decode_order, payload)
+    payload = corrected(text, letter["payload"], value_format)
+    verdict = await asyncio.to_thread(decode_order, payload, value_format)
     if isinstance(verdict, Rejected):
         return {"valid": False, "errors": verdict.errors, "order_uid": verdict.subject, "resolves": False}
     resolves = verdict.order_uid == letter["subject"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from handlers.cache_servers import Servers
+from handlers.value_formats import JSON
 
 if TYPE_CHECKING:
     from engine.telemetry.spans import Tracing
@@ -61,6 +62,8 @@ class LookupOptions:
 
     admin_token: str = attrs.field(default="", repr=False)
     """The token that a request needs for everything but reading. Empty: requests may only read."""
+    value_format: str = JSON
+    """What a message's value is wrapped in: one of `handlers.value_formats`."""
     letter_connections: int = 2
     """How many requests read dead letters at once, each on a connection of its own."""
     letter_shape_max_bytes: int = 1024 * 1024
