@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaConsumer
 
+from handlers.value_formats import CONFLUENT_JSON, ENVELOPE, FRAME_BYTES
 from orderflow.exits import Failed
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
@@ -28,13 +29,19 @@ async def published_orders(settings: Settings, uids: set[str]) -> dict[str, dict
         async with asyncio.timeout(_READ_TIMEOUT_S):
             while uids - orders.keys():
                 message = await consumer.getone()
-                order = json.loads(message.value)
+                order = published_order(message.value, settings.kafka_value_format)
                 orders[order["order_uid"]] = order
     except TimeoutError:
         raise Failed(f"the topic {settings.kafka_topic!r} does not hold {len(uids - orders.keys())} orders") from None
     finally:
         await consumer.stop()
     return orders
+
+
+def published_order(value: bytes, value_format: str) -> dict[str, Any]:
+    """Return the order in a value that `orderflow publish` has written in this format."""
+    document: dict[str, Any] = json.loads(value[FRAME_BYTES:] if value_format == CONFLUENT_JSON else value)
+    return document["payload"] if value_format == ENVELOPE else document
 
 
 def differences(published: Any, answered: Any, path: str = "") -> list[str]:

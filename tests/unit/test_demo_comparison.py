@@ -1,10 +1,12 @@
 """How the smoke test compares what is answered with what was published."""
 
+import json
 from typing import Any
 
 import pytest
 
-from orderflow.demo.comparison import differences
+from handlers.value_formats import VALUE_FORMATS, wrap
+from orderflow.demo.comparison import differences, published_order
 
 PUBLISHED: dict[str, Any] = {
     "order_uid": "a",
@@ -33,3 +35,11 @@ def test_an_equal_answer_has_no_differences() -> None:
 def test_each_difference_is_named_by_its_path(answered: dict[str, Any], paths: list[str]) -> None:
     """A wrong value, type, length or a missing field is found."""
     assert differences(PUBLISHED, answered) == paths
+
+
+@pytest.mark.parametrize("value_format", VALUE_FORMATS)
+def test_what_was_published_is_read_in_every_format(value_format: str) -> None:
+    """The user's settings may have one."""
+    value = wrap(json.dumps(PUBLISHED).encode(), value_format)
+    assert value is not None
+    assert published_order(value, value_format) == PUBLISHED
