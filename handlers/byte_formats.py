@@ -104,8 +104,8 @@ def _framed(value: bytes) -> ByteFormat | None:
     frame = describe_frame(value)
     if is_json(value[FRAME_BYTES:]):
         cure = f"must be JSON without {frame}: KAFKA_VALUE_FORMAT=confluent-json unwraps it"
-        return ByteFormat(f"JSON in {frame}", cure, b"\x00")
-    return ByteFormat(f"{frame} without JSON in it", f"must be JSON, not Avro or Protobuf in {frame}", b"\x00")
+        return ByteFormat(f"JSON in {frame}", cure)
+    return ByteFormat(f"{frame} without JSON in it", f"must be JSON, not Avro or Protobuf in {frame}")
 
 
 def _glue(value: bytes) -> ByteFormat | None:

@@ -116,7 +116,7 @@ class Editor {
 }
 
 function startingText(letter) {
-  const text = letter.payload ?? "";
+  const text = letter.unwrapped ?? letter.payload ?? "";
   return isJson(text) ? indent(text) : text;
 }
 

@@ -4,11 +4,12 @@ import { copyButton } from "../common/copying.js";
 import { element, icon } from "../common/elements.js";
 import { count } from "../common/format.js";
 import { jsonLines, lineOf } from "./json-lines.js";
-import { explain } from "./errors.js";
+import { explain, explainLabel, explainLooks } from "./errors.js";
 import { words } from "./words.js";
 
 const MAX_LINES = 2000;
 const MAX_DEPTH = 24;
+const LABEL = /^"(••• [^"\\]*)"(,?)$/;
 
 /**
  * Returns the panel of a letter's message.
@@ -17,7 +18,7 @@ const MAX_DEPTH = 24;
  */
 export function messagePanel(letter, action) {
   const text = textOf(letter);
-  const body = isJson(text) ? linesOf(text, letter.errors) : { element: plainText(letter, text), showError: () => {} };
+  const body = isJson(text) ? linesOf(text, letter) : { element: plainText(letter, text), showError: () => {} };
   const hint = isRevealed(letter) ? words.asSent : words.masked;
   const panel = element(
     "section",
@@ -29,6 +30,7 @@ export function messagePanel(letter, action) {
       isRevealed(letter) && text !== "" && copyButton(words.copyMessage, () => text),
       action,
     ),
+    isJson(text) && looksOf(letter),
     body.element,
     isRevealed(letter) && envelope(letter),
   );
@@ -51,30 +53,38 @@ export function isJson(text) {
 }
 
 function textOf(letter) {
-  if (isRevealed(letter)) return letter.payload ?? letter.payload_base64 ?? "";
+  if (isRevealed(letter)) return letter.unwrapped ?? letter.payload ?? letter.payload_base64 ?? "";
   return "shape" in letter ? JSON.stringify(letter.shape) : "";
 }
 
 function plainText(letter, text) {
   const why = whyPlain(letter, text);
-  return element("div", { class: "message-plain" }, why && element("p", {}, why), text !== "" && element("pre", { tabindex: "0" }, text));
+  return element("div", { class: "message-plain" }, why && element("p", {}, why), looksOf(letter), text !== "" && element("pre", { tabindex: "0" }, text));
 }
 
 function whyPlain(letter, text) {
   if (letter.payload_bytes === 0) return words.emptyMessage;
+  if ("unwrapped" in letter) return null;
   if ("payload_base64" in letter) return words.notText;
   if (text !== "") return null;
   return letter.reason === "invalid_json" ? words.maskedNoJson : words.maskedTooLarge;
 }
 
-function linesOf(text, errors) {
+/** Returns a line that says what is around the JSON, or what the bytes look like. */
+function looksOf(letter) {
+  if ("unwrapped" in letter) return element("p", { class: "message-looks" }, words.behindFrame);
+  return "looks_like" in letter && element("p", { class: "message-looks" }, words.looksLike(explainLooks(letter.looks_like)));
+}
+
+function linesOf(text, letter) {
+  const { errors } = letter;
   const lines = jsonLines(text);
   const noted = new Map();
   for (const error of errors) {
     const number = lineOf(lines, error.path);
     noted.set(number, [...(noted.get(number) ?? []), error]);
   }
-  const shown = lines.slice(0, MAX_LINES).map((line, number) => jsonLine(line, noted.get(number) ?? []));
+  const shown = lines.slice(0, MAX_LINES).map((line, number) => jsonLine(line, noted.get(number) ?? [], isRevealed(letter)));
   const left = lines.length - shown.length;
   const list = element("div", { class: "json-lines", role: "group", tabindex: "0", "aria-labelledby": "message-title" }, ...shown);
   return {
@@ -87,7 +97,8 @@ function linesOf(text, errors) {
   };
 }
 
-function jsonLine(line, errors) {
+function jsonLine(line, errors, revealed) {
+  const label = revealed ? null : LABEL.exec(line.text);
   const made = element(
     "div",
     errors.length > 0 ? { class: "json-line bad", tabindex: "-1" } : { class: "json-line" },
@@ -95,7 +106,7 @@ function jsonLine(line, errors) {
       "code",
       {},
       line.name !== null && element("span", { class: "json-name" }, line.name, ": "),
-      element("span", { class: line.text.includes("•••") ? "json-masked" : "json-value" }, line.text),
+      element("span", { class: label ? "json-masked" : "json-value" }, label ? explainLabel(label[1]) + label[2] : line.text),
     ),
     ...errors.map((error) => note(line, error)),
   );
