@@ -53,6 +53,7 @@ _MARKS = (
     ("UTF-16 (little-endian)", b"\xff\xfe"),
     ("UTF-16 (big-endian)", b"\xfe\xff"),
 )
+_WIDE_JSON = re.compile(r'\s*[{\["][\s!-~]')
 _WIDE = (
     ("UTF-32 (little-endian)", "utf-32-le"),
     ("UTF-32 (big-endian)", "utf-32-be"),
@@ -92,8 +93,8 @@ def _beginning(value: bytes) -> ByteFormat | None:
 def _wide(value: bytes) -> ByteFormat | None:
     """Recognise JSON in characters of two or four bytes: its first two characters are ASCII."""
     for name, codec in _WIDE:
-        text = value[:64].decode(codec, errors="ignore").lstrip()
-        if text[:1] in {"{", "[", '"'} and text[1:2].isascii() and (text[1:2].isprintable() or text[1:2].isspace()):
+        text = value[:64].decode(codec, errors="ignore")
+        if _WIDE_JSON.match(text):
             return ByteFormat(name, f"must be JSON in UTF-8, not in {name}")
     return None
 

@@ -73,6 +73,7 @@ NAMED = {
     "base64": (base64.b64encode(WHOLE), "must be JSON, not JSON in base64"),
     "CSV": (b"order_uid,track_number\n1,2\n", NO_BEGINNING),
     "text": (b"order b563feb7b2b84b6test", NO_BEGINNING),
+    "a NUL behind a brace": (b"{\x00", "a name in double quotes is missing at byte 1"),
     "white space": (b" \n", "must hold a JSON object, not only white space"),
     "two documents": (
         WHOLE + b"\n" + WHOLE,
