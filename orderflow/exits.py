@@ -17,6 +17,12 @@ class Failed(OrderflowError):
     """The command failed; trying again may help. Exit code 1."""
 
 
+class WrongInput(OrderflowError):
+    """What the command was given to read is of another form than it takes: nothing was done. Exit code 2."""
+
+    exit_code = WRONG_USAGE
+
+
 class CannotStart(OrderflowError):
     """A restart will not help: the message names the setting or the command that fixes it. Exit code 3."""
 

@@ -10,15 +10,20 @@ import attrs
 import click
 
 from engine.telemetry.trace_context import TRACEPARENT, new_traceparent, parse_traceparent
+from orderflow.exits import WrongInput
 from orderflow.help import Command
 from orderflow.parameters import WholeNumber
-from orderflow.publishing.messages import Message, generate_messages, read_messages
+from orderflow.publishing.dry_run import Numbered, show_dry_run
+from orderflow.publishing.file_form import describe_form
+from orderflow.publishing.lines import Lines
+from orderflow.publishing.messages import Message, generate_messages, message_of
 from orderflow.publishing.run import publish_all
 from orderflow.start.logs import quieten_libraries
 from orderflow.start.settings import load_settings
 
 DEFAULT_COUNT = 50
 RANDOM = "random"
+_STANDARD_INPUT = "<stdin>"
 
 
 class _Finite(click.FloatRange):
@@ -50,7 +55,7 @@ class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
         "orderflow publish": "50 orders",
         "orderflow publish 1000 --rate 20 --invalid 0.1": "20/s, 10 % invalid",
         "orderflow publish 10 --seed 7": "the same 10 every time",
-        "orderflow publish --file orders.jsonl": "one order per line",
+        "orderflow publish --file orders.jsonl --dry-run": "only check the lines",
     },
 )
 @click.argument("count", type=WholeNumber(min=0), required=False)
@@ -70,6 +75,8 @@ class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
     type=click.File("rb"),
     help="Send each line of this file (-: standard input) unchanged, without blank lines.",
 )
+@click.option("--dry-run", is_flag=True, help="Send nothing: show what would be sent, and what of it is invalid.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: one object on standard output.")
 @click.option("--traceparent", type=_Trace(), help="Add this W3C trace context to each message, or a random one.")
 def publish(
     *,
@@ -79,11 +86,16 @@ def publish(
     invalid: float | None,
     repeat: float | None,
     file: IO[bytes] | None,
+    dry_run: bool,
+    as_json: bool,
     traceparent: str | None,
 ) -> None:
     """Publish COUNT generated orders (50), or the lines of a file, and print the uid of each acknowledged order.
 
     Invalid messages are counted, not printed. A uid is printed once, even if it was sent several times.
+
+    Nothing is sent of a file that is not JSON lines (a document over several lines, an array, a byte-order mark, CSV):
+    exit code 2, with the command that converts it. --dry-run needs no Kafka, and exits 1 if a message is invalid.
     """
     if file is not None:
         generator_options = {"COUNT": count, "--seed": seed, "--invalid": invalid, "--repeat": repeat}
@@ -92,26 +104,42 @@ def publish(
                 raise click.UsageError(f"{name} cannot be combined with --file.")
     if (invalid or 0) + (repeat or 0) > 1:
         raise click.UsageError("the sum of --invalid and --repeat must be at most 1.")
+    if as_json and not dry_run:
+        raise click.UsageError("--json needs --dry-run.")
     settings = load_settings()
     quieten_libraries(settings)
-    total = None
-    if file is not None:
-        messages = read_messages(file.fileno())
-    else:
-        total = DEFAULT_COUNT if count is None else count
-        generated = generate_messages(seed, invalid_share=invalid or 0, repeat_share=repeat or 0)
-        messages = _asynchronous(islice(generated, total))
-    if traceparent is not None:
-        messages = _traced(messages, traceparent)
-    asyncio.run(publish_all(settings, messages, rate=rate, total=total))
+    total = DEFAULT_COUNT if count is None else count
+    generated = enumerate(generate_messages(seed, invalid_share=invalid or 0, repeat_share=repeat or 0), start=1)
+
+    async def run() -> None:
+        numbered = _asynchronous(islice(generated, total)) if file is None else await _messages_of(file)
+        if dry_run:
+            await show_dry_run(numbered, settings.kafka_topic, from_file=file is not None, as_json=as_json)
+            return
+        messages = _without_numbers(numbered, traceparent)
+        await publish_all(settings, messages, rate=rate, total=total if file is None else None)
+
+    asyncio.run(run())
 
 
-async def _asynchronous(messages: Iterator[Message]) -> AsyncIterator[Message]:
+async def _messages_of(file: IO[bytes]) -> AsyncIterator[Numbered]:
+    """Return the messages of a file's lines. Raises `WrongInput` if it is not JSON lines."""
+    lines = Lines(file.fileno())
+    if form := await lines.look():
+        raise WrongInput(describe_form(form, None if file.name == _STANDARD_INPUT else file.name))
+    return ((number, message_of(line)) async for number, line in lines)
+
+
+async def _asynchronous(messages: Iterator[Numbered]) -> AsyncIterator[Numbered]:
     for message in messages:
         yield message
 
 
-async def _traced(messages: AsyncIterator[Message], traceparent: str) -> AsyncIterator[Message]:
-    async for message in messages:
-        value = new_traceparent() if traceparent == RANDOM else traceparent
-        yield attrs.evolve(message, headers=(*message.headers, (TRACEPARENT, value.encode())))
+async def _without_numbers(numbered: AsyncIterator[Numbered], traceparent: str | None) -> AsyncIterator[Message]:
+    """Yield the messages, with this trace context if it is given."""
+    async for _, message in numbered:
+        if traceparent is None:
+            yield message
+        else:
+            value = new_traceparent() if traceparent == RANDOM else traceparent
+            yield attrs.evolve(message, headers=(*message.headers, (TRACEPARENT, value.encode())))

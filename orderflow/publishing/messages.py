@@ -1,9 +1,7 @@
-"""The messages that the publisher sends: generated orders, some invalid or repeated, or the lines of a file."""
+"""The messages that the publisher sends: generated orders, some invalid or repeated, or given values."""
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from os import read
+from collections.abc import Iterator
 from random import Random
 
 import attrs
@@ -15,7 +13,6 @@ from orderflow.publishing.orders import Document, OrderGenerator, changed
 from orderflow.publishing.spoiling import spoil
 
 _REMEMBERED = 1000
-_READ_BYTES = 1 << 18
 
 
 @attrs.frozen
@@ -70,39 +67,9 @@ def _message(order: Document) -> Message:
     return Message(order["order_uid"].encode(), json.encode(order), order["order_uid"])
 
 
-async def read_messages(descriptor: int) -> AsyncIterator[Message]:
-    """Yield a message for every line that is not blank, with the line's bytes unchanged, as soon as it is read.
-
-    `descriptor` is an open file, pipe or terminal. Raises `OSError` when it cannot be read.
-    """
-    rest = b""
-    while chunk := await _read(descriptor):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield message_of(line)
-    if rest.strip():
-        yield message_of(rest)
-
-
 def message_of(value: bytes) -> Message:
     """Return the message with this value; its key is the order's uid, if the value has one."""
     decoded = decode_order(value)
     if isinstance(decoded, Order):
         return Message(decoded.order_uid.encode(), value, decoded.order_uid)
     return Message(decoded.subject.encode() if decoded.subject else None, value, None)
-
-
-async def _read(descriptor: int) -> bytes:
-    """Read the available bytes. Waiting does not block the loop: a pipe may be idle for hours, and Ctrl-C must work."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    try:
-        loop.add_reader(descriptor, readable.set)
-    except PermissionError:  # a regular file: epoll does not support it, and it is always readable
-        return read(descriptor, _READ_BYTES)
-    try:
-        await readable.wait()
-        return read(descriptor, _READ_BYTES)
-    finally:
-        loop.remove_reader(descriptor)

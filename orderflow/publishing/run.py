@@ -21,6 +21,7 @@ from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
 from orderflow.start.tracing import start_tracing
+from orderflow.terminal import printable_line
 
 _PROGRESS_FROM = 1000
 
@@ -50,10 +51,14 @@ class Tally:
         """The number of messages to be acknowledged: `total`, or those sent so far if it is unknown."""
         return self.sent if self.total is None else self.total
 
+    @property
+    def repeated(self) -> int:
+        """The number of acknowledged messages with an order that an earlier one had."""
+        return self.acknowledged - self.invalid - len(self.uids)
+
     def __str__(self) -> str:
-        repeats = self.acknowledged - self.invalid - len(self.uids)
         parts = [f"{len(self.uids)} orders published"]
-        parts += [f"{repeats} repeated"] if repeats else []
+        parts += [f"{self.repeated} repeated"] if self.repeated else []
         parts += [f"{self.invalid} invalid"] if self.invalid else []
         return ", ".join(parts)
 
@@ -102,7 +107,7 @@ async def _send(feed: Feed, publisher: Publisher, tally: Tally) -> None:
             acknowledged = await publisher.publish(chunk)
             new = tally.add(chunk, acknowledged)
             if new:
-                click.echo("\n".join(new))
+                click.echo("\n".join(map(printable_line, new)))
             progress(len(chunk))
 
 

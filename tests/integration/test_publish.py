@@ -154,6 +154,46 @@ async def test_lines_come_from_standard_input(orderflow: Programs, settings: Set
     assert len(await records_in(settings)) == 2_000
 
 
+async def test_a_file_that_is_not_json_lines_is_not_sent(orderflow: Programs, settings: Settings) -> None:
+    """Exit code 2 with what to do, from a file and from standard input, before Kafka is even asked."""
+    [line] = lines_of(1, seed=24)
+    pretty = orderflow.folder / "my order.json"
+    pretty.write_text(json.dumps(json.loads(line), indent=2))
+    named = await orderflow.run("publish", "--file", pretty.name)
+    piped = await orderflow.run("publish", "--file", "-", stdin=b"[" + line + b"]", KAFKA_BROKERS="127.0.0.1:1")
+    assert [(done.returncode, done.stdout) for done in (named, piped)] == [(2, "")] * 2
+    [told] = named.stderr.splitlines()
+    assert told.startswith("orderflow: my order.json is one JSON document over several lines, not one order per line")
+    assert "`jq -c . 'my order.json' | orderflow publish --file -`" in told
+    assert piped.stderr.startswith("orderflow: standard input is a JSON array, not one order per line")
+    assert await records_in(settings) == []
+
+
+async def test_a_dry_run_says_what_would_be_sent(orderflow: Programs) -> None:
+    """Each line with its number and its verdict, without Kafka; the exit code says whether all are valid."""
+    first, second = lines_of(2, seed=25)
+    uids = [json.loads(line)["order_uid"] for line in (first, second)]
+    arguments, nowhere = ("publish", "--file", "-", "--dry-run"), {"KAFKA_BROKERS": "127.0.0.1:1"}
+    mixed = b"\n".join([first, b"", b'{"order_uid": "odd\\u001b[2J"}', second, first])
+    done = await orderflow.run(*arguments, stdin=mixed, **nowhere)
+    heads = [told for told in done.lines if not told.startswith("  ")]
+    assert heads[1:] == [
+        f"line 1  valid  {uids[0]}",
+        r"line 3  invalid_order  odd\x1b[2J",
+        f"line 4  valid  {uids[1]}",
+        f"line 5  valid  {uids[0]}",
+        "--- 4 messages: 2 orders, 1 repeated, 1 invalid ---",
+    ]
+    assert "  payment: is required" in done.lines
+    assert (done.returncode, done.stderr) == (1, "orderflow: 1 of 4 messages would become a dead letter\n")
+    found = json.loads((await orderflow.run(*arguments, "--json", stdin=mixed, **nowhere)).stdout)
+    assert [each["line"] for each in found["examined"]] == [1, 3, 4, 5]
+    assert {"path": "payment", "message": "is required"} in found["examined"][1]["errors"]
+    assert (found["messages"], found["orders"], found["repeated"], found["invalid"]) == (4, 2, 1, 1)
+    generated = await orderflow.run("publish", "3", "--seed", "25", "--dry-run", **nowhere)
+    assert (generated.returncode, generated.lines[1]) == (0, f"message 1  valid  {uids[0]}")
+
+
 async def test_count_does_not_go_with_a_file(orderflow: Programs) -> None:
     """Wrong usage is exit code 2, before anything is sent."""
     for arguments in (["5", "--file", "-"], ["--file", "-", "--seed", "1"], ["--invalid", "2"], ["--rate", "0"], ["x"]):
