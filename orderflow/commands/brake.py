@@ -4,12 +4,12 @@ import asyncio
 from typing import Any
 
 import click
-from msgspec import json
 
 from engine.stages.brake_pause import engaged_brakes, release_brakes
 from orderflow.help import Group
 from orderflow.start.database import with_postgres
 from orderflow.start.settings import Settings, load_settings
+from orderflow.terminal import json_line
 
 
 @click.group(
@@ -40,7 +40,7 @@ def status(as_json: bool) -> None:
     settings = load_settings()
     rows = asyncio.run(with_postgres(settings, lambda c: engaged_brakes(c, *_consumer(settings))))
     if as_json:
-        click.echo(json.encode([{"topic": settings.kafka_topic, **row} for row in rows]))
+        click.echo(json_line([{"topic": settings.kafka_topic, **row} for row in rows]))
         return
     for row in rows:
         click.echo(_line(row))

@@ -9,7 +9,6 @@ import attrs
 import click
 from asyncpg import Connection
 from lookup.letters.masking import masked_view
-from msgspec import json
 
 from engine.dead_letters.list import (
     Selection,
@@ -34,7 +33,7 @@ from orderflow.parameters import Moment, PlaceType, Reason, WholeNumber, Word
 from orderflow.start.database import with_postgres
 from orderflow.start.logs import configure_logging, quieten_libraries
 from orderflow.start.settings import load_settings
-from orderflow.terminal import printable
+from orderflow.terminal import json_line, printable
 
 DEFAULT_LIMIT = 100
 MAX_LISTED = 100_000
@@ -135,7 +134,7 @@ def list_command(*, group: str | None, maximum: int, as_json: bool, **narrowing:
 
     letters, counts, inactive = asyncio.run(with_postgres(settings, work))
     if as_json:
-        click.echo(json.encode([summarise(letter, SUBJECT_NAME) for letter in letters]))
+        click.echo(json_line([summarise(letter, SUBJECT_NAME) for letter in letters]))
     else:
         for letter in letters:
             click.echo(_line(letter))
@@ -153,7 +152,7 @@ def _line(letter: Any) -> str:
         (
             f"{letter['topic']} {letter['partition']}:{letter['kafka_offset']}",
             f"{letter['failed_at']:%F %T} UTC",
-            letter["reason"],
+            printable(letter["reason"]),
             printable(letter["subject"] or "-"),
             f"{errors} error{'' if errors == 1 else 's'}",
             f"{replays} replay{'' if replays == 1 else 's'}",
@@ -192,7 +191,7 @@ def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
         raise Failed(f"{problem}: `orderflow dlq list --all` lists all letters")
     description = describe_letter(letter, SUBJECT_NAME, payload=payload)
     description |= {} if payload else masked_view(letter["payload"])
-    click.echo(json.encode(description) if as_json else "\n".join(_lines(description)))
+    click.echo(json_line(description) if as_json else "\n".join(_lines(description)))
 
 
 def _lines(description: dict[str, Any]) -> list[str]:

@@ -6,7 +6,6 @@ from collections import Counter
 
 import attrs
 import click
-from msgspec import json
 
 from orderflow.doctor.env_file_checks import examine_env_file
 from orderflow.doctor.finding import Finding, Outcome, collect_findings
@@ -18,6 +17,7 @@ from orderflow.exits import FAILED
 from orderflow.help import Command
 from orderflow.start.logs import quieten_libraries
 from orderflow.start.settings import SettingError, Settings, load_settings
+from orderflow.terminal import json_line, printable
 
 _MARKS = {
     Outcome.OK: "ok     ",
@@ -50,7 +50,7 @@ def doctor(as_json: bool) -> None:
         allowed = Finding("Settings", Outcome.OK, "all values are allowed")
         findings = [allowed, *examine_env_file(), *asyncio.run(_examine(settings))]
     if as_json:
-        click.echo(json.encode([attrs.asdict(finding) for finding in findings]))
+        click.echo(json_line([attrs.asdict(finding) for finding in findings]))
     else:
         _print(findings)
     if any(finding.outcome is Outcome.FAILED for finding in findings):
@@ -70,7 +70,7 @@ async def _examine(settings: Settings) -> list[Finding]:
 def _print(findings: list[Finding]) -> None:
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
-        click.echo(f"{_MARKS[finding.outcome]}  {finding.check:{width}}  {finding.message}")
+        click.echo(f"{_MARKS[finding.outcome]}  {finding.check:{width}}  {printable(finding.message)}")
     outcomes = Counter(finding.outcome for finding in findings)
     counts = [f"{outcomes[Outcome.FAILED]} failed"] if outcomes[Outcome.FAILED] else []
     warnings = outcomes[Outcome.WARNING]

@@ -1,7 +1,7 @@
 """`orderflow lag`: shows how far behind the engine is."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,6 @@ from aiokafka.errors import KafkaError
 from asyncpg import Connection
 from lookup.operations.owners import FOREIGN
 from lookup.operations.pauses import render_pause
-from msgspec import json
 
 from engine.kafka.lag import Lag
 from engine.postgres.pauses import Pauses, fetch_pauses
@@ -23,8 +22,12 @@ from orderflow.start.brokers import wait_for_topic
 from orderflow.start.database import with_postgres
 from orderflow.start.logs import quieten_libraries
 from orderflow.start.settings import Settings, load_settings
+from orderflow.table import table
+from orderflow.terminal import json_line, printable
 
 WATCH_S = 1.0
+_COLUMNS = ("partition", "messages", "seconds", "held", "next offset", "end", "owner", "")
+_TEXT_COLUMNS = ("partition", "owner", "")
 
 
 @click.command(
@@ -40,8 +43,8 @@ WATCH_S = 1.0
 def lag(watch: bool, as_json: bool) -> None:
     """Show how far behind the engine is: by partition, in messages and in seconds.
 
-    The seconds are the age of the first waiting message. Messages behind an open transaction cannot be consumed yet:
-    they are shown separately, and do not count as lag. The owner is the worker that has the partition, or "foreign": a
+    The seconds are the age of the first waiting message. Held messages are behind an open transaction: they cannot be
+    consumed yet, and do not count as lag. The owner is the worker that has the partition, or "foreign": a
     member of the group that is not a worker of this database. An unknown value is shown as a dash. What an operator
     has paused is shown with since when and by whom.
     """
@@ -62,11 +65,11 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
             lags = await _read(reader, connection)
             owners = await reader.read_owners(connection, again=watch)
             if as_json:
-                click.echo(json.encode([_describe(settings.kafka_topic, row, owners, pauses) for row in lags]))
+                click.echo(json_line([_describe(settings.kafka_topic, row, owners, pauses) for row in lags]))
             else:
                 _print(lags, owners, await _leaderless(reader, lags), with_time=watch)
                 for pause in pauses:
-                    click.echo(f"paused: {describe_pause(pause)}")
+                    click.echo(printable(f"paused: {describe_pause(pause)}"))
             if not watch:
                 return
             await asyncio.sleep(WATCH_S)
@@ -93,19 +96,36 @@ async def _leaderless(reader: EngineLag, lags: list[Lag]) -> set[int]:
 def _print(lags: list[Lag], owners: Mapping[int, str | None], leaderless: set[int], *, with_time: bool) -> None:
     if with_time:
         click.echo(f"{datetime.now(UTC):%T} UTC")
-    for row in lags:
-        click.echo(
-            f"partition {row.partition}  {_number(row.messages)} messages  {_seconds(row.seconds)}  "
-            f"next offset {_number(row.next_offset)}  end {_number(row.end_offset)}  "
-            f"owner {_owner(owners.get(row.partition))}{_held(row)}"
-            f"{'  no leader' if row.partition in leaderless else ''}"
+    for line in describe(lags, owners, leaderless):
+        click.echo(line)
+
+
+def describe(lags: list[Lag], owners: Mapping[int, str | None], leaderless: set[int]) -> list[str]:
+    """Return one line per partition, and the totals: the longest wait, and the sum of what is known."""
+    rows = [
+        (
+            str(row.partition),
+            *_waiting(row.messages, row.seconds, row.held),
+            _number(row.next_offset),
+            _number(row.end_offset),
+            printable(owners.get(row.partition) or "–"),
+            _note(row.partition in leaderless, owners.get(row.partition)),
         )
-    known = [row.messages for row in lags if row.messages is not None]
-    unknown = len(lags) - len(known)
-    click.echo(
-        f"total  {_number(sum(known) if known else None)} messages  {_seconds(_longest(lags))}"
-        f"{f'  without {unknown} of {len(lags)} partitions, whose lag is unknown' if unknown else ''}"
-    )
+        for row in lags
+    ]
+    unknown = sum(row.messages is None for row in lags)
+    note = f"without {unknown} of {len(lags)} partitions, whose lag is unknown" if unknown else ""
+    sums = _waiting(_sum(row.messages for row in lags), _longest(lags), _sum(row.held for row in lags))
+    return table(_COLUMNS, [*rows, ("total", *sums, "", "", "", note)], text=_TEXT_COLUMNS)
+
+
+def _waiting(messages: int | None, seconds: float | None, held: int | None) -> tuple[str, str, str]:
+    return _number(messages), "–" if seconds is None else f"{seconds:,.1f}", _number(held)
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _describe(topic: str, row: Lag, owners: Mapping[int, str | None], pauses: Pauses) -> dict[str, Any]:
@@ -129,17 +149,11 @@ def _longest(lags: list[Lag]) -> float | None:
     return max(known, default=None) if len(known) == len(seconds) else None
 
 
-def _owner(name: str | None) -> str:
-    return {None: "–", FOREIGN: "foreign: see `orderflow doctor`"}.get(name, name or "")
-
-
-def _held(row: Lag) -> str:
-    return f"  {row.held:,} held by an open transaction" if row.held else ""
+def _note(without_leader: bool, owner: str | None) -> str:
+    notes = ["no leader"] if without_leader else []
+    notes += ["see `orderflow doctor`"] if owner == FOREIGN else []
+    return ", ".join(notes)
 
 
 def _number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
-
-
-def _seconds(value: float | None) -> str:
-    return "– s" if value is None else f"{value:,.1f} s"

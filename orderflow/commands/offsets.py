@@ -8,7 +8,6 @@ import click
 import structlog
 from asyncpg import Connection
 from click.shell_completion import CompletionItem
-from msgspec import json
 
 from orderflow import events
 from orderflow.exits import Failed
@@ -20,6 +19,7 @@ from orderflow.start.brokers import wait_for_topic
 from orderflow.start.database import change_postgres, with_postgres
 from orderflow.start.logs import configure_logging, quieten_libraries
 from orderflow.start.settings import load_settings
+from orderflow.terminal import json_line
 
 
 class Target(click.ParamType):  # type: ignore[type-arg]  # generic for its stubs only
@@ -67,7 +67,7 @@ def show(as_json: bool) -> None:
     columns = ("partition", "next_offset", "last_offset", "epoch", "updated_at")
     if as_json:
         click.echo(
-            json.encode([{"topic": settings.kafka_topic, **{name: row[name] for name in columns}} for row in rows])
+            json_line([{"topic": settings.kafka_topic, **{name: row[name] for name in columns}} for row in rows])
         )
         return
     for row in rows:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import click
 from asyncpg import Connection
-from msgspec import json
 
 from orderflow.help import Command
 from orderflow.operating.retention import Pruned, count_old, delete_old
@@ -14,6 +13,7 @@ from orderflow.parameters import Moment
 from orderflow.progress import progress_bar
 from orderflow.start.database import with_postgres
 from orderflow.start.settings import load_settings
+from orderflow.terminal import json_line
 
 
 @click.command(
@@ -72,7 +72,7 @@ def prune(before: datetime, dry_run: bool, as_json: bool) -> None:
 def _report(pruned: Pruned, before: datetime, *, dry_run: bool, as_json: bool) -> str | bytes:
     if as_json:
         counts = {"dead_letters": pruned.letters, "batches": pruned.batches}
-        return json.encode({"dry_run": dry_run, "before": before, **counts})
+        return json_line({"dry_run": dry_run, "before": before, **counts})
     letters = f"{pruned.letters} resolved dead letter{'' if pruned.letters == 1 else 's'}"
     batches = f"{pruned.batches} batch{'' if pruned.batches == 1 else 'es'}"
     return f"{'Would delete' if dry_run else 'Deleted'} {letters} and {batches} from before {before:%F %T} UTC"

@@ -4,7 +4,6 @@ import asyncio
 
 import attrs
 import click
-import msgspec
 
 from orderflow.demo.leftovers import stop_leftover_processes
 from orderflow.help import Group
@@ -12,6 +11,7 @@ from orderflow.progress import say
 from orderflow.services import Service, ServiceSet
 from orderflow.start.project import services_directory
 from orderflow.start.settings import load_settings
+from orderflow.terminal import json_line
 
 
 def _service_set() -> ServiceSet:
@@ -77,7 +77,7 @@ def status(*, as_json: bool) -> None:
     """Show each service's address and process."""
     rows = _service_set().status()
     if as_json:
-        click.echo(msgspec.json.encode([attrs.asdict(row) for row in rows]))
+        click.echo(json_line([attrs.asdict(row) for row in rows]))
         return
     for row in rows:
         click.echo(f"{row.service:<12}{row.address:<24}{f'running (pid {row.pid})' if row.running else 'stopped'}")

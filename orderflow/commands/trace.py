@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 import click
-from msgspec import json
 
 from handlers.model import MAX_KEY_BYTES
 from handlers.story import MAX_LETTERS, MESSAGE, REPEAT, REPLAY, Letter, Source, Story, WrittenBy, fetch_story
@@ -14,7 +13,7 @@ from orderflow.exits import Failed
 from orderflow.help import Command
 from orderflow.start.database import with_postgres
 from orderflow.start.settings import load_settings
-from orderflow.terminal import printable
+from orderflow.terminal import json_line, printable
 
 _WIDTH = 11
 _DAY_MS = 86_400_000
@@ -64,7 +63,7 @@ def trace(uid: str, as_json: bool) -> None:
             f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete. If it was just "
             "published, try again in a second"
         )
-    click.echo(json.encode(story) if as_json else "\n".join(describe(story)))
+    click.echo(json_line(story) if as_json else "\n".join(describe(story)))
 
 
 def describe(story: Story) -> Iterator[str]:
@@ -87,7 +86,7 @@ def describe(story: Story) -> Iterator[str]:
     if story.more_dead_letters:
         yield f"  only the last {MAX_LETTERS} are shown"
     for letter in story.dead_letters:
-        yield f"  {_letter(letter)}"
+        yield f"  {printable(_letter(letter))}"
 
 
 def _timeline(story: Story) -> Iterator[str]:

@@ -6,7 +6,6 @@ from collections import Counter
 import attrs
 import click
 from asyncpg import Connection
-from msgspec import json
 
 from engine.actors.backoff import Backoff
 from engine.actors.status import Status
@@ -23,6 +22,7 @@ from orderflow.publishing.publisher import reason_of
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.connections import kafka_options, postgres_options
 from orderflow.start.settings import Settings
+from orderflow.terminal import json_line
 
 _LOOK_AGAIN_S = 0.2
 
@@ -94,7 +94,7 @@ async def publish_letters(
 def _report(owner: Owner, done: _Done, *, as_json: bool) -> None:
     if as_json:
         group = {"consumer_group": owner.group, "topic": owner.topic}
-        click.echo(json.encode({**group, "published": done.published, "set_aside": done.set_aside}))
+        click.echo(json_line({**group, "published": done.published, "set_aside": done.set_aside}))
         return
     click.echo(f"Published {_letters(done.published)}")
     for reason, count in done.set_aside.most_common():

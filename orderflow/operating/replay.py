@@ -8,7 +8,6 @@ import attrs
 import click
 from aiokafka.errors import KafkaError
 from asyncpg import Connection
-from msgspec import json
 
 from engine.dead_letters.list import Selection, missing_places
 from engine.dead_letters.replay import AT_THE_LIMIT, NO_PARTITION, ON_ITS_WAY, Outgoing, ReplayPlan, ReplayRun
@@ -21,7 +20,7 @@ from orderflow.publishing.publisher import Publisher, reason_of
 from orderflow.start.brokers import list_partitions, wait_for_topic
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
-from orderflow.terminal import printable
+from orderflow.terminal import json_line, printable
 
 T = TypeVar("T")
 
@@ -74,7 +73,7 @@ async def replay_letters(
     finally:
         if as_json:
             plan_fields = {"chosen": plan.chosen, "skipped": plan.skipped, "beyond_maximum": plan.beyond_maximum}
-            click.echo(json.encode({"dry_run": dry_run, **plan_fields, "replayed": done}))
+            click.echo(json_line({"dry_run": dry_run, **plan_fields, "replayed": done}))
         elif not dry_run and (done or not plan.total):
             click.echo(f"Replayed {describe_counts(done)}")
 
@@ -129,7 +128,7 @@ class _Sender:
 def describe_counts(counts: Mapping[str, int]) -> str:
     """Return the total number of letters, and the number by reason."""
     total = sum(counts.values())
-    by_reason = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+    by_reason = ", ".join(f"{printable(reason)} {count}" for reason, count in counts.items())
     return f"{_letters(total)}: {by_reason}" if total else _letters(total)
 
 

@@ -39,9 +39,10 @@ async def test_partitions_without_a_leader_hide_nothing_of_the_others(
                 ended = await orderflow.run("lag", "--json")
                 assert ended.returncode == 0, ended.stderr
                 assert [one["lag"] for one in json.decode(ended.stdout)] == [1, 1, None, None]
-                *lines, total = (await orderflow.run("lag")).lines
+                _, *lines, total = (await orderflow.run("lag")).lines
                 assert [line.endswith("no leader") for line in lines] == [False, False, True, True]
-                assert total == "total  2 messages  – s  without 2 of 4 partitions, whose lag is unknown"
+                assert total.split()[:3] == ["total", "2", "–"]
+                assert total.endswith("without 2 of 4 partitions, whose lag is unknown")
                 assert all(one["lag_s"] >= 0 for one in json.decode(ended.stdout)[:2])
 
                 async def get(path: str) -> dict[str, Any]:

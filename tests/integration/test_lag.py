@@ -47,13 +47,16 @@ async def test_what_waits_is_counted_and_its_first_message_has_an_age(
     assert after["lag_s"] < 60
 
 
-async def test_people_get_lines_and_a_sum(orderflow: Programs, settings: Settings) -> None:
+async def test_people_get_a_table_and_a_sum(orderflow: Programs, settings: Settings) -> None:
+    """With a line per partition, in columns with a name."""
     await send(settings, (None, b"one"), partition=2)
     ended = await orderflow.run("lag")
     assert ended.returncode == 0
-    assert [line.split("  ")[1] for line in ended.lines] == ["0 messages"] * 2 + ["1 messages", "0 messages"] + [
-        "1 messages"
-    ]
+    head, *rows = (line.split() for line in ended.lines)
+    assert head == ["partition", "messages", "seconds", "held", "next", "offset", "end", "owner"]
+    assert [row[:2] for row in rows] == [["0", "0"], ["1", "0"], ["2", "1"], ["3", "0"], ["total", "1"]]
+    assert [row[3] for row in rows] == ["0"] * 5
+    assert {line.index("–", 50) for line in ended.lines[1:5]} == {ended.lines[0].index("owner")}
 
 
 async def test_it_watches_until_it_is_told_to_stop(orderflow: Programs) -> None:
