@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ import structlog
 from orderflow.exits import CANNOT_START, FAILED, INTERRUPTED, OrderflowError
 from orderflow.help import Group
 from orderflow.standard_output import OutputClosed, guard_standard_output
+from orderflow.start.migrations import latest_version
+from orderflow.start.named import with_values
 from orderflow.start.settings import SettingError
 
 SECTIONS = {
@@ -72,6 +75,18 @@ class LazyGroup(Group):
             formatter.write_text(EXIT_CODES)
 
 
+def show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Print the versions of this build: of the program, and of the schema that `orderflow migrate` makes."""
+    if not wanted or context.resilient_parsing:
+        return
+    try:
+        schema = latest_version()
+    except OrderflowError:
+        schema = "unknown"
+    click.echo(f"orderflow {version('orderflow')} (schema {schema})")
+    context.exit()
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -81,7 +96,14 @@ class LazyGroup(Group):
         "orderflow dlq replay --help": "every command has its own help",
     },
 )
-@click.version_option(package_name="orderflow", prog_name="orderflow")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_version,
+    help="Show the version, with that of the newest migration, and exit.",
+)
 def root() -> None:
     """Store orders from Kafka in PostgreSQL exactly once, cache them in Redis, and serve them over HTTP."""
 
@@ -103,7 +125,7 @@ def run() -> None:
     except OutputClosed as error:
         _exit(error.exit_code)
     except OrderflowError as error:
-        _exit(error.exit_code, str(error))
+        _exit(error.exit_code, with_values(str(error)))
     except Exception as error:
         if structlog.is_configured() or os.environ.get("LOG_LEVEL", "").lower() == "debug":
             raise

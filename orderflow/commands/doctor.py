@@ -16,6 +16,7 @@ from orderflow.doctor.redis_checks import examine_redis
 from orderflow.exits import FAILED
 from orderflow.help import Command
 from orderflow.start.logs import quieten_libraries
+from orderflow.start.named import with_values
 from orderflow.start.settings import SettingError, Settings, load_settings
 from orderflow.terminal import json_line, printable
 
@@ -64,7 +65,7 @@ async def _examine(settings: Settings) -> list[Finding]:
         collect_findings(examine_redis(settings), "Redis"),
         collect_findings(examine_kafka(settings), "Kafka"),
     )
-    return [finding for part in parts for finding in part]
+    return [attrs.evolve(finding, message=with_values(finding.message, settings)) for part in parts for finding in part]
 
 
 def _print(findings: list[Finding]) -> None:

@@ -91,7 +91,10 @@ async def _supervise(settings: Settings, processes: int) -> int:
 
 
 def _check_address(settings: Settings) -> None:
-    """Raise `CannotStart` if the address is taken: processes that share it would not notice another program's."""
+    """Raise `CannotStart` if the address is taken, before anything is waited for.
+
+    Processes that share it would not notice another program's.
+    """
     address = settings.http_address
     try:
         try_to_listen(address)
@@ -101,12 +104,14 @@ def _check_address(settings: Settings) -> None:
 
 def _address_refused(settings: Settings, reason: str) -> CannotStart:
     return CannotStart(
-        f"cannot listen on HTTP_ADDR {settings.http_address} ({reason}): "
+        f"cannot listen on HTTP_ADDR ({settings.http_address}), {reason}: "
         "choose another address, or stop the program that uses it"
     )
 
 
 async def _serve(settings: Settings, name: str, *, shared: bool) -> None:
+    if not shared:
+        _check_address(settings)
     stop = _stop_signal(settings)
     # The supervisor needs heartbeats while this process still waits for the stores.
     sender = HeartbeatSender(inherited_fd(HEARTBEAT_FD_VARIABLE), lambda: Beat(state=State.RUNNING))

@@ -47,6 +47,7 @@ class OrderUid(click.ParamType):  # type: ignore[type-arg]  # generic for its st
     examples={
         "orderflow trace 7311c2ce6f447ed4d57b": "times, place, worker",
         "orderflow trace 7311c2ce6f447ed4d57b --json": "for programs",
+        "orderflow trace -- -1": "a uid that begins with a dash",
     },
 )
 @click.argument("uid", type=OrderUid())

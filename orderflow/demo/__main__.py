@@ -8,6 +8,7 @@ import click
 from orderflow.demo.flow import demo, smoke
 from orderflow.demo.signals import until_signalled
 from orderflow.exits import CANNOT_START, OrderflowError
+from orderflow.start.named import with_values
 from orderflow.start.settings import SettingError
 
 _INTERRUPTED = 130
@@ -23,7 +24,7 @@ def main(*, smoke_test: bool) -> None:
         click.echo(f"orderflow: {error}", err=True)
         sys.exit(CANNOT_START)
     except OrderflowError as error:
-        click.echo(f"orderflow: {error}", err=True)
+        click.echo(f"orderflow: {with_values(str(error))}", err=True)
         sys.exit(error.exit_code)
     if interrupted and smoke_test:
         sys.exit(_INTERRUPTED)  # an incomplete check has not passed

@@ -14,6 +14,13 @@ from orderflow.start.settings import Settings
 
 OLDEST_VERSION = (7, 0)
 FULL_SHARE = 0.95
+_PRODUCTS = {
+    "valkey_version": "Valkey",
+    "dragonfly_version": "Dragonfly",
+    "kvrocks_version": "Kvrocks",
+    "garnet_version": "Garnet",
+}
+"""Names of servers, by the field of INFO that only they have."""
 
 
 async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
@@ -42,7 +49,9 @@ async def examine_redis(settings: Settings) -> AsyncIterator[Finding]:
     try:
         information = await _information(settings)
     except (RedisError, OSError) as error:
-        yield failed("Redis version", f"INFO is refused ({type(error).__name__})", "allow it to REDIS_USERNAME (+info)")
+        yield failed(
+            "Redis version", f"INFO is refused ({type(error).__name__})", "give REDIS_USERNAME the right +info"
+        )
         return
     yield _version(information)
     yield _memory(information)
@@ -61,14 +70,27 @@ async def _information(settings: Settings) -> dict[str, Any]:
     raise problem
 
 
+def product_of(server: dict[str, Any]) -> str:
+    """Return the name and the version of a server that speaks Redis's protocol, as it gives them itself.
+
+    Most of them name the version of Redis whose commands they have, too.
+    """
+    for field, name in _PRODUCTS.items():
+        if field in server:
+            return f"{name} {server[field]}"
+    name = "KeyDB" if str(server.get("executable", "")).endswith("keydb-server") else "Redis"
+    return f"{name} {server['redis_version']}"
+
+
 def _version(server: dict[str, Any]) -> Finding:
-    # Valkey says that it is Redis 7.2, because it can do what that can.
-    if "valkey_version" in server:
-        return ok("Redis version", f"Valkey {server['valkey_version']}")
-    text = str(server["redis_version"])
+    product, text = product_of(server), str(server["redis_version"])
+    if "valkey_version" in server:  # its oldest version has the commands of Redis 7.2
+        return ok("Redis version", product)
+    if text not in product:
+        product += f", with the commands of Redis {text}"
     if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_VERSION:
-        return failed("Redis version", f"{text} is too old", "run 7.0 or later, or Valkey")
-    return ok("Redis version", text)
+        return failed("Redis version", f"{product} is too old", "run Redis 7.0 or later, or Valkey")
+    return ok("Redis version", product)
 
 
 def _memory(server: dict[str, Any]) -> Finding:

@@ -31,8 +31,8 @@ def _ip_address(host: str) -> bool:
     return True
 
 
-def parse_address(text: str) -> Address:
-    """Parse `host:port`; an IPv6 address is in brackets. Raises `ValueError` with what is allowed."""
+def parse_address(text: str, example: str = "127.0.0.1:8080 or :8080") -> Address:
+    """Parse `host:port`; an IPv6 address is in brackets. Raises `ValueError` with what is allowed, and `example`."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if (
@@ -40,7 +40,7 @@ def parse_address(text: str) -> Address:
         or "/" in host
         or (":" in host and not _ip_address(host))
     ):
-        raise ValueError("must be host:port with a port from 1 to 65535, such as 127.0.0.1:8080 or :8080")
+        raise ValueError(f"must be host:port with a port from 1 to {MAX_PORT}, such as {example}")
     return Address(host, int(port))
 
 
@@ -57,7 +57,7 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
 
 def parse_redis_addresses(text: str) -> tuple[Address, ...]:
     """Parse a comma-separated list of `host:port`, which may lack a host. Raises `ValueError`."""
-    return tuple(parse_address(part.strip()) for part in text.split(","))
+    return tuple(parse_address(part.strip(), "127.0.0.1:6379") for part in text.split(","))
 
 
 def parse_hosts(text: str) -> str:

@@ -18,6 +18,7 @@ from engine.kafka.brokers import REFUSED_LOGIN, TROUBLE, Brokers
 from orderflow.exits import CannotStart
 from orderflow.start.address import Address
 from orderflow.start.connections import kafka_options
+from orderflow.start.logs import library_silenced
 from orderflow.start.settings import Settings
 from orderflow.start.tls import certificate_refusal, speaks_tls
 from orderflow.start.waiting import wait_for_answer
@@ -91,7 +92,8 @@ async def _is_hidden(settings: Settings, topic: str) -> bool:
     brokers = Brokers(kafka_options(settings), topic)
     try:
         async with asyncio.timeout(TRY_TIMEOUT_S):
-            await brokers.refresh()
+            with library_silenced("aiokafka.cluster"):  # it logs that the topic is missing, as an error
+                await brokers.refresh()
     except TopicAuthorizationFailedError:
         return True
     except TROUBLE:

@@ -1,6 +1,8 @@
 """Configures logging from the settings."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -37,3 +39,14 @@ def quieten_libraries(settings: Settings | None = None) -> None:
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         spans = logging.getLogger("opentelemetry")
         spans.handlers, spans.propagate = [_FirstRecordOnly("sending spans to the collector failed")], False
+
+
+@contextmanager
+def library_silenced(name: str) -> Iterator[None]:
+    """Drop the log records of one logger of a library: the caller reports what it finds."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

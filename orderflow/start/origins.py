@@ -17,6 +17,8 @@ def parse_origins(text: str) -> tuple[str, ...]:
     """
     origins = [part.strip() for part in text.split(",")] if text else []
     for number, origin in enumerate(origins, start=1):
+        if meant := _meant(origin):
+            raise ValueError(f"must name origins as browsers send them: {meant}, not {origin}{_why(origin)}")
         if not _is_origin(origin):
             which = f" (number {number} is not)" if len(origins) > 1 else ""
             raise ValueError(
@@ -24,6 +26,19 @@ def parse_origins(text: str) -> tuple[str, ...]:
                 f"or https, in lower case, no default port, nothing behind the port, and neither * nor null{which}"
             )
     return tuple(dict.fromkeys(origins))
+
+
+def _meant(text: str) -> str | None:
+    """Return the origin that is written in another way than browsers write it; None if it is none, or written well."""
+    origin = text.lower().rstrip("/")
+    for scheme, port in _DEFAULT_PORTS.items():
+        if origin.startswith(f"{scheme}://"):
+            origin = origin.removesuffix(f":{port}")
+    return origin if origin != text and _is_origin(origin) else None
+
+
+def _why(text: str) -> str:
+    return " (it ends with a slash)" if text.endswith("/") else ""
 
 
 def _is_origin(text: str) -> bool:

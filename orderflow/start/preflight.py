@@ -67,7 +67,10 @@ async def wait_for_postgres(settings: Settings, *, writes: bool = False) -> None
     Reports a schema that is newer than this program. Raises `Failed` and `CannotStart`.
     """
     address = settings.postgres_address
-    failure = f"PostgreSQL did not answer: start it, or check POSTGRES_HOST, POSTGRES_PORT ({address})"
+    failure = (
+        f"PostgreSQL did not answer within {settings.start_timeout_s:g} s: "
+        "start it, or check POSTGRES_HOST and POSTGRES_PORT"
+    )
     found: Schema | None = None
     standby = False
 
@@ -169,5 +172,4 @@ async def _wait(
     async def ask() -> bool | None:
         return await check() or None
 
-    waited = f"{failure} (waited {settings.start_timeout_s:g} s)"
-    await wait_for_answer(ask, settings.start_timeout_s, service, str(address), waited)
+    await wait_for_answer(ask, settings.start_timeout_s, service, str(address), failure)

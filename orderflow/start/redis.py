@@ -76,7 +76,7 @@ async def _is_sentinel(settings: Settings) -> bool:
 
 def _wrong_database(settings: Settings) -> CannotStart:
     return CannotStart(
-        f"Redis has no database {settings.redis_db}: check REDIS_DB (a Redis Cluster has only the database 0)"
+        f"Redis has no database {settings.redis_db}: check REDIS_DB; a Redis Cluster has only the database 0"
     )
 
 

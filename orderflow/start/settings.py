@@ -30,8 +30,8 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DATABASE = re.compile(r"[^\x00/]{1,63}")
 _LOGIN = re.compile(r"://|\bpassword\s*=|:[^@]*@", re.IGNORECASE)
 """Found in a URL, a connection string or `user:password@host`: each may hold a password."""
-_HARMLESS = re.compile(r"[\w.,+% -]*")
-"""Matches values that an error may repeat: they hold no address, and so no login."""
+_HARMLESS = re.compile(r"(?:[\w.,+%*/ -]|(?<!/)\[[0-9a-f:]*\]|:(?=[0-9]{0,5}(?:,|$)))*")
+"""Matches values that an error may repeat: no URL, and a colon only before a port, so that they hold no login."""
 
 
 class SettingError(Exception):

@@ -120,6 +120,11 @@ async def test_a_service_that_logs_tells_its_wait_in_the_log(orderflow: Programs
     [
         ("lga", "orderflow: No such command 'lga'. See `orderflow --help`\n"),
         ("lag --jsn", "orderflow: No such option '--jsn'. Did you mean '--json'? See `orderflow lag --help`\n"),
+        (
+            "trace -1",
+            "orderflow: No such option '-1'. If it is a uid, write `orderflow trace -- -1`. "
+            "See `orderflow trace --help`\n",
+        ),
         ("trace", "orderflow: Missing argument 'UID'. See `orderflow trace --help`\n"),
         (
             "dlq list --since 1h --until 2h",

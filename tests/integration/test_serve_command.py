@@ -62,14 +62,13 @@ async def test_a_lookup_in_flight_is_answered_before_the_end(
 
 
 async def test_an_address_that_is_taken_is_named(orderflow: Programs, settings: Settings) -> None:
-    """Exit code 3 and one line with HTTP_ADDR, for one process and for several."""
+    """Exit code 3 and one line with HTTP_ADDR, for one process and for several, before a service is waited for."""
     with socket.create_server((settings.http_address.host, settings.http_address.port)):
         for processes in ("1", "2"):
-            finished = await orderflow.run("serve", "--processes", processes)
+            finished = await orderflow.run("serve", "--processes", processes, POSTGRES_PORT="1")
             assert finished.returncode == 3
-            last = finished.stderr.splitlines()[-1]
-            assert last.startswith(f"orderflow: cannot listen on HTTP_ADDR {settings.http_address} ")
-            assert "Traceback" not in finished.stderr
+            [line] = finished.stderr.splitlines()
+            assert line.startswith(f"orderflow: cannot listen on HTTP_ADDR ({settings.http_address}), Address already")
 
 
 async def test_it_does_not_start_on_a_database_without_a_schema(

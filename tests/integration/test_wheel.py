@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from orderflow.operating.dbmate import find_dbmate
 from orderflow.services import free_ports
 from orderflow.services.service import silent
+from orderflow.start.migrations import latest_version
 from orderflow.start.settings import parse_settings
 from tests.support.endpoints import Endpoints
 from tests.support.isolation import delete_topics, own_database, own_redis_db, unique
@@ -120,7 +121,7 @@ async def installed(endpoints: Endpoints, orderflow: Programs, python: Path, tmp
 
 async def test_it_leads_from_nothing_to_an_order_on_the_page(installed: Programs) -> None:
     """Schema, topics, orders, engine and server, from an empty folder, which stays empty."""
-    assert (await installed.run("--version")).lines == [f"orderflow, version {PROJECT['version']}"]
+    assert (await installed.run("--version")).lines == [f"orderflow {PROJECT['version']} (schema {latest_version()})"]
     for command in (["--help"], ["migrate"], ["topics", "create"]):
         ended = await installed.run(*command)
         assert ended.returncode == 0, ended.stderr
@@ -178,7 +179,7 @@ def test_what_it_uses_is_its_own(python: Path, tmp_path: Path) -> None:
 def test_it_installs_the_command(python: Path, tmp_path: Path) -> None:
     """`orderflow` is beside Python; in an empty folder it is of use, or says what it needs; it leaves no trace."""
     command = str(python.with_name("orderflow"))
-    assert _output(tmp_path, command, "--version") == f"orderflow, version {PROJECT['version']}\n"
+    assert _output(tmp_path, command, "--version") == f"orderflow {PROJECT['version']} (schema {latest_version()})\n"
     assert "Exit codes:" in _output(tmp_path, command, "--help")
     assert "stopped" in _output(tmp_path, command, "services", "status")
     demo = subprocess.run(

@@ -1,5 +1,6 @@
 """Settings: a bad value is one line that names the variable, what is wrong and what is allowed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,8 @@ def test_a_bad_value_is_one_line_that_names_the_variable(name: str, value: str) 
     message = str(caught.value)
     assert message.startswith(f"{name} must ")
     assert "\n" not in message
+    # Nothing else is repeated: it might be a login.
+    assert repr(value[:80]) in message or name == "HTTP_CORS_ORIGINS" or "://" in value or re.search("[:=][a-z]", value)
 
 
 @pytest.mark.parametrize("value", ["nan", "abc", "0", "31536001"])
@@ -196,6 +199,24 @@ def test_origins_are_taken_as_browsers_send_them() -> None:
     assert parse_settings({"HTTP_CORS_ORIGINS": given}).http_cors_origins == expected
     with pytest.raises(SettingError, match=r"\(number 2 is not\)$"):
         parse_settings({"HTTP_CORS_ORIGINS": "https://shop.example,https://shop.example/page"})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("https://shop.example/", "https://shop.example, not https://shop.example/ (it ends with a slash)"),
+        (
+            "https://a,http://Shop.example:80/",
+            "http://shop.example, not http://Shop.example:80/ (it ends with a slash)",
+        ),
+        ("https://shop.example:443", "https://shop.example, not https://shop.example:443"),
+    ],
+)
+def test_an_origin_that_browsers_write_in_another_way_is_told_as_they_do(given: str, meant: str) -> None:
+    """Above all without the slash at the end, with which addresses are copied."""
+    with pytest.raises(SettingError) as caught:
+        parse_settings({"HTTP_CORS_ORIGINS": given})
+    assert str(caught.value) == f"HTTP_CORS_ORIGINS must name origins as browsers send them: {meant}"
 
 
 def test_an_address_may_leave_out_the_host() -> None:
