@@ -1,18 +1,53 @@
 """Progress output on standard error: lines, and bars on a terminal."""
 
+import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import click
 import structlog
 
 from orderflow import events
 
+SLOW_S = 2.0
+"""From when on a person who waits is told what for."""
+REPEATED_S = 10.0
+
 
 def say(line: str) -> None:
     """Print a line on standard error."""
     click.echo(line, err=True)
+
+
+@asynccontextmanager
+async def told_if_slow(
+    what: str | Callable[[], str],
+    detail: Callable[[], Awaitable[str | None]] | None = None,
+    *,
+    tell: Callable[[str], None] = say,
+) -> AsyncIterator[None]:
+    """While the block takes longer than `SLOW_S`, say `Still WHAT, N s so far`, and again every `REPEATED_S`.
+
+    `detail` is asked each time for what is known about the delay. An exception of it is raised nowhere.
+    """
+
+    async def report() -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await asyncio.sleep(SLOW_S)
+        while True:
+            more = None if detail is None else await detail()
+            doing = what if isinstance(what, str) else what()
+            tell(f"Still {doing}, {clock() - began:.0f} s so far{f': {more}' if more else ''}")
+            await asyncio.sleep(REPEATED_S)
+
+    reporting = asyncio.create_task(report(), name="progress")
+    try:
+        yield
+    finally:
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
 
 
 @contextmanager

@@ -6,13 +6,12 @@ from typing import Any
 
 from msgspec import json
 
+from engine.telemetry.printable import printable
+
+__all__ = ["json_line", "printable", "printable_line"]
+
 _LINE_BREAKS = str.maketrans({"\n": r"\n", "\r": r"\r"})
 _UNPRINTABLE_ASCII = re.compile("[^ -~]")
-
-
-def printable(text: str) -> str:
-    """Return text from a message with control characters escaped, so that it cannot move the terminal's cursor."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def printable_line(text: str) -> str:

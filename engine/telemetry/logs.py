@@ -15,18 +15,28 @@ import structlog
 from msgspec import json
 
 from engine.actors.identity import host_name, supervisor_id
+from engine.telemetry.printable import printable
 
 encode = json.Encoder(enc_hook=str).encode
 QUIET_S = 10.0
 MAX_KINDS = 500
 EXPECTED_AT_START = frozenset({"GroupCoordinatorNotAvailableError"})
 """Errors that are normal for a while: a broker that has just started has no group coordinator yet."""
+_OF_LINES = ("exception", "stack")
 _FIRST = ("time", "level", "event", "component", "worker", "host", "supervisor")
 
 
 def _console() -> structlog.dev.ConsoleRenderer:
     # If rich is installed, the default formatter shows local variables, which may contain personal data.
     return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def _escaped(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Escape what would move the cursor: a uid, for example, comes from a message. Tracebacks have several lines."""
+    return {
+        name: printable(value) if isinstance(value, str) and name not in _OF_LINES else value
+        for name, value in event.items()
+    }
 
 
 def _render(_logger: Any, _method: str, event: dict[str, Any]) -> bytes:
@@ -116,7 +126,7 @@ def configure_logging(
         structlog.processors.StackInfoRenderer(),
     ]
     if console:
-        shared += [_console()]
+        shared += [_escaped, _console()]
         factory: Any = structlog.PrintLoggerFactory(sys.stderr)
     else:
         shared += [

@@ -7,7 +7,7 @@ import click
 
 from engine.stages.brake_pause import engaged_brakes, release_brakes
 from orderflow.help import Group
-from orderflow.start.database import with_postgres
+from orderflow.start.database import ask_postgres
 from orderflow.start.settings import Settings, load_settings
 from orderflow.terminal import json_line
 
@@ -38,7 +38,7 @@ def brake() -> None:
 def status(as_json: bool) -> None:
     """Show the workers that are paused now, on all machines."""
     settings = load_settings()
-    rows = asyncio.run(with_postgres(settings, lambda c: engaged_brakes(c, *_consumer(settings))))
+    rows = asyncio.run(ask_postgres(settings, lambda c: engaged_brakes(c, *_consumer(settings))))
     if as_json:
         click.echo(json_line([{"topic": settings.kafka_topic, **row} for row in rows]))
         return
@@ -70,7 +70,7 @@ def release() -> None:
     A worker starts to count again: the brake engages again if too many of the next BRAKE_WINDOW messages are rejected.
     """
     settings = load_settings()
-    count = asyncio.run(with_postgres(settings, lambda c: release_brakes(c, *_consumer(settings))))
+    count = asyncio.run(ask_postgres(settings, lambda c: release_brakes(c, *_consumer(settings))))
     click.echo(f"Released: {count} worker{'' if count == 1 else 's'}" if count else "No worker pauses")
 
 

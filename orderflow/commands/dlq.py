@@ -30,7 +30,7 @@ from orderflow.operating.letter_publishing import publish_letters
 from orderflow.operating.letters_of_groups import check_group, inactive_groups, owner_of
 from orderflow.operating.replay import describe_counts, replay_letters
 from orderflow.parameters import Moment, PlaceType, Reason, WholeNumber, Word
-from orderflow.start.database import with_postgres
+from orderflow.start.database import ask_postgres, with_postgres
 from orderflow.start.logs import configure_logging, quieten_libraries
 from orderflow.start.settings import load_settings
 from orderflow.terminal import json_line, printable
@@ -132,7 +132,7 @@ def list_command(*, group: str | None, maximum: int, as_json: bool, **narrowing:
         inactive = await inactive_groups(connection, settings) if group is None else []
         return letters, await count_letters(connection, owner, selection), inactive
 
-    letters, counts, inactive = asyncio.run(with_postgres(settings, work))
+    letters, counts, inactive = asyncio.run(ask_postgres(settings, work))
     if as_json:
         click.echo(json_line([summarise(letter, SUBJECT_NAME) for letter in letters]))
     else:
@@ -185,7 +185,7 @@ def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
         await check_group(connection, settings, owner)
         return await find_letter(connection, owner, place)
 
-    letter = asyncio.run(with_postgres(settings, work))
+    letter = asyncio.run(ask_postgres(settings, work))
     if letter is None:
         problem = f"there is no dead letter at {place[0]}:{place[1]} of the topic {settings.kafka_topic!r}"
         raise Failed(f"{problem}: `orderflow dlq list --all` lists all letters")

@@ -18,6 +18,7 @@ from orderflow.exits import Failed
 from orderflow.help import Command
 from orderflow.operating.lag import EngineLag
 from orderflow.operating.pause import describe_pause
+from orderflow.progress import told_if_slow
 from orderflow.start.brokers import wait_for_topic
 from orderflow.start.database import with_postgres
 from orderflow.start.logs import quieten_libraries
@@ -61,9 +62,10 @@ async def _show(connection: Connection, settings: Settings, *, watch: bool, as_j
     reader = EngineLag(settings)
     try:
         while True:
-            pauses = await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
-            lags = await _read(reader, connection)
-            owners = await reader.read_owners(connection, again=watch)
+            async with told_if_slow("waiting for PostgreSQL and Kafka"):
+                pauses = await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
+                lags = await _read(reader, connection)
+                owners = await reader.read_owners(connection, again=watch)
             if as_json:
                 click.echo(json_line([_describe(settings.kafka_topic, row, owners, pauses) for row in lags]))
             else:

@@ -10,10 +10,11 @@ from engine.postgres.connecting import NoWritableHost, connect_to_one
 from engine.postgres.errors import ERRORS, describe
 from orderflow.exits import CannotStart, Failed
 from orderflow.help import Command
-from orderflow.operating.dbmate import find_dbmate, run_dbmate
+from orderflow.operating.dbmate import APPLICATION, find_dbmate, run_dbmate
 from orderflow.operating.migration import create_database, is_database_missing, migrate_alone
 from orderflow.progress import report_newer_schema, report_waiting, say
 from orderflow.start.connections import postgres_options
+from orderflow.start.delays import describe_delay
 from orderflow.start.migrations import migrations_directory
 from orderflow.start.preflight import STANDBY, refusal_of_postgres
 from orderflow.start.schema import Schema, read_schema
@@ -40,12 +41,27 @@ def migrate() -> None:
 async def _migrate(settings: Settings) -> None:
     migrations = migrations_directory()
     host, connection, schema = await _connect(settings)
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:
+        """Say which migration is applied: only once, although dbmate is called again while older engines stop."""
+        if line not in said:
+            say(line)
+        said.add(line)
 
     async def apply() -> None:
         program = await find_dbmate(say)
         url, password = settings.postgres_url(host), settings.postgres_password
-        for line in await run_dbmate(program, url, migrations, "up", password=password, say=say):
-            say(line)
+        await run_dbmate(
+            program,
+            url,
+            migrations,
+            "up",
+            password=password,
+            say=say,
+            each_line=say_once,
+            detail=lambda: describe_delay(settings, application=APPLICATION),
+        )
 
     try:
         schema = await migrate_alone(connection, schema, settings.start_timeout_s, apply)

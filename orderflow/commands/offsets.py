@@ -16,7 +16,7 @@ from orderflow.operating.offset_reset import Reset, apply_resets, plan_resets, s
 from orderflow.operating.offset_skip import apply_skip, plan_skip
 from orderflow.parameters import WholeNumber
 from orderflow.start.brokers import wait_for_topic
-from orderflow.start.database import change_postgres, with_postgres
+from orderflow.start.database import ask_postgres, change_postgres, with_postgres
 from orderflow.start.logs import configure_logging, quieten_libraries
 from orderflow.start.settings import load_settings
 from orderflow.terminal import json_line
@@ -63,7 +63,7 @@ def offsets() -> None:
 def show(as_json: bool) -> None:
     """Show the next offset of each partition."""
     settings = load_settings()
-    rows = asyncio.run(with_postgres(settings, lambda connection: stored_offsets(connection, settings)))
+    rows = asyncio.run(ask_postgres(settings, lambda connection: stored_offsets(connection, settings)))
     columns = ("partition", "next_offset", "last_offset", "epoch", "updated_at")
     if as_json:
         click.echo(

@@ -11,7 +11,7 @@ from handlers.model import MAX_KEY_BYTES
 from handlers.story import MAX_LETTERS, MESSAGE, REPEAT, REPLAY, Letter, Source, Story, WrittenBy, fetch_story
 from orderflow.exits import Failed
 from orderflow.help import Command
-from orderflow.start.database import with_postgres
+from orderflow.start.database import ask_postgres
 from orderflow.start.settings import load_settings
 from orderflow.terminal import json_line, printable
 
@@ -58,7 +58,7 @@ def trace(uid: str, as_json: bool) -> None:
     Uids are printed by `orderflow publish`, on the page and in the log. An unknown uid ends with exit code 1.
     """
     settings = load_settings()
-    story = asyncio.run(with_postgres(settings, lambda connection: fetch_story(connection, uid)))
+    story = asyncio.run(ask_postgres(settings, lambda connection: fetch_story(connection, uid)))
     if story is None:
         raise Failed(
             f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete. If it was just "

@@ -9,9 +9,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from orderflow.exits import CannotStart, Failed
-from orderflow.services.service import Say, run_tool, silent
+from orderflow.services.service import Detail, Say, run_tool, silent
 from orderflow.start.project import cache_directory
 
+APPLICATION = "dbmate of orderflow"
+"""The name of dbmate's sessions. It does not begin like those of the engine, which may end its own sessions."""
 _VERSION = "2.36.0"
 _REFUSED = "cannot migrate: "
 """The start of the error message of a migration that must not be applied to a database in use."""
@@ -97,10 +99,19 @@ async def _install(say: Say) -> Path:
 
 
 async def run_dbmate(
-    program: str, url: str, migrations: Path, command: str, *, password: str = "", say: Say = silent
+    program: str,
+    url: str,
+    migrations: Path,
+    command: str,
+    *,
+    password: str = "",
+    say: Say = silent,
+    each_line: Say = silent,
+    detail: Detail | None = None,
 ) -> list[str]:
     """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
 
+    `each_line` gets them at once, `say` a line about a delay, with `detail`. Its sessions are called `APPLICATION`.
     The URL is passed in the environment: a command line is visible to all users of the machine. Raises `Failed` with
     dbmate's message, without `password`; `DatabaseInUse` when a migration reports why it must not be applied now;
     `CannotStart` when the role lacks a permission.
@@ -114,9 +125,11 @@ async def run_dbmate(
         output = await run_tool(
             f"dbmate {command}",
             [program, *options, command],
-            environment={**environment, "DATABASE_URL": url},
+            environment={**environment, "DATABASE_URL": url, "PGAPPNAME": APPLICATION},
             timeout_s=_LONGEST_S,
             say=say,
+            each_line=each_line,
+            detail=detail,
         )
     except Failed as error:
         message = str(error).replace(url, "the database")

@@ -13,6 +13,7 @@ from engine.kafka.record_batches import CorruptBatch
 from engine.kafka.single_fetch import fetch_at
 from engine.postgres.offsets import checksum
 from orderflow.exits import Failed
+from orderflow.progress import progress_bar, told_if_slow
 from orderflow.start.connections import kafka_options
 from orderflow.start.settings import Settings
 
@@ -20,6 +21,7 @@ _SELECT = """
 SELECT partition, next_offset, last_offset, last_timestamp, last_checksum, epoch, updated_at FROM consumed_offsets
 WHERE consumer_group = $1 AND topic = $2 ORDER BY partition
 """
+_PROGRESS_FROM = 100
 _RESET = """
 INSERT INTO consumed_offsets AS stored (consumer_group, topic, partition, next_offset) VALUES ($1, $2, $3, $4)
 ON CONFLICT (consumer_group, topic, partition) DO UPDATE
@@ -58,9 +60,7 @@ async def plan_resets(
     async with connected(settings) as brokers:
         bounds = await _bounds(brokers, settings, partition)
         targets = {number: _target(number, target, log) for number, log in bounds.items()}
-        changed = {
-            number: await topic_changed(brokers, settings, rows.get(number), log) for number, log in bounds.items()
-        }
+        changed = await _changed(brokers, settings, rows, bounds)
     resets = []
     for number, offset in targets.items():
         log, row = bounds[number], rows.get(number)
@@ -78,10 +78,27 @@ async def apply_resets(connection: Connection, settings: Settings, resets: list[
     A running engine notices at its next batch, which is fenced, and continues from the new offset. If the topic was
     recreated, the partition's epoch grows, which distinguishes its messages from the old topic's.
     """
-    async with connection.transaction():
-        for reset in resets:
-            key = (settings.kafka_group_id, settings.kafka_topic, reset.partition)
-            await connection.execute(_RESET, *key, reset.next_offset, int(reset.topic_changed))
+    with progress_bar("Resetting", len(resets), shown=len(resets) >= _PROGRESS_FROM) as progress:
+        async with connection.transaction():
+            for reset in resets:
+                key = (settings.kafka_group_id, settings.kafka_topic, reset.partition)
+                await connection.execute(_RESET, *key, reset.next_offset, int(reset.topic_changed))
+                progress(1)
+
+
+async def _changed(
+    brokers: Brokers, settings: Settings, rows: dict[int, Any], bounds: dict[int, LogBounds]
+) -> dict[int, bool]:
+    """Return for each partition whether its topic was recreated. Reads a record of each, so it may take long."""
+    changed: dict[int, bool] = {}
+
+    def doing() -> str:
+        return f"comparing partitions with the topic ({len(changed)} of {len(bounds)})"
+
+    async with told_if_slow(doing):
+        for number, log in bounds.items():
+            changed[number] = await topic_changed(brokers, settings, rows.get(number), log)
+    return changed
 
 
 @asynccontextmanager

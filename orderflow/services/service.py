@@ -6,22 +6,22 @@ import shutil
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from itertools import count
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import attrs
 
 from orderflow.exits import CannotStart, Failed
+from orderflow.progress import told_if_slow
 from orderflow.services.ports import LOOPBACK, has_listener, port_in_use
 from orderflow.services.process import DetachedProcess, bare_environment
 
 Say = Callable[[str], None]
+Detail = Callable[[], Awaitable[str | None]]
 _POLL_S = 0.05
+_LONGEST_LINE = 1 << 20
 _PORT_POLL_S = 0.5
-PROGRESS_INTERVAL_S = 10.0
 
 
 def silent(_line: str) -> None:
@@ -184,11 +184,13 @@ async def run_tool(
     group: int | None = None,
     timeout_s: float = 120,
     say: Say = silent,
+    each_line: Say = silent,
+    detail: Detail | None = None,
 ) -> str:
-    """Run a program and return its standard output. While it runs, `say` gets a progress line every 10 s.
+    """Run a program and return its standard output. While it runs long, `say` gets progress lines, with `detail`.
 
-    `what` names the work in messages. Raises `Failed` with the last line of its error output when it fails, is missing
-    or exceeds `timeout_s`.
+    `each_line` gets the lines of its output as they are written. `what` names the work in messages. Raises `Failed`
+    with the last line of its error output when it fails, is missing or exceeds `timeout_s`.
     """
     try:
         tool = await asyncio.create_subprocess_exec(
@@ -202,12 +204,13 @@ async def run_tool(
             user=user,
             group=group,
             extra_groups=None if user is None else [],
+            limit=_LONGEST_LINE,
         )
     except OSError as error:
         raise Failed(f"{what} failed: {command[0]}: {error.strerror}") from None
     try:
-        async with asyncio.timeout(timeout_s), _report_progress(what, say):
-            output, errors = await tool.communicate()
+        async with asyncio.timeout(timeout_s), told_if_slow(f"waiting for {what}", detail, tell=say):
+            output, errors = await _output(tool, each_line)
     except BaseException as error:
         os.killpg(tool.pid, signal.SIGKILL)
         await tool.wait()
@@ -220,18 +223,20 @@ async def run_tool(
     return output.decode(errors="replace")
 
 
-@asynccontextmanager
-async def _report_progress(what: str, say: Say) -> AsyncIterator[None]:
-    async def report() -> None:
-        for periods in count(1):
-            await asyncio.sleep(PROGRESS_INTERVAL_S)
-            say(f"Still waiting for {what}, {periods * PROGRESS_INTERVAL_S:g} s so far")
+async def _output(tool: asyncio.subprocess.Process, each_line: Say) -> tuple[bytes, bytes]:
+    """Return what the program writes on standard output and on standard error, and pass each line of the first on."""
 
-    reporting = asyncio.create_task(report(), name=f"waiting for {what}")
-    try:
-        yield
-    finally:
-        reporting.cancel()
+    async def lines() -> bytes:
+        assert tool.stdout is not None
+        output = []
+        async for line in tool.stdout:
+            output.append(line)
+            each_line(line.decode(errors="replace").rstrip())
+        return b"".join(output)
+
+    assert tool.stderr is not None
+    output, errors, _ = await asyncio.gather(lines(), tool.stderr.read(), tool.wait())
+    return output, errors
 
 
 def fresh(directory: Path) -> Path:

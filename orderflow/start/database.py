@@ -1,6 +1,7 @@
 """A connection to PostgreSQL for a command that runs once."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from asyncpg import Connection
@@ -9,7 +10,9 @@ from engine.postgres.connecting import connect
 from engine.postgres.errors import ERRORS, describe
 from engine.postgres.link import Link
 from orderflow.exits import Failed
+from orderflow.progress import told_if_slow
 from orderflow.start.connections import postgres_options
+from orderflow.start.delays import describe_delay
 from orderflow.start.preflight import wait_for_postgres
 from orderflow.start.settings import Settings
 
@@ -37,6 +40,28 @@ async def with_postgres(settings: Settings, work: Callable[[Connection], Awaitab
             connection.terminate()
 
 
+async def ask_postgres(settings: Settings, query: Callable[[Connection], Awaitable[T]]) -> T:
+    """Call `with_postgres` for a query, and tell a person who waits long for the answer what is waited for."""
+
+    async def told(connection: Connection) -> T:
+        async with telling_wait(settings, connection):
+            return await query(connection)
+
+    return await with_postgres(settings, told)
+
+
+@asynccontextmanager
+async def telling_wait(settings: Settings, waiting: Connection) -> AsyncIterator[None]:
+    """While the block waits long for PostgreSQL on a connection, say so, and which session holds the lock."""
+    pid = waiting.get_server_pid()
+
+    async def detail() -> str | None:
+        return await describe_delay(settings, pid=pid)
+
+    async with told_if_slow(f"waiting for PostgreSQL on {settings.postgres_address}", detail):
+        yield
+
+
 async def change_postgres(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Run `work`, which makes a change that a standby must have, with a connection of its own, and return its result.
 
@@ -47,7 +72,8 @@ async def change_postgres(settings: Settings, work: Callable[[Connection], Await
     try:
         async with link.use() as connection:
             try:
-                return await link.within_deadline(work(connection))
+                async with telling_wait(settings, connection):
+                    return await link.within_deadline(work(connection))
             except TimeoutError:
                 raise Failed(
                     f"PostgreSQL did not confirm the change within {COMMAND_TIMEOUT_S:g} s. It may still take effect: "

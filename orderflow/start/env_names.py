@@ -1,6 +1,7 @@
 """Finds the names in `.env` that are no settings but were probably meant as one, and those that are set twice."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterator
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,7 @@ _OF_COMPOSE = {f"{service}_HOST_PORT" for service in ("HTTP", "POSTGRES", "KAFKA
 _OURS = ("POSTGRES_", "KAFKA_", "REDIS_", "BRAKE_")
 """Whoever writes such a name means this program. `HTTP_PROXY` or `LOG_DIR` may be those of another one."""
 _CLOSE = 0.8
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 @attrs.frozen
@@ -40,7 +42,8 @@ def odd_names(text: str, known: Collection[str]) -> Iterator[OddName]:
     lines: dict[str, int] = {}
     for binding in parse_stream(StringIO(text)):
         name, line = binding.key, binding.original.line + _lines_before(binding.original.string)
-        if name is None or binding.error or binding.value is None:
+        # Other text before a = may be the rest of a secret that has no quotes: it is not repeated.
+        if name is None or not _NAME.fullmatch(name) or binding.error or binding.value is None:
             continue
         if name not in known and name not in _OF_COMPOSE:
             yield from _misspelt(name, line, known)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from orderflow.exits import Failed
-from orderflow.progress import report_waiting
+from orderflow.progress import SLOW_S, report_waiting
 
 T = TypeVar("T")
 RETRY_DELAY_S = 0.5
@@ -14,15 +14,27 @@ RETRY_DELAY_S = 0.5
 async def wait_for_answer(
     ask: Callable[[], Awaitable[T | None]], timeout_s: float, service: str, address: str, failure: str
 ) -> T:
-    """Call `ask` until it returns something other than None, and return that. Raises `Failed(failure)` at the end."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + timeout_s
+    """Call `ask` until it returns something other than None, and return that. Raises `Failed(failure)` at the end.
+
+    Reports the wait once: after the first None, or when that takes longer than `SLOW_S`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
     reported = False
-    while (answer := await ask()) is None:
-        if clock() + RETRY_DELAY_S > deadline:
-            raise Failed(failure)
+
+    def report() -> None:
+        nonlocal reported
         if not reported:
-            report_waiting(service, address, timeout_s)
             reported = True
-        await asyncio.sleep(RETRY_DELAY_S)
+            report_waiting(service, address, timeout_s)
+
+    slow = loop.call_later(SLOW_S, report)
+    try:
+        while (answer := await ask()) is None:
+            if loop.time() + RETRY_DELAY_S > deadline:
+                raise Failed(failure)
+            report()
+            await asyncio.sleep(RETRY_DELAY_S)
+    finally:
+        slow.cancel()
     return answer

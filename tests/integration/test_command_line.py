@@ -107,6 +107,29 @@ async def test_a_wait_is_told_and_ctrl_c_ends_it(
     assert [told for told in waiting.stderr_lines if told] == [line]
 
 
+async def test_a_wait_for_a_lock_is_told_with_who_holds_it(
+    orderflow: Programs, settings: Settings, database: asyncpg.Connection
+) -> None:
+    """On standard error, while the commands wait; then they go on as if nothing had been."""
+    await orderflow.run("offsets", "reset")
+    pid = database.get_server_pid()
+    async with database.transaction():
+        await database.execute("LOCK TABLE orders, consumed_offsets IN ACCESS EXCLUSIVE MODE")
+        asking = [await orderflow.start(*line.split()) for line in ("trace -- -1", "offsets show")]
+        for each in asking:
+            line = await each.wait_for_line("Still waiting for PostgreSQL on ")
+            assert line.endswith(", idle in transaction) holds the lock")
+            assert f": process {pid} (" in line
+    assert [await each.ended() for each in asking] == [1, 0]
+    async with database.transaction():
+        await database.execute("SELECT FROM consumed_offsets FOR UPDATE")
+        reset = await orderflow.start("offsets", "reset")
+        assert f": process {pid} (" in await reset.wait_for_line("Still waiting for PostgreSQL on ")
+        assert reset.stdout_lines == []
+    assert await reset.ended() == 0
+    assert len(reset.stdout_lines) == settings.kafka_partitions
+
+
 async def test_a_service_that_logs_tells_its_wait_in_the_log(orderflow: Programs) -> None:
     """No plain line stands among the JSON, and a stop during the wait is a clean one."""
     engine = await orderflow.start("engine", POSTGRES_PORT=str(free_ports(1)[0]))

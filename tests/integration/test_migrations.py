@@ -83,6 +83,31 @@ async def test_migrate_creates_the_schema_and_may_be_repeated(orderflow: Program
         await connection.close()
 
 
+async def test_migrate_says_what_it_applies_and_what_it_waits_for(
+    orderflow: Programs, empty: dict[str, str], tmp_path: Path
+) -> None:
+    """Each migration by its name, as it is applied; a session that keeps it waiting, by its process id."""
+    await migrate_before(latest_version(), empty, tmp_path)
+    connection = await connect(empty)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(f"LOCK TABLE {TABLE} IN SHARE ROW EXCLUSIVE MODE")
+        running = await orderflow.start("migrate", **empty)
+        assert latest_version() in await running.wait_for_line("Applying: ")
+        told = await running.wait_for_line("Still waiting for dbmate up, ")
+        assert f": process {connection.get_server_pid()} (" in told
+        assert told.endswith(" holds the lock")
+        await transaction.rollback()
+        assert await running.ended() == 0
+        assert [line.partition(" ")[0] for line in running.stderr_lines if latest_version() in line][:2] == [
+            "Applying:",
+            "Applied:",
+        ]
+    finally:
+        await connection.close()
+
+
 async def test_migrate_refuses_a_wrong_password_without_showing_it(orderflow: Programs) -> None:
     """A wrong password is no reason to wait: exit code 3, and the message names the variable alone."""
     ended = await orderflow.run("migrate", POSTGRES_PASSWORD="swordfish")

@@ -102,6 +102,15 @@ def test_where_the_log_has_another_form_structlog_writes_it(log: Log, options: d
     assert EVENT.encode() in line
 
 
+def test_lines_for_people_do_not_move_the_cursor(log: Log) -> None:
+    """A uid comes from a message, and may hold whatever a terminal obeys."""
+    log.configure(console=True)
+    structlog.get_logger().info("order_rejected", order_uid="odd\x1b[2J", order_uids=["b\u202ec"])
+    [line] = log.lines()
+    assert line.decode().strip().isprintable()
+    assert rb"odd\x1b[2J" in line
+
+
 def test_a_test_that_captures_lines_captures_it(log: Log) -> None:
     log.configure(deferred=True)
     line = FrequentLine(EVENT)
