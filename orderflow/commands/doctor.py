@@ -51,7 +51,7 @@ def doctor(as_json: bool) -> None:
         allowed = Finding("Settings", Outcome.OK, "all values are allowed")
         findings = [allowed, *examine_env_file(), *asyncio.run(_examine(settings))]
     if as_json:
-        click.echo(json_line([attrs.asdict(finding) for finding in findings]))
+        click.echo(json_line([finding.described() for finding in findings]))
     else:
         _print(findings)
     if any(finding.outcome is Outcome.FAILED for finding in findings):
@@ -65,7 +65,12 @@ async def _examine(settings: Settings) -> list[Finding]:
         collect_findings(examine_redis(settings), "Redis"),
         collect_findings(examine_kafka(settings), "Kafka"),
     )
-    return [attrs.evolve(finding, message=with_values(finding.message, settings)) for part in parts for finding in part]
+    return [_with_values(finding, settings) for part in parts for finding in part]
+
+
+def _with_values(finding: Finding, settings: Settings) -> Finding:
+    detail, fix = (with_values(text, settings) for text in (finding.detail, finding.fix))
+    return attrs.evolve(finding, detail=detail, fix=fix)
 
 
 def _print(findings: list[Finding]) -> None:

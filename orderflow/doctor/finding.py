@@ -21,11 +21,33 @@ class Outcome(StrEnum):
 
 @attrs.frozen
 class Finding:
-    """What was checked, the outcome, and a message of one line; for a failure or warning it says how to fix it."""
+    """What was checked, the outcome, a detail of one line, and for a failure or warning how to fix it.
+
+    The detail of a failure with an empty fix says both.
+    """
 
     check: str
     outcome: Outcome
-    message: str
+    detail: str
+    fix: str = ""
+
+    @property
+    def message(self) -> str:
+        """The detail and the fix."""
+        return f"{self.detail}: {self.fix}" if self.fix else self.detail
+
+    def described(self) -> dict[str, str | bool]:
+        """Return the finding for programs. `ok` is false for what has failed or could not be checked."""
+        ok = self.outcome in {Outcome.OK, Outcome.WARNING}
+        return {
+            "check": self.check,
+            "ok": ok,
+            "level": self.outcome,
+            "detail": self.detail,
+            "fix": self.fix,
+            "outcome": self.outcome,
+            "message": self.message,
+        }
 
 
 def ok(check: str, message: str) -> Finding:
@@ -35,12 +57,12 @@ def ok(check: str, message: str) -> Finding:
 
 def failed(check: str, problem: str, fix: str) -> Finding:
     """Return a failure with its fix."""
-    return Finding(check, Outcome.FAILED, f"{problem}: {fix}")
+    return Finding(check, Outcome.FAILED, problem, fix)
 
 
 def warned(check: str, problem: str, fix: str) -> Finding:
     """Return a warning with its fix."""
-    return Finding(check, Outcome.WARNING, f"{problem}: {fix}")
+    return Finding(check, Outcome.WARNING, problem, fix)
 
 
 def skipped(check: str, needs: str) -> Finding:

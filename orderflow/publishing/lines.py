@@ -4,9 +4,32 @@ import asyncio
 from collections.abc import AsyncIterator
 from os import read
 
+import attrs
+
+from orderflow.exits import Failed
 from orderflow.publishing.file_form import LOOK_BYTES, Form, Look, recognise
 
+MAX_LINE_BYTES = 64 << 20
 _READ_BYTES = 1 << 18
+
+
+@attrs.define
+class _Begun:
+    """The pieces of a line whose end is not read yet."""
+
+    pieces: list[bytes] = attrs.field(factory=list)
+    size: int = 0
+
+    def add(self, piece: bytes, number: int) -> None:
+        self.pieces.append(piece)
+        self.size += len(piece)
+        if self.size > MAX_LINE_BYTES:
+            raise Failed(f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB, which no broker takes as a message")
+
+    def end(self, piece: bytes) -> bytes:
+        line = b"".join((*self.pieces, piece))
+        self.pieces, self.size = [], 0
+        return line
 
 
 class Lines:
@@ -28,18 +51,21 @@ class Lines:
         return found if isinstance(found, Form) else None
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield the number and the bytes of each line."""
-        number, rest, chunk = 0, b"", self._head
+        """Yield the number and the bytes of each line. Raises `Failed` for a line that no broker takes."""
+        number, begun, chunk = 1, _Begun(), self._head
         self._head = b""
         while chunk or not self._ended:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                number += 1
+            first, *others = chunk.split(b"\n")
+            for part in others:
+                line = begun.end(first)
                 if line.strip():
                     yield number, line
+                number, first = number + 1, part
+            begun.add(first, number)
             chunk = b"" if self._ended else await self._read()
-        if rest.strip():
-            yield number + 1, rest
+        line = begun.end(b"")
+        if line.strip():
+            yield number, line
 
     async def _read(self) -> bytes:
         chunk = await _read(self._descriptor)

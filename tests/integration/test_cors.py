@@ -145,7 +145,7 @@ async def test_the_settings_reach_the_server(orderflow: Programs, settings: Sett
 
 async def test_a_bad_origin_ends_the_start(orderflow: Programs) -> None:
     """Exit code 3, and one line that says what is allowed."""
-    for value in ("*", "shop.example", "https://u:swordfish@shop.example"):
+    for value in ("*", "shop.example", "https://u:swordfish@shop.example/"):
         ended = await orderflow.run("serve", HTTP_CORS_ORIGINS=value)
         assert ended.returncode == 3
         assert "HTTP_CORS_ORIGINS must be a comma-separated list of origins" in ended.stderr.splitlines()[-1]

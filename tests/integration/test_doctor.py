@@ -82,6 +82,8 @@ async def the_failure(orderflow: Programs, **changes: str) -> tuple[str, str]:
     """Run the doctor, who must find exactly one thing wrong; return the check and the message."""
     findings = await examined(orderflow, 1, **changes)
     [failure] = [finding for finding in findings.values() if finding["outcome"] == "failed"]
+    assert (failure["ok"], failure["level"]) == (False, "failed")
+    assert failure["message"] == ": ".join(filter(None, (failure["detail"], failure["fix"])))
     return failure["check"], failure["message"]
 
 
@@ -97,6 +99,8 @@ async def test_a_set_up_that_is_well_passes_every_check(orderflow: Programs, set
     findings = await examined(orderflow, 0)
     assert list(findings) == CHECKS
     assert {finding["outcome"] for finding in findings.values()} == {"ok"}
+    assert {(finding["ok"], finding["level"], finding["fix"]) for finding in findings.values()} == {(True, "ok", "")}
+    assert all(finding["detail"] == finding["message"] for finding in findings.values())
     assert await list_topics(settings) - {"__consumer_offsets"} == topics - {"__consumer_offsets"}
     ended = await orderflow.run("doctor")
     assert ended.returncode == 0
@@ -124,10 +128,10 @@ async def test_a_taken_port_is_named(orderflow: Programs, settings: Settings) ->
 @pytest.mark.parametrize(
     ("changes", "check", "fix"),
     [
-        ({"POSTGRES_PASSWORD": "not-the-secret-1234"}, "PostgreSQL", "check POSTGRES_USER and POSTGRES_PASSWORD"),
+        ({"POSTGRES_PASSWORD": "not-the-secret-1234"}, "PostgreSQL", ") and POSTGRES_PASSWORD"),
         ({"POSTGRES_DATABASE": "nowhere"}, "PostgreSQL", "POSTGRES_DATABASE"),
         ({"REDIS_USERNAME": "nobody", "REDIS_PASSWORD": "not-the-secret-1234"}, "Redis", "REDIS_PASSWORD"),
-        ({"WORKERS": "9"}, "Partitions", "set WORKERS to 4 at most"),
+        ({"WORKERS": "9"}, "Partitions", "set WORKERS (9) to 4 at most"),
         ({"BATCH_MAX_ORDERS": "many"}, "Settings", "BATCH_MAX_ORDERS must be a whole number"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "foo"}, "Tracing", "OTEL_EXPORTER_OTLP_ENDPOINT must be a URL"),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "Tracing", "OTEL_TRACES_EXPORTER must be otlp or none"),

@@ -13,8 +13,9 @@ from msgspec import json
 
 from handlers.decode import decode_order
 from handlers.model import Order
+from orderflow.exits import Failed
 from orderflow.publishing.file_form import LOOK_BYTES, Form, Look, describe_form, recognise
-from orderflow.publishing.lines import Lines
+from orderflow.publishing.lines import MAX_LINE_BYTES, Lines
 from orderflow.publishing.messages import generate_messages
 
 FIRST, SECOND = (message.value or b"" for message in islice(generate_messages(5), 2))
@@ -171,4 +172,20 @@ async def test_of_a_file_only_the_beginning_is_looked_at(tmp_path: Path) -> None
     assert await lines.look() is None
     assert os.lseek(descriptor, 0, os.SEEK_CUR) == LOOK_BYTES
     assert [line async for line in lines] == [(3 * LOOK_BYTES + 1, FIRST)]
+    os.close(descriptor)
+
+
+async def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """The lines before it are there; what no broker takes ends the reading."""
+    file = tmp_path / "orders"
+    file.write_bytes(FIRST + b"\n" + b'{"more":"')
+    os.truncate(file, 10 * MAX_LINE_BYTES)
+    descriptor = os.open(file, os.O_RDONLY)
+    lines = Lines(descriptor)
+    assert await lines.look() is None
+    reading = aiter(lines)
+    assert await anext(reading) == (1, FIRST)
+    with pytest.raises(Failed, match=r"^line 2 is longer than 64 MiB"):
+        await anext(reading)
+    assert os.lseek(descriptor, 0, os.SEEK_CUR) < 2 * MAX_LINE_BYTES
     os.close(descriptor)
