@@ -15,6 +15,7 @@ from engine.postgres.offsets import checksum
 from orderflow.exits import Failed
 from orderflow.progress import progress_bar, told_if_slow
 from orderflow.start.connections import kafka_options
+from orderflow.start.database import telling_wait
 from orderflow.start.settings import Settings
 
 _SELECT = """
@@ -56,9 +57,11 @@ async def plan_resets(
 
     Raises `Failed` for a partition or an offset that does not exist.
     """
-    rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
+    async with telling_wait(settings, connection):
+        rows = {row["partition"]: row for row in await stored_offsets(connection, settings)}
     async with connected(settings) as brokers:
-        bounds = await _bounds(brokers, settings, partition)
+        async with told_if_slow("waiting for the offsets of the topic"):
+            bounds = await _bounds(brokers, settings, partition)
         targets = {number: _target(number, target, log) for number, log in bounds.items()}
         changed = await _changed(brokers, settings, rows, bounds)
     resets = []

@@ -28,7 +28,7 @@ def _trusting(cafile: str, variable: str, *, check_hostname: bool = True) -> ssl
     try:
         return ReloadingContext(cafile, check_hostname=check_hostname)
     except (OSError, ssl.SSLError) as error:
-        raise CannotStart(f"{variable} must name a readable PEM file ({cafile!r}: {error})") from None
+        raise CannotStart(f"{variable} must name a readable PEM file: {error.strerror or error}") from None
 
 
 def postgres_options(settings: Settings, application: str = OURS) -> dict[str, Any]:
