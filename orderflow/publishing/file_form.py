@@ -65,6 +65,7 @@ _ARRAY = Form(
         ),
     ),
 )
+_COMMAS = Form("has a comma behind each order", (Filter("sed 's/,[[:space:]]*$//'"),))
 _EMPTY = Form("is empty", advice="Check its name, or the program that writes it")
 _TABLE = Form("is CSV, not JSON", advice=f"{_ONE_ORDER_A_LINE}: a row has no place for an order's items")
 _MARKUP = Form("is XML or HTML, not JSON", advice=f"{_ONE_ORDER_A_LINE}, and check that it is no error page")
@@ -178,7 +179,17 @@ def _form_of_json(text: str, first: str, rest: str, *, whole: bool) -> Form | Lo
         return form if goes_on else Look.LINES
     if end > len(first):
         return form
-    if form is _DOCUMENT or text[end : len(first)].strip(_BLANKS) or rest.startswith("{"):
+    return _form_by_second_line(form, text[end : len(first)].strip(_BLANKS), rest, whole=whole)
+
+
+def _form_by_second_line(form: Form, behind: str, rest: str, *, whole: bool) -> Form | Look:
+    """Return the form of text whose first line is a document, with something `behind` it or nothing."""
+    second, second_end, _ = rest.partition("\n")
+    if form is _DOCUMENT and behind == ",":
+        if not (second_end or whole):
+            return Look.MORE
+        return _COMMAS if second.startswith("{") and second.rstrip(_BLANKS).endswith("},") else Look.LINES
+    if form is _DOCUMENT or behind or rest.startswith("{"):
         return Look.LINES
     return form if rest or whole else Look.MORE
 

@@ -34,6 +34,7 @@ LINES = {
     "an array first": b"[]\n" + FIRST,
     "a line that is cut off": FIRST[:-9] + b"\n" + SECOND,
     "a line that is cut off behind a name": b'{"order_uid":\n' + SECOND + b"\n",
+    "a line with a comma": FIRST + b",\n" + SECOND + b"\n",
     "a brace": b"{",
     "a bracket": b"[\n",
     "a scalar": b"null\n1",
@@ -53,6 +54,7 @@ OTHERS = {
     "array of one line": (b"[\n" + FIRST + b"\n]", AN_ARRAY),
     "pretty array": (json.format(ARRAY, indent=1), AN_ARRAY),
     "arrays on lines": (ARRAY + b"\n" + ARRAY, AN_ARRAY),
+    "array without its brackets": (FIRST + b",\n" + SECOND + b",\r\n" + FIRST, "has a comma behind each order"),
     "mark": (b"\xef\xbb\xbf" + FIRST + b"\n" + SECOND, "begins with a byte-order mark"),
     "mark and pretty": (b"\xef\xbb\xbf" + PRETTY, f"byte-order mark, and is {DOCUMENT}"),
     "UTF-16": (FIRST.decode().encode("utf-16"), "is UTF-16, not UTF-8"),
@@ -71,6 +73,7 @@ OTHERS = {
     "only a mark": (b"\xef\xbb\xbf", "is empty"),
 }
 CONVERTED = [
+    "array without its brackets",
     "pretty",
     "two pretty",
     "array",
