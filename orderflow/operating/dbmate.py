@@ -17,6 +17,7 @@ APPLICATION = "dbmate of orderflow"
 _VERSION = "2.36.0"
 _REFUSED = "cannot migrate: "
 """The start of the error message of a migration that must not be applied to a database in use."""
+_APPLIED = "Applied: "
 _RAISED = " (P0001)"
 _DENIED = " (42501)"
 _LONGEST_S = 24 * 3600.0
@@ -111,11 +112,12 @@ async def run_dbmate(
 ) -> list[str]:
     """Run one dbmate command (`up`, `down`, …) on the database at `url` and return its lines of output.
 
-    `each_line` gets them at once, `say` a line about a delay, with `detail`. Its sessions are called `APPLICATION`.
+    `each_line` gets them as they come, `say` a line about a delay, with `detail`. Sessions are named `APPLICATION`.
     The URL is passed in the environment: a command line is visible to all users of the machine. Raises `Failed` with
     dbmate's message, without `password`; `DatabaseInUse` when a migration reports why it must not be applied now;
     `CannotStart` when the role lacks a permission.
     """
+    known = _Known(each_line)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_FOR_DBMATE)}
     # Without it a query with parameters takes two round trips: a pooler may send them to different connections.
     url = f"{url}{'&' if '?' in url else '?'}binary_parameters=yes"
@@ -128,7 +130,7 @@ async def run_dbmate(
             environment={**environment, "DATABASE_URL": url, "PGAPPNAME": APPLICATION},
             timeout_s=_LONGEST_S,
             say=say,
-            each_line=each_line,
+            each_line=known,
             detail=detail,
         )
     except Failed as error:
@@ -143,4 +145,26 @@ async def run_dbmate(
                 f"{message}: run `orderflow migrate` as the owner of the tables and their schema"
             ) from None
         raise Failed(message) from None
+    known.end()
     return output.splitlines()
+
+
+class _Known:
+    """Passes lines on once they are true: dbmate says `Applied` before it looks whether the migration has failed."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._held: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        """Pass a line on, or hold it back until the next one shows that dbmate goes on."""
+        self.end()
+        if line.startswith(_APPLIED):
+            self._held.append(line)
+        else:
+            self._say(line)
+
+    def end(self) -> None:
+        """Pass on what is held back."""
+        while self._held:
+            self._say(self._held.pop())

@@ -135,6 +135,8 @@ async def test_migrate_passes_a_failing_migration_on(orderflow: Programs, empty:
     ended = await orderflow.run("migrate", **empty)
     assert ended.returncode == 1
     assert 'relation "order_items" already exists' in ended.stderr
+    assert "Applying: " in ended.stderr
+    assert "Applied: " not in ended.stderr
 
 
 async def test_migrate_never_shows_the_url(orderflow: Programs, empty: dict[str, str], tmp_path: Path) -> None:
