@@ -4,7 +4,7 @@ import { forgetToken } from "../common/admin-access.js";
 import { announce } from "../common/announcing.js";
 import { actionButton, cancelButton, openDialog } from "../common/dialogs.js";
 import { element } from "../common/elements.js";
-import { count } from "../common/format.js";
+import { count, shownNumber } from "../common/format.js";
 import { placeOf } from "./card.js";
 import { reasonName } from "./list.js";
 import { planReplay, replayLetter } from "./requests.js";
@@ -129,7 +129,7 @@ function outcomeText({ sent, refused, left }, stopped) {
   return [
     stopped && left > 0 && element("p", {}, words.stopped),
     element("p", { class: "plan-total" }, `${words.sentMany}: ${count(words.letters, sent)}.`),
-    left > 0 && element("p", {}, `${words.leftMany}: ${left}.`),
+    left > 0 && element("p", {}, `${words.leftMany}: ${shownNumber(left)}.`),
     ...section(words.notAcknowledged, why),
   ].filter(Boolean);
 }
@@ -139,7 +139,7 @@ function section(title, rows) {
 }
 
 function table(rows) {
-  return element("dl", { class: "plan-rows" }, ...rows.map(([name, number]) => element("div", {}, element("dt", {}, name), element("dd", {}, number))));
+  return element("dl", { class: "plan-rows" }, ...rows.map(([name, number]) => element("div", {}, element("dt", {}, name), element("dd", {}, shownNumber(number)))));
 }
 
 function buttons(...made) {
