@@ -298,6 +298,16 @@ async def _follows_an_index(
         assert not [kind for kind, *_ in nodes if "Sort" in kind], (query, arguments, nodes)
 
 
+async def test_many_orders_dated_in_the_future_are_counted_in_the_index(database: asyncpg.Connection) -> None:
+    """A hundred rows are read, though a fifth of the table matches and lies at its end."""
+    await store_many(database, "past-", 20_000, a_second=100)
+    await store_many(database, "future-", 5_000, since=datetime.now(UTC) + timedelta(days=400), a_second=100)
+    await database.execute("ANALYZE orders, order_items")
+    for search in (Search(limit=20), Search(limit=20, future=True)):
+        for query, arguments in (build_query(search), build_future_count(search)):
+            await _follows_an_index(database, query, arguments, 100, sorts=False)
+
+
 @pytest.fixture
 async def many(database: asyncpg.Connection) -> asyncpg.Connection:
     await store_many(database, "old-", 20_000, customers=1, a_second=20_000)
