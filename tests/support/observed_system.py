@@ -46,6 +46,7 @@ class ObservedSystem:
     workers: list[dict[str, Any]] = attrs.field(factory=lambda: [worker(0, 0), worker(1, 0)])
     lag: int = 5
     lag_s: float | None = 2.0
+    paused: bool = False
     consuming: bool = True
     rejected: int = 1
     """How many of a worker's 100 messages a scrape are rejected."""
@@ -68,7 +69,7 @@ class ObservedSystem:
         """Let everything be well again. What was counted stays counted."""
         well = ObservedSystem()
         self.services, self.consuming, self.rejected = well.services, well.consuming, well.rejected
-        self.lag, self.lag_s = well.lag, well.lag_s
+        self.lag, self.lag_s, self.paused = well.lag, well.lag_s, well.paused
         for each in self.workers:
             each |= {"state": "running", "refused": {}}
 
@@ -94,6 +95,7 @@ class ObservedSystem:
             "lag": self.lag,
             "lag_s": self.lag_s,
             "held_by_transaction": 0,
+            "paused_at": "2026-01-01T00:00:00Z" if self.paused else None,
         }
         return {"services": services, "workers": deepcopy(self.workers), "partitions": [partition]}
 

@@ -53,6 +53,12 @@ def idle(system: ObservedSystem, _number: int) -> None:
     system.consuming, system.lag, system.lag_s = False, 0, 0.0
 
 
+def paused(system: ObservedSystem, _number: int) -> None:
+    system.paused, system.consuming, system.lag, system.lag_s = True, False, 50_000, 600.0
+    for each in system.workers:
+        each["state"] = "paused"
+
+
 def with_a_refused_partition(system: ObservedSystem, _number: int) -> None:
     system.workers[0]["refused"] = {"0": {"reason": "out_of_range"}}
 
@@ -91,6 +97,7 @@ SITUATIONS = [
     Situation("the lag is less", a_little_late),
     Situation("nothing is consumed", standing_still, {"OrderflowAliveButNotConsuming": (3, 4)}),
     Situation("nothing is to be consumed", idle),
+    Situation("an operator has paused everything", paused),
     Situation("a partition is refused", with_a_refused_partition, {"OrderflowPartitionRefused": (-1, 0)}),
     Situation("a worker is braked", braked, {"OrderflowBraked": (-1, 0)}),
     Situation("a worker dies again and again", dying(5), {"OrderflowRestarts": (0, 3)}),
