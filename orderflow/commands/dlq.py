@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import attrs
@@ -26,6 +25,7 @@ from handlers.model import SUBJECT_NAME
 from handlers.reasons import REASONS
 from orderflow.exits import Failed
 from orderflow.help import Group
+from orderflow.operating.letter_lines import letter_lines
 from orderflow.operating.letter_publishing import publish_letters
 from orderflow.operating.letters_of_groups import check_group, inactive_groups, owner_of
 from orderflow.operating.replay import describe_counts, replay_letters
@@ -191,32 +191,7 @@ def show(place: Place, group: str | None, payload: bool, as_json: bool) -> None:
         raise Failed(f"{problem}: `orderflow dlq list --all` lists all letters")
     description = describe_letter(letter, SUBJECT_NAME, payload=payload)
     description |= {} if payload else masked_view(letter["payload"])
-    click.echo(json_line(description) if as_json else "\n".join(_lines(description)))
-
-
-def _lines(description: dict[str, Any]) -> list[str]:
-    lines = []
-    for name, value in description.items():
-        if name == "shape":  # as long as the message: for programs
-            continue
-        match value:
-            case [*entries]:
-                lines += [f"{name}: {len(entries)}", *(f"  {_entry(entry)}" for entry in entries)]
-            case None if name == "produced_at":
-                lines.append(f"{name}: unknown")
-            case None | "":
-                continue
-            case datetime():
-                lines.append(f"{name}: {value:%F %T.%f} UTC")
-            case _:
-                lines.append(f"{name}: {printable(str(value))}")
-    return lines
-
-
-def _entry(entry: dict[str, Any]) -> str:
-    """Return an error or a header as one line: its first value is its name."""
-    name, *rest = entry.values()
-    return printable(": ".join([name or "(the message)", *map(str, rest)]))
+    click.echo(json_line(description) if as_json else "\n".join(letter_lines(description)))
 
 
 @dlq.command(
