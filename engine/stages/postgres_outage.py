@@ -5,6 +5,7 @@ import random
 from itertools import islice
 from typing import Any
 
+import asyncpg
 import structlog
 
 from engine.actors.backoff import Backoff
@@ -51,6 +52,8 @@ class PostgresOutage:
         """Whether PostgreSQL answered when it was last asked."""
         self._in_vain = 0
         """How many tries have failed since then although it had answered."""
+        self._crashes = 0
+        """How many of the last tries have lost the connection although it had answered: they may be the cause."""
         self._log = structlog.get_logger()
 
     async def wait_or_raise(self, error: Exception, work: Work[Any]) -> None:
@@ -75,6 +78,7 @@ class PostgresOutage:
         """Report that one more try of the same batch has failed, and wait until the next one."""
         self._tries += 1
         self._in_vain += self._answers
+        self._crashes = self._crashes + self._answers if _is_lost(error) else 0
         setup = await self._explain(error) if needs_setup(error) else None
         chance = random.random()
         delay_s = self._backoff.delay_s(self._tries, chance)
@@ -94,13 +98,13 @@ class PostgresOutage:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         while (left_s := began_s + delay_s - loop.time()) > 0:
-            pause_s = (LATER_PROBE_S if self._in_vain else PROBE_S) * random.uniform(0.5, 1)
+            pause_s = (LATER_PROBE_S if self._in_vain > 1 else PROBE_S) * random.uniform(0.5, 1)
             await asyncio.sleep(min(left_s, pause_s))
             if left_s <= pause_s:
                 return
             self._answers = await self._probe()
             if not self._answers:
-                self._in_vain = 0
+                self._in_vain = self._crashes
             elif not self._in_vain or loop.time() - began_s >= self._backoff.delay_s(self._in_vain, chance):
                 return
 
@@ -128,7 +132,7 @@ class PostgresOutage:
 
     def give_up(self) -> None:
         """Record that the batch is no longer tried, because its partitions have another owner."""
-        self._tries = self._momentary = self._in_vain = 0
+        self._tries = self._momentary = self._in_vain = self._crashes = 0
         self._answers = False
         self._status.waiting_batch = None
 
@@ -143,3 +147,10 @@ class PostgresOutage:
 async def pause_briefly() -> None:
     """Wait for some milliseconds, so that two transactions that disturb each other do not go on doing so."""
     await asyncio.sleep(random.uniform(0.005, 0.05))
+
+
+def _is_lost(error: Exception) -> bool:
+    """Return whether the server gave no answer of its own: it may have crashed, or be shutting down."""
+    return not isinstance(error, asyncpg.PostgresError) or isinstance(
+        error, (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+    )
