@@ -13,8 +13,6 @@ FRAME_BYTES = 5
 ENVELOPE_NAMES = frozenset({"schema", "payload"})
 _NO_SCHEMA = bytes(FRAME_BYTES)
 """The frame of a message whose schema is not known: registries count from 1, so no schema has the id 0."""
-_IDS_TO_NAME = 2**24
-"""An id from here on is more likely four bytes of a text: it is not repeated."""
 
 
 def is_framed(value: bytes) -> bool:
@@ -24,8 +22,10 @@ def is_framed(value: bytes) -> bool:
 
 def describe_frame(value: bytes) -> str:
     """Return the words for the frame of a framed value, with the schema's id."""
-    schema_id = int.from_bytes(value[1:FRAME_BYTES], "big")
-    named = f"schema id {schema_id}" if schema_id < _IDS_TO_NAME else "a 4-byte schema id"
+    number = value[1:FRAME_BYTES].lstrip(b"\x00")
+    # More than one byte that all are printable may be a text, which is not repeated.
+    is_text = len(number) > 1 and all(0x20 <= byte < 0x7F for byte in number)  # noqa: PLR2004
+    named = "a 4-byte schema id" if is_text else f"schema id {int.from_bytes(number, 'big')}"
     return f"a schema registry's frame (0x00, {named})"
 
 

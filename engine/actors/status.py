@@ -17,7 +17,7 @@ class State(StrEnum):
     """The states of a worker. It may stay in any of them. `OUTAGE` and `BRAKED` count as unhealthy.
 
     `RETRYING` means the first tries of an outage: most outages end before an operator has to know of them. `PAUSED`
-    means that an operator has paused all its partitions, and that nothing is being written any more.
+    means that an operator has paused all its partitions, and that no batch is being written now.
     """
 
     STARTING = "starting"

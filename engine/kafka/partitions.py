@@ -104,8 +104,12 @@ class PartitionTable:
             self._paused.pop(partition, None)
 
     def pause(self, partition: int, end: int) -> None:
-        """Pause an assigned partition. `end` is the offset after the last record that was passed on, 0 if none was."""
+        """Pause an assigned partition. `end` is the offset after the last record that was passed on, 0 if none was.
+
+        A refusal ends: nobody looks whether its cause is gone. On resuming, the partition is looked at anew.
+        """
         self._paused[partition] = end
+        self._refused.pop(partition, None)
 
     def resume(self, partition: int) -> None:
         """End the pause of a partition. It is wanted: records that were passed on before the pause are dropped."""

@@ -44,6 +44,11 @@ class Pause:
     paused_at: datetime
     paused_by: str
 
+    @property
+    def stamp(self) -> str:
+        """What tells this pause from an earlier one of the same partition."""
+        return self.paused_at.isoformat()
+
 
 @attrs.frozen
 class Pauses:
@@ -76,6 +81,14 @@ class Pauses:
         own = {pause.partition for pause in self.placed} - {EVERY}
         held = {partition: self.of(partition) for partition in sorted({*partitions, *own})}
         return {partition: pause for partition, pause in held.items() if pause is not None}
+
+
+class EverythingPaused(Exception):
+    """One partition cannot be resumed while everything is paused: `pause` is that pause."""
+
+    def __init__(self, pause: Pause) -> None:
+        super().__init__(f"everything is paused, by {pause.paused_by}")
+        self.pause = pause
 
 
 class WorkersTooOld(Exception):
@@ -118,8 +131,11 @@ async def resume(
 ) -> tuple[Pauses, Pauses]:
     """End the pause of a partition; with `EVERY` end all pauses. Returns the ended pauses, and those that are left.
 
-    The workers continue within about a second.
+    The workers continue within about a second. Raises `EverythingPaused` for one partition while everything is paused.
     """
     async with local_transaction(connection):
+        everything = (await fetch_pauses(connection, group, topic)).everything
+        if everything is not None and partition != EVERY:
+            raise EverythingPaused(everything)
         ended = Pauses.of_rows(await connection.fetch(_RESUME, group, topic, partition))
         return ended, await fetch_pauses(connection, group, topic)

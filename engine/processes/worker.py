@@ -39,7 +39,6 @@ from engine.telemetry.tracing import FLUSH_S
 T = TypeVar("T")
 GC_THRESHOLDS = (100_000, 50, 100)
 MAX_REFUSED_REPORTED = 20
-MAX_UNDRAINED_REPORTED = 100
 LEAVE_S = 5.0
 
 
@@ -204,8 +203,8 @@ class Worker(Generic[T]):
                     for partition, refusal in islice(refused.items(), MAX_REFUSED_REPORTED)
                 },
                 "refused_count": len(refused),
-                "pauses": self._stages.source.pauses_applied,
-                "undrained": table.undrained[:MAX_UNDRAINED_REPORTED],
+                "pauses": self._stages.source.pauses_followed,
+                "undrained": table.undrained,
                 "member_id": self._status.member_id,
                 "since_commit_s": None if committed_s is None else round(now - committed_s, 3),
                 "waiting": self._stages.waiting,

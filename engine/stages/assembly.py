@@ -61,8 +61,7 @@ class Stages(Generic[T]):
             "capacity_items": options.batch_max_records,
             "capacity_weight": options.batch_max_bytes,
         }
-        polling = self._link(finding_by_key(self._options.session_options))
-        self.publisher = self._make_publisher(polling)
+        self.publisher = self._make_publisher()
         writing = finding_by_key(self._options.session_options)
         write_link = self._link(with_server_settings(writing, lock_timeout=str(LOCK_TIMEOUT_MS)))
         self.history = BatchHistory(options.identity, write_link, self._spare, options.batch_history_s)
@@ -73,7 +72,7 @@ class Stages(Generic[T]):
         processor = Processor(options.identity.topic, handler, self.table, brake, pause, stopping, self.writer.put)
         self.processor: BatchActor[Chunk] = BatchActor("processor", processor.handle_batch, **capacity)
         self.source = self._make_source()
-        self.pauses = PauseWatch(options.identity, polling, self.source.follow_pauses)
+        self.pauses = PauseWatch(options.identity, self._spare, status, self.source.follow_pauses)
 
     @property
     def waiting(self) -> int:
@@ -90,13 +89,13 @@ class Stages(Generic[T]):
         self._links.append(link)
         return link
 
-    def _make_publisher(self, link: Link) -> DeadLetterPublisher:
+    def _make_publisher(self) -> DeadLetterPublisher:
         options = self._options
         return DeadLetterPublisher(
             owner=Owner(options.identity.group, options.identity.topic),
             dlq_topic=options.dlq_topic,
             producer_options=options.kafka_options,
-            link=link,
+            link=self._link(finding_by_key(options.session_options)),
             status=self._status,
             backoff=options.backoff,
             subject_name=self._handler.subject_name,

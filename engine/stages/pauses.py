@@ -13,23 +13,32 @@ from engine.actors.identity import Identity
 from engine.actors.status import Status
 from engine.kafka.fetcher import Fetcher
 from engine.kafka.partitions import PartitionTable
-from engine.postgres.errors import ERRORS, describe, is_outage
+from engine.postgres.errors import ERRORS, describe, describe_refusal, is_outage, needs_setup
 from engine.postgres.link import Link
 from engine.postgres.pauses import Pauses, fetch_pauses
 from engine.telemetry import events
 
 CHECK_S = 1.0
 DEADLINE_S = 5.0
+TELL_EVERY = 30
+"""How many tries, one a second, are reported once."""
+_STEP = "pauses"
 
 
 class PauseWatch:
-    """Reads once a second what is paused, and calls `apply` with it. During an outage the last answer stays valid."""
+    """Reads once a second what is paused, and calls `apply` with it. During an outage the last answer stays valid.
 
-    def __init__(self, identity: Identity, link: Link, apply: Callable[[Pauses], None]) -> None:
+    Before the first answer nothing is consumed: then each failed try counts as an outage, also one that nothing but a
+    change in the database ends, such as a missing permission on the table.
+    """
+
+    def __init__(self, identity: Identity, link: Link, status: Status, apply: Callable[[Pauses], None]) -> None:
         self._identity = identity
         self._link = link
+        self._status = status
         self._apply = apply
-        self._failing = False
+        self._known = False
+        self._tries = 0
         self._log = structlog.get_logger()
 
     async def run(self) -> None:
@@ -41,13 +50,37 @@ class PauseWatch:
             except ERRORS as error:
                 if not is_outage(error):
                     raise
-                log = self._log.debug if self._failing else self._log.warning
-                log(events.OUTAGE_CONTINUES, of="postgres", step="pauses", error=describe(error))
-                self._failing = True
+                self._failed(error)
             else:
-                self._failing = False
+                self._succeeded()
                 self._apply(pauses)
             await asyncio.sleep(CHECK_S)
+
+    def _failed(self, error: Exception) -> None:
+        self._tries += 1
+        setup = {"setup": f"pauses cannot be read: {describe_refusal(error)}"} if needs_setup(error) else {}
+        if not self._known:
+            self._status.outage(_STEP, self._tries)
+            self._status.waiting_batch = {
+                "topic": self._identity.topic,
+                "offsets": {},
+                "error": describe(error),
+                **setup,
+            }
+        if self._tries % TELL_EVERY == 1:
+            event = events.OUTAGE_STARTED if self._tries == 1 else events.OUTAGE_CONTINUES
+            self._log.warning(
+                event, of="postgres", step=_STEP, error=describe(error), tries=self._tries, known=self._known, **setup
+            )
+
+    def _succeeded(self) -> None:
+        if not self._known:
+            self._status.waiting_batch = None
+        self._known = True
+        self._status.recovered(_STEP)
+        if self._tries:
+            self._log.info(events.OUTAGE_ENDED, of="postgres", step=_STEP, tries=self._tries)
+        self._tries = 0
 
 
 class PartitionPauses:
@@ -67,19 +100,19 @@ class PartitionPauses:
         return self._pauses is not None
 
     @property
-    def applied(self) -> list[int] | None:
-        """The partitions of the pauses that this worker follows, -1 for everything. None until they are known."""
-        return None if self._pauses is None else [pause.partition for pause in self._pauses]
+    def followed(self) -> dict[str, str] | None:
+        """The pauses that this worker follows, by partition, each with its `stamp`. None until they are known."""
+        return None if self._pauses is None else {str(pause.partition): pause.stamp for pause in self._pauses}
 
-    def apply(self, pauses: Pauses) -> bool:
-        """Follow new pauses. Returns whether partitions are to be opened."""
-        first, self._pauses = self._pauses is None, pauses
-        return self.look() or first
+    def apply(self, pauses: Pauses) -> list[int]:
+        """Follow new pauses. Returns the partitions that are resumed, sorted."""
+        self._pauses = pauses
+        return self.look()
 
-    def look(self) -> bool:
-        """Pause and resume the assigned partitions. Returns whether any was resumed."""
+    def look(self) -> list[int]:
+        """Pause and resume the assigned partitions. Returns those that are resumed, sorted."""
         if self._pauses is None:
-            return False
+            return []
         assigned, before = self._table.assigned, set(self._table.paused)
         held = {partition: pause for partition in assigned if (pause := self._pauses.of(partition)) is not None}
         by_pause: dict[tuple[str, str], list[int]] = {}
@@ -88,7 +121,7 @@ class PartitionPauses:
             self._table.pause(partition, 0 if state is None else state.emitted)
             self._fetcher.forget(partition)
             pause = held[partition]
-            by_pause.setdefault((pause.paused_by, pause.paused_at.isoformat()), []).append(partition)
+            by_pause.setdefault((pause.paused_by, pause.stamp), []).append(partition)
         resumed = sorted(before - held.keys())
         for partition in resumed:
             self._table.resume(partition)
@@ -99,4 +132,4 @@ class PartitionPauses:
             )
         if resumed:
             self._log.warning(events.PARTITIONS_RESUMED, topic=self._topic, partitions=resumed)
-        return bool(resumed)
+        return resumed

@@ -93,14 +93,15 @@ class KafkaSource:
         self._log = structlog.get_logger()
 
     @property
-    def pauses_applied(self) -> list[int] | None:
-        """The partitions of the pauses that the source follows, -1 for everything. None until they are known."""
-        return self._pauses.applied
+    def pauses_followed(self) -> dict[str, str] | None:
+        """The pauses that the source follows: `PartitionPauses.followed`."""
+        return self._pauses.followed
 
     def follow_pauses(self, pauses: Pauses) -> None:
         """Stop fetching what is paused, and fetch again what no longer is."""
-        if self._pauses.apply(pauses):
-            self._opener.look_at_once(())
+        first, resumed = not self._pauses.known, self._pauses.apply(pauses)
+        if first or resumed:
+            self._opener.look_at_once(resumed)
             self._to_open.set()
 
     def stop_fetching(self) -> None:

@@ -63,7 +63,7 @@ async def _pause_and_wait(connection: Connection, settings: Settings, partition:
     def waiting(unfinished: Sequence[str]) -> None:
         say(f"Waiting until what is in flight is written, by {', '.join(unfinished)}")
 
-    workers = await wait_until_drained(connection, settings, wanted, settings.start_timeout_s, waiting)
+    workers = await wait_until_drained(connection, settings, placed, settings.start_timeout_s, waiting)
     if workers:
         click.echo("Nothing is in flight any more")
     else:

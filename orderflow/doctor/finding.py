@@ -37,7 +37,10 @@ class Finding:
         return f"{self.detail}: {self.fix}" if self.fix else self.detail
 
     def described(self) -> dict[str, str | bool]:
-        """Return the finding for programs. `ok` is false for what has failed or could not be checked."""
+        """Return the finding for programs. `ok` is false for what has failed or could not be checked.
+
+        `outcome` and `message` are `level`, and `detail` with `fix`: scripts from before read them.
+        """
         ok = self.outcome in {Outcome.OK, Outcome.WARNING}
         return {
             "check": self.check,

@@ -10,14 +10,17 @@ from lookup.operations.pauses import unfinished_workers
 from lookup.operations.workers import DEAD, fetch_workers
 
 from engine.actors.identity import host_name
-from engine.postgres.pauses import EVERY, Pause, Pauses, WorkersTooOld, fetch_pauses, pause, resume
+from engine.postgres.pauses import EVERY, EverythingPaused, Pause, Pauses, WorkersTooOld, pause, resume
 from orderflow.exits import Failed
 from orderflow.operating.offset_reset import connected
 from orderflow.start.settings import Settings
 
 LOOK_S = 0.3
-HEARD_S = 2.0
-"""A supervisor reports its workers once a second: an engine that has just started is heard after that time."""
+HEARD_S = 5.0
+"""After that time every supervisor is heard, even if PostgreSQL did not answer its last report.
+
+It tries once a second, for up to three seconds.
+"""
 
 
 def user_at_host() -> str:
@@ -56,11 +59,11 @@ async def place_pause(
 async def wait_until_drained(
     connection: Connection,
     settings: Settings,
-    partition: int,
+    placed: Pause,
     timeout_s: float,
     waiting: Callable[[Sequence[str]], None],
 ) -> int:
-    """Wait until no worker fetches, or still writes, what is paused. Returns the number of workers that run.
+    """Wait until no worker fetches, or may still write, what is paused. Returns the number of workers that run.
 
     Calls `waiting` with the workers that are not done, when they change. Raises `Failed` after `timeout_s` seconds:
     the pause stays.
@@ -68,7 +71,7 @@ async def wait_until_drained(
     began_s, told = time.monotonic(), None
     while True:
         rows = await fetch_workers(connection, settings.kafka_group_id, settings.kafka_topic)
-        unfinished = unfinished_workers(rows, partition)
+        unfinished = unfinished_workers(rows, placed)
         waited_s = time.monotonic() - began_s
         if not unfinished and waited_s > HEARD_S:
             return sum(row["state"] != DEAD for row in rows)
@@ -88,14 +91,13 @@ async def end_pauses(connection: Connection, settings: Settings, partition: int)
 
     Raises `Failed` for one partition while everything is paused.
     """
-    consumer = (settings.kafka_group_id, settings.kafka_topic)
-    everything = (await fetch_pauses(connection, *consumer)).everything
-    if everything is not None and partition != EVERY:
+    try:
+        return await resume(connection, settings.kafka_group_id, settings.kafka_topic, partition)
+    except EverythingPaused as error:
         raise Failed(
-            f"everything is paused, by {everything.paused_by}, not only partition {partition}: `orderflow resume` "
-            "without --partition ends that, and the pauses of single partitions"
-        )
-    return await resume(connection, *consumer, partition)
+            f"{error}, not only partition {partition}: `orderflow resume` without --partition ends that, and the "
+            "pauses of single partitions"
+        ) from None
 
 
 def describe_pause(pause: Pause) -> str:

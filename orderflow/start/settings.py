@@ -20,6 +20,7 @@ from orderflow.start.address import (
     parse_redis_addresses,
     without_login,
 )
+from orderflow.start.harmless import is_harmless
 from orderflow.start.origins import parse_origins
 from orderflow.start.real_environment import STOPS_WITHIN_S, real_environment, under_honcho
 
@@ -30,8 +31,6 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DATABASE = re.compile(r"[^\x00/]{1,63}")
 _LOGIN = re.compile(r"://|\bpassword\s*=|:[^@]*@", re.IGNORECASE)
 """Found in a URL, a connection string or `user:password@host`: each may hold a password."""
-_HARMLESS = re.compile(r"(?:[\w.,+%*/ -]|(?<!/)\[[0-9a-f:]*\]|:(?=[0-9]{0,5}(?:,|$)))*")
-"""Matches values that an error may repeat: no URL, and a colon only before a port, so that they hold no login."""
 
 
 class SettingError(Exception):
@@ -259,7 +258,7 @@ def parse_settings(environ: Mapping[str, str]) -> Settings:
         try:
             values[field.name] = field.metadata["parse"](text)
         except ValueError as error:
-            shown = f" (it is {text[:80]!r})" if not secret and _HARMLESS.fullmatch(text) else ""
+            shown = f" (it is {text[:80]!r})" if not secret and is_harmless(name, text) else ""
             raise SettingError(f"{name} {error}{shown}") from None
     settings = Settings(**values)
     if settings.kafka_max_retry_delay_s < settings.kafka_initial_retry_delay_s:

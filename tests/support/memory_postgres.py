@@ -91,7 +91,7 @@ class MemoryPostgres:
 
     `refuses` decides whether the data of an order is refused. `lost_commits` are clients whose connection is lost in
     the next COMMIT of a batch. The value is the number of seconds after which the server still commits; None: never.
-    `pauses` are the paused partitions, -1 for all of them.
+    `pauses` are the paused partitions, -1 for all of them; `pauses_refused` is raised for a query of them.
     `late_statements` are clients whose connection is lost in the next joint statement, which begins so much later.
     """
 
@@ -101,6 +101,7 @@ class MemoryPostgres:
     down: bool = False
     offsets: dict[Key, Row] = attrs.field(factory=dict)
     pauses: set[int] = attrs.field(factory=set)
+    pauses_refused: Exception | None = None
     lost_commits: dict[object, float | None] = attrs.field(factory=dict)
     late_statements: dict[object, float] = attrs.field(factory=dict)
     _late: set["asyncio.Task[None]"] = attrs.field(factory=set)
@@ -251,6 +252,8 @@ class MemoryPostgres:
                 own.letters += zip(args[1], args[2], strict=True)
                 return f"INSERT 0 {len(args[1])}"
             case ["SELECT", "partition,", "paused_at,", *_]:
+                if self.pauses_refused is not None:
+                    raise self.pauses_refused
                 return [{"partition": each, "paused_at": PAUSED_AT, "paused_by": "operator"} for each in self.pauses]
             case ["SELECT", "partition,", "kafka_offset,", *_]:
                 return []  # the outbox is always empty here

@@ -150,6 +150,8 @@ def test_a_text_that_does_not_end_is_told_with_its_beginning() -> None:
 
 def test_an_id_that_is_rather_text_is_not_repeated() -> None:
     """Four bytes behind a NUL may be anything, a part of a name too."""
+    assert "schema id 73)" in told(b"\x00\x00\x00\x00I" + WHOLE)
+    assert str(int.from_bytes(b"Iva", "big")) not in told(b"\x00\x00Ivan Petrov")
     message = told(b"\x00Anna" + WHOLE)
     assert message == (
         "must be JSON without a schema registry's frame (0x00, a 4-byte schema id): "

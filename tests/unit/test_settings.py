@@ -137,6 +137,15 @@ def test_what_may_hold_a_login_is_refused_and_not_repeated(name: str, value: str
     assert "swordfish" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["HTTP_ADDR", "KAFKA_BROKERS", "REDIS_ADDR"])
+@pytest.mark.parametrize("value", ["hooks.example/services/swordfish", "//user/swordfish:99", "host/swordfish:1"])
+def test_a_url_without_its_scheme_is_refused_and_not_repeated(name: str, value: str) -> None:
+    """What is behind the first slash may be a token."""
+    with pytest.raises(SettingError, match=f"^{name} must be ") as caught:
+        parse_settings({name: value})
+    assert "swordfish" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "login"),
     [

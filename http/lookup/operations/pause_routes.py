@@ -1,6 +1,8 @@
 """The routes that pause and resume consumption. Both need the admin token."""
 
-from collections.abc import Awaitable, Callable, Collection
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
@@ -8,8 +10,10 @@ from aiohttp import web
 from aiokafka.errors import KafkaError
 from msgspec import Meta, Struct
 
-from engine.postgres.pauses import EVERY, Pauses, WorkersTooOld, fetch_pauses, pause, resume
+from engine.postgres.errors import ERRORS
+from engine.postgres.pauses import EVERY, EverythingPaused, WorkersTooOld, pause, resume
 from engine.records import HIGHEST_PARTITION
+from lookup.operations.checks import connection_of
 from lookup.operations.pauses import render_pauses
 from lookup.serving import events
 from lookup.serving.admin import ADMIN
@@ -18,7 +22,7 @@ from lookup.serving.answers import json_answer
 from lookup.serving.bodies import read_body
 from lookup.serving.query_parameters import WrongParameter
 from lookup.serving.refusal import Refused
-from lookup.serving.store_reader import StoreReader
+from lookup.serving.store_reader import StoresUnavailable
 
 if TYPE_CHECKING:
     from lookup.serving.store_reader import Connection, Pool
@@ -47,9 +51,10 @@ class Pausing:
         partitions: Callable[[], Awaitable[Collection[int]]],
         deadline_s: float,
     ) -> None:
-        self._reader = StoreReader("pauses", pool, deadline_s=deadline_s)
+        self._pool = pool
         self._consumer = (group, topic)
         self._partitions = partitions
+        self._deadline_s = deadline_s
 
     async def pause(self, partition: int | None, by: str) -> dict[str, Any]:
         """Pause a partition, or everything. Returns all pauses, and whether this one is new.
@@ -60,12 +65,9 @@ class Pausing:
         if partition is not None:
             await self._check(partition)
         wanted = EVERY if partition is None else partition
-
-        async def place(connection: "Connection") -> tuple[Pauses, bool]:
-            return await pause(connection, *self._consumer, wanted, by)
-
         try:
-            pauses, is_new = await self._reader.read(place)
+            async with self._connection() as connection:
+                pauses, is_new = await pause(connection, *self._consumer, wanted, by)
         except WorkersTooOld as error:
             raise Refused("workers_too_old", 409, workers=error.workers) from None
         log.warning(events.PAUSE_PLACED, topic=self._consumer[1], partition=partition, by=by, new=is_new)
@@ -78,17 +80,23 @@ class Pausing:
         """
         if partition is not None and not 0 <= partition <= HIGHEST_PARTITION:
             raise WrongParameter("partition", _PARTITION_RULE)
-
-        async def end(connection: "Connection") -> tuple[Pauses, Pauses]:
-            if partition is None:
-                return await resume(connection, *self._consumer, EVERY)
-            if (await fetch_pauses(connection, *self._consumer)).everything is not None:
-                raise Refused("everything_is_paused", 409, allowed="no partition: that ends all pauses")
-            return await resume(connection, *self._consumer, partition)
-
-        ended, left = await self._reader.read(end)
+        wanted = EVERY if partition is None else partition
+        try:
+            async with self._connection() as connection:
+                ended, left = await resume(connection, *self._consumer, wanted)
+        except EverythingPaused:
+            raise Refused("everything_is_paused", 409, allowed="no partition: that ends all pauses") from None
         log.warning(events.PAUSE_ENDED, topic=self._consumer[1], partition=partition, by=by, ended=len(ended))
         return {"ended": render_pauses(ended), "pauses": render_pauses(left)}
+
+    @asynccontextmanager
+    async def _connection(self) -> "AsyncIterator[Connection]":
+        """Provide a connection for one change, which is not tried again: it may have been made."""
+        try:
+            async with asyncio.timeout(self._deadline_s), connection_of(self._pool, self._deadline_s) as connection:
+                yield connection
+        except ERRORS:
+            raise StoresUnavailable from None
 
     async def _check(self, partition: int) -> None:
         try:

@@ -1,4 +1,8 @@
-"""How far the workers follow the pauses of an operator. `workers` are rows of `fetch_workers`."""
+"""How far the workers follow the pauses of an operator. `workers` are rows of `fetch_workers`.
+
+A worker that its supervisor has reported dead writes nothing any more. One of which nothing is heard may still write:
+it counts until it is forgotten.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,31 +15,27 @@ from lookup.operations.workers import DEAD
 
 def deaf_workers(workers: Iterable[Any]) -> list[str]:
     """Return the live workers of a build that does not know pauses, as "HOST/WORKER"."""
-    return [_name(row) for row, details in _alive(workers) if "pauses" not in details]
+    return [_name(row) for row, details in _not_ended(workers) if row["state"] != DEAD and "pauses" not in details]
 
 
-def unfinished_workers(workers: Iterable[Any], partition: int) -> list[str]:
-    """Return the live workers that do not follow a pause yet, or still write messages of it, as "HOST/WORKER".
-
-    `partition` is that of the pause, -1 for everything.
-    """
+def unfinished_workers(workers: Iterable[Any], pause: Pause) -> list[str]:
+    """Return the workers that do not follow a pause yet, or may still write messages of it, as "HOST/WORKER"."""
     return [
         _name(row)
-        for row, details in _alive(workers)
-        if partition not in (details.get("pauses") or ())
-        or any(partition in (EVERY, undrained) for undrained in details["undrained"])
+        for row, details in _not_ended(workers)
+        if not _follows(details, pause)
+        or (details["undrained"] if pause.partition == EVERY else pause.partition in details["undrained"])
     ]
 
 
 def undrained_partitions(workers: Iterable[Any], pauses: Pauses) -> set[int]:
-    """Return the paused partitions of which a live worker may still write messages."""
+    """Return the paused partitions of which a worker may still write messages."""
     undrained: set[int] = set()
-    for row, details in _alive(workers):
-        followed = details.get("pauses") or ()
+    for row, details in _not_ended(workers):
         undrained.update(details.get("undrained", ()))
         for partition in row["partitions"]:
             pause = pauses.of(partition)
-            if pause is not None and pause.partition not in followed:
+            if pause is not None and not _follows(details, pause):
                 undrained.add(partition)
     return undrained
 
@@ -55,9 +55,14 @@ def render_pauses(pauses: Pauses) -> list[dict[str, Any]]:
     ]
 
 
-def _alive(workers: Iterable[Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+def _follows(details: Mapping[str, Any], pause: Pause) -> bool:
+    followed: Mapping[str, str] = details.get("pauses") or {}
+    return followed.get(str(pause.partition)) == pause.stamp
+
+
+def _not_ended(workers: Iterable[Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     for row in workers:
-        if row["state"] != DEAD:
+        if not (row["state"] == DEAD and row["heartbeat_age_s"] is None):
             yield row, json.decode(row["details"])
 
 
