@@ -164,8 +164,14 @@ async def test_a_client_that_ends_its_side_after_its_request_is_answered(server:
 
 
 async def test_lookups_behind_each_other_are_answered_to_a_client_that_ends_its_side(server: LookupServer) -> None:
-    answer = await exchange(server.port, b"GET /order/nobody HTTP/1.1\r\nHost: x\r\n\r\n" * 40, ends=True)
+    """The connection is closed after them, whatever is behind them."""
+    lookup = b"GET /order/nobody HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = await exchange(server.port, lookup * 40, ends=True)
     assert answer.count(b"order_not_found") == 40
+    answer = await exchange(server.port, lookup * 2 + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", ends=True)
+    assert answer.count(b"order_not_found") == 2
+    assert answer.endswith(b'{"status":"ok"}')
+    assert (await exchange(server.port, lookup * 2 + b"GET /li", ends=True)).count(b"order_not_found") == 2
 
 
 @both_ways

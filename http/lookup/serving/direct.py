@@ -157,8 +157,11 @@ class DirectHandler(TimedHandler):
             else:
                 self._held_back = False
                 self._resume_reading_if_drained()
-        if self._no_more and not self._busy:
-            self.close()  # aiohttp answers what it was handed, and nothing more can come
+        if self._no_more and not self._busy:  # nothing more can come
+            if self.in_progress():
+                self.close()  # aiohttp answers what it was handed, and closes
+            else:
+                self.force_close()
 
     def in_progress(self) -> bool:
         """Return whether a request is in progress, whichever way."""
