@@ -108,7 +108,7 @@ docs: $(DOCS_VENV)/.locked ## build the documentation as a site in site/, and ch
 	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir tools/site \
 		--doctree-dir $(DOCS_VENV)/doctrees . site
 	@$(DOCS_VENV)/bin/python -m tools.site.check site
-	@echo "The site is in site/: open site/index.html, or run 'python3 -m http.server --directory site --bind 127.0.0.1 8000'"
+	@echo "The site is in site/: run 'python3 -m http.server --directory site --bind 127.0.0.1 8000', or open site/index.html (its search then shows titles only)"
 
 COMPILE := env -u PIP_FIND_LINKS -u PIP_NO_INDEX CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet \
 	--generate-hashes --allow-unsafe --strip-extras \

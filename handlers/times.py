@@ -21,6 +21,7 @@ _MISTAKES = tuple(
     )
 )
 """Texts that are nearly right, and what is wrong with them."""
+_TOO_FAR = "it is outside the years 1 to 9999 in UTC"
 TIME_RULE = "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
 
 
@@ -36,8 +37,10 @@ def parse_time(value: object) -> datetime:
         raise ValueError(TIME_RULE + _mistake(value))
     try:
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError(f"{TIME_RULE}: there is no such time") from None
+    except OverflowError:
+        raise ValueError(f"{TIME_RULE}: {_TOO_FAR}") from None
+    except ValueError:
+        raise ValueError(f"{TIME_RULE}: {_TOO_FAR if value.startswith('0000') else 'there is no such time'}") from None
 
 
 def _mistake(text: str) -> str:

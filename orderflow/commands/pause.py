@@ -59,6 +59,7 @@ async def _pause_and_wait(connection: Connection, settings: Settings, partition:
     pauses, is_new = await place_pause(connection, settings, wanted, user_at_host())
     placed = next(one for one in pauses if one.partition == wanted)
     click.echo(f"{'Paused' if is_new else 'Already paused'}: {describe_pause(placed)}")
+    say(f"`orderflow resume{'' if partition is None else f' --partition {partition}'}` ends it")
 
     def waiting(unfinished: Sequence[str]) -> None:
         say(f"Waiting until what is in flight is written, by {', '.join(unfinished)}")
@@ -68,5 +69,3 @@ async def _pause_and_wait(connection: Connection, settings: Settings, partition:
         click.echo("Nothing is in flight any more")
     else:
         click.echo("No engine runs; one that is started now pauses")
-    fix = "orderflow resume" if partition is None else f"orderflow resume --partition {partition}"
-    say(f"`{fix}` ends the pause")

@@ -2,8 +2,11 @@
 
 import asyncio
 import math
+import sys
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
+from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 
 import attrs
@@ -20,8 +23,10 @@ from orderflow.publishing.messages import Message, generate_messages, message_of
 from orderflow.publishing.run import publish_all
 from orderflow.start.logs import quieten_libraries
 from orderflow.start.settings import load_settings
+from orderflow.terminal import printable
 
 DEFAULT_COUNT = 50
+_MOST = 10**12
 RANDOM = "random"
 _STANDARD_INPUT = "<stdin>"
 
@@ -58,7 +63,7 @@ class _Trace(click.ParamType):  # type: ignore[type-arg]  # generic for its stub
         "orderflow publish --file orders.jsonl --dry-run": "only check the lines",
     },
 )
-@click.argument("count", type=WholeNumber(min=0), required=False)
+@click.argument("count", type=WholeNumber(min=0, max=_MOST), required=False)
 @click.option(
     "--rate",
     type=_Finite(min=0, min_open=True),
@@ -112,7 +117,9 @@ def publish(
     generated = enumerate(generate_messages(seed, invalid_share=invalid or 0, repeat_share=repeat or 0), start=1)
 
     async def run() -> None:
-        numbered = _asynchronous(islice(generated, total)) if file is None else await _messages_of(file)
+        numbered = (
+            _asynchronous(islice(generated, total)) if file is None else await _messages_of(file, dry_run=dry_run)
+        )
         if dry_run:
             await show_dry_run(numbered, settings.kafka_topic, from_file=file is not None, as_json=as_json)
             return
@@ -122,12 +129,18 @@ def publish(
     asyncio.run(run())
 
 
-async def _messages_of(file: IO[bytes]) -> AsyncIterator[Numbered]:
+async def _messages_of(file: IO[bytes], *, dry_run: bool) -> AsyncIterator[Numbered]:
     """Return the messages of a file's lines. Raises `WrongInput` if it is not JSON lines."""
     lines = Lines(file.fileno())
     if form := await lines.look():
-        raise WrongInput(describe_form(form, None if file.name == _STANDARD_INPUT else file.name))
+        send = f"{_program()} publish --file -{' --dry-run' if dry_run else ''}"
+        raise WrongInput(describe_form(form, None if file.name == _STANDARD_INPUT else file.name, send))
     return ((number, message_of(line)) async for number, line in lines)
+
+
+def _program() -> str:
+    """Return how this program was called: it may not be in the PATH."""
+    return printable(quote(sys.argv[0])) if Path(sys.argv[0]).name == "orderflow" else "orderflow"
 
 
 async def _asynchronous(messages: Iterator[Numbered]) -> AsyncIterator[Numbered]:

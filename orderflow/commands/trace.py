@@ -6,13 +6,16 @@ from datetime import datetime
 from typing import Any
 
 import click
+from asyncpg import Connection
 
+from engine.postgres.pauses import Pauses, fetch_pauses
 from handlers.model import MAX_KEY_BYTES
 from handlers.story import MAX_LETTERS, MESSAGE, REPEAT, REPLAY, Letter, Source, Story, WrittenBy, fetch_story
 from orderflow.exits import Failed
 from orderflow.help import Command
+from orderflow.operating.pause import describe_pause
 from orderflow.start.database import ask_postgres
-from orderflow.start.settings import load_settings
+from orderflow.start.settings import Settings, load_settings
 from orderflow.terminal import json_line, printable
 
 _WIDTH = 11
@@ -58,13 +61,24 @@ def trace(uid: str, as_json: bool) -> None:
     Uids are printed by `orderflow publish`, on the page and in the log. An unknown uid ends with exit code 1.
     """
     settings = load_settings()
-    story = asyncio.run(ask_postgres(settings, lambda connection: fetch_story(connection, uid)))
+    story, pauses = asyncio.run(ask_postgres(settings, lambda connection: _ask(connection, settings, uid)))
     if story is None:
         raise Failed(
             f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete. If it was just "
-            "published, try again in a second"
+            f"published, {_when_to_try_again(pauses)}"
         )
     click.echo(json_line(story) if as_json else "\n".join(describe(story)))
+
+
+async def _ask(connection: Connection, settings: Settings, uid: str) -> tuple[Story | None, Pauses]:
+    story = await fetch_story(connection, uid)
+    return story, await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
+
+
+def _when_to_try_again(pauses: Pauses) -> str:
+    if not pauses:
+        return "try again in a second"
+    return printable(f"it may wait: paused are {'; '.join(map(describe_pause, pauses))}")
 
 
 def describe(story: Story) -> Iterator[str]:

@@ -4,18 +4,26 @@ import asyncio
 import getpass
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from asyncpg import Connection
 from lookup.operations.pauses import unfinished_workers
 from lookup.operations.workers import DEAD, fetch_workers
 
 from engine.actors.identity import host_name
+from engine.actors.status import State
 from engine.postgres.pauses import EVERY, EverythingPaused, Pause, Pauses, WorkersTooOld, pause, resume
 from orderflow.exits import Failed
 from orderflow.operating.offset_reset import connected
 from orderflow.start.settings import Settings
 
 LOOK_S = 0.3
+_HINTS = {
+    State.BRAKED: "braked: `orderflow brake release`",
+    State.OUTAGE: "waits for a service",
+    State.RETRYING: "waits for a service",
+    DEAD: "not heard now",
+}
 HEARD_S = 5.0
 """After that time every supervisor is heard, even if PostgreSQL did not answer its last report.
 
@@ -71,7 +79,7 @@ async def wait_until_drained(
     began_s, told = time.monotonic(), None
     while True:
         rows = await fetch_workers(connection, settings.kafka_group_id, settings.kafka_topic)
-        unfinished = unfinished_workers(rows, placed)
+        unfinished = _with_hints(unfinished_workers(rows, placed), rows)
         waited_s = time.monotonic() - began_s
         if not unfinished and waited_s > HEARD_S:
             return sum(row["state"] != DEAD for row in rows)
@@ -84,6 +92,12 @@ async def wait_until_drained(
             waiting(unfinished)
             told = unfinished
         await asyncio.sleep(LOOK_S)
+
+
+def _with_hints(names: Sequence[str], rows: Sequence[Any]) -> list[str]:
+    """Return the names of workers, each with what keeps it from writing, if that is known."""
+    states = {f"{row['host']}/{row['worker']}": row["state"] for row in rows}
+    return [f"{name} ({hint})" if (hint := _HINTS.get(states[name])) else name for name in names]
 
 
 async def end_pauses(connection: Connection, settings: Settings, partition: int) -> tuple[Pauses, Pauses]:

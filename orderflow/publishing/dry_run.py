@@ -43,10 +43,12 @@ async def show_dry_run(messages: AsyncIterator[Numbered], topic: str, *, from_fi
     tally, unit = Tally(), "line" if from_file else "message"
     report = (_JsonReport if as_json else _TextReport)(topic, unit)
     report.begin()
-    async for number, message in messages:
-        tally.add([message], [message])
-        report.add(examine(number, message.value))
-    report.end(tally)
+    try:
+        async for number, message in messages:
+            tally.add([message], [message])
+            report.add(examine(number, message.value))
+    finally:
+        report.end(tally)  # what was examined before an error is reported, in whole JSON
     if tally.invalid:
         share = f"{tally.invalid} of {_counted(tally.sent, 'message')}"
         raise Failed(f"{share} would become {'a dead letter' if tally.invalid == 1 else 'dead letters'}")

@@ -22,6 +22,7 @@ _UTF_8_MARK = b"\xef\xbb\xbf"
 _BLANKS = " \t\r\n"
 _KNOWN_NAMES = {column.field for column in (*ORDER_ROW, *ITEM_ROW)}
 _SEND = "orderflow publish --file -"
+_NEW_JQ = "or with jq 1.7 or newer (older ones round large numbers)"
 
 
 class Look(Enum):
@@ -35,7 +36,7 @@ class Look(Enum):
 class Filter:
     """A shell command that converts standard input, or the file that is its last argument.
 
-    `alternative` does the same with Python alone, from standard input.
+    `alternative` does the same with jq.
     """
 
     command: str
@@ -54,14 +55,14 @@ class Form:
 _ONE_ORDER_A_LINE = "Write it as one JSON order per line"
 _DOCUMENT = Form(
     "is one JSON document over several lines, not one order per line",
-    (Filter("jq -c .", "python3 -m json.tool --no-ensure-ascii --no-indent"),),
+    (Filter("python3 -m json.tool --no-ensure-ascii --no-indent", "jq -c ."),),
 )
 _ARRAY = Form(
     "is a JSON array, not one order per line",
     (
         Filter(
-            "jq -c '.[]'",
             "python3 -c 'import json, sys; [print(json.dumps(order)) for order in json.load(sys.stdin)]'",
+            "jq -c '.[]'",
         ),
     ),
 )
@@ -100,25 +101,28 @@ def recognise(head: bytes, *, whole: bool) -> Form | Look:
     return _form_of_text(head.decode(errors="replace"), whole=whole, cut=cut)
 
 
-def describe_form(form: Form, file: str | None) -> str:
-    """Return one line that says what is wrong with the file (None: standard input), and how to convert it."""
+def describe_form(form: Form, file: str | None, send: str = _SEND) -> str:
+    """Return one line that says what is wrong with the file (None: standard input), and how to convert it.
+
+    `send` is the command for what was converted.
+    """
     problem = f"{'standard input' if file is None else printable(file)} {form.found}. Nothing was sent"
     if form.advice:
         return f"{problem}. {form.advice}"
     commands = [one.command for one in form.filters]
-    advice = f"Run `{_pipe(commands, file)}`"
+    advice = f"Run `{_pipe(commands, file, send)}`"
     if any(one.alternative for one in form.filters):
-        advice += f", or without jq `{_pipe([one.alternative or one.command for one in form.filters], file)}`"
+        advice += f", {_NEW_JQ} `{_pipe([one.alternative or one.command for one in form.filters], file, send)}`"
     return f"{problem}. {advice}"
 
 
-def _pipe(commands: list[str], file: str | None) -> str:
+def _pipe(commands: list[str], file: str | None, send: str) -> str:
     first, *others = commands
     if file is None:
         first = f"… | {first}"
     else:
         first = f"{first} {'< ' if first.startswith('python3') else ''}{printable(quote(file))}"
-    return " | ".join((first, *others, _SEND))
+    return " | ".join((first, *others, send))
 
 
 def _wide_encoding(head: bytes) -> str | None:

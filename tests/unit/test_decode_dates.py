@@ -26,6 +26,7 @@ def test_a_date_is_kept_in_utc_to_the_microsecond(text: str) -> None:
 
 RULE = "must be an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z"
 NO_SUCH = ": there is no such time"
+TOO_FAR = ": it is outside the years 1 to 9999 in UTC"
 ZONE = ": a zone is written as Z or as +03:00"
 MISTAKES = {
     "no zone": ": the zone is missing",
@@ -42,9 +43,9 @@ MISTAKES = {
     "month 13": NO_SUCH,
     "February 30": NO_SUCH,
     "February 29 of a common year": NO_SUCH,
-    "year 0": NO_SUCH,
-    "before year 1 in UTC": NO_SUCH,
-    "after year 9999 in UTC": NO_SUCH,
+    "year 0": TOO_FAR,
+    "before year 1 in UTC": TOO_FAR,
+    "after year 9999 in UTC": TOO_FAR,
     "nothing": ": it is blank",
     "a number": ", not a number",
     "a number as text": ": it is a number",

@@ -140,7 +140,7 @@ def test_the_commands_that_are_proposed_work(name: str, way: str, tmp_path: Path
     assert isinstance(form, Form)
     for file, before in (("my orders", ""), (None, "cat 'my orders'")):
         commands = describe_form(form, file).split("`")[1::2]
-        command = commands[-1 if way == "python3" else 0].removesuffix(" | orderflow publish --file -")
+        command = commands[0 if way == "python3" else -1].removesuffix(" | orderflow publish --file -")
         done = subprocess.run(command.replace("…", before), shell=True, cwd=tmp_path, check=True, capture_output=True)
         assert recognise(done.stdout, whole=True) is Look.LINES
         assert all(isinstance(decode_order(line), Order) for line in done.stdout.splitlines())

@@ -22,6 +22,7 @@ const TIME_MISTAKES = {
   "a T must stand before the time of day": "перед временем суток должна стоять T",
   "a zone is written as Z or as +03:00": "часовой пояс пишется как Z или +03:00",
   "there is no such time": "такого времени не бывает",
+  "it is outside the years 1 to 9999 in UTC": "оно вне 1–9999 годов по UTC",
   "it is blank": "здесь пусто",
   "it is a number": "здесь число",
 };

@@ -42,6 +42,8 @@ export function confirmReplayAll(filters, done) {
   const foot = buttons(cancelButton());
   const dialog = openDialog(words.replayAllTitle, summary, problem, foot);
   let sentSome = false;
+  /** When the first plan was made, once letters may have been sent: what fails after it is not sent again. */
+  let asOf = null;
   /** Stops the running replay; null when none runs. */
   let stop = null;
   dialog.addEventListener("cancel", (event) => {
@@ -77,6 +79,7 @@ export function confirmReplayAll(filters, done) {
     const result = await sending;
     stop = null;
     sentSome ||= result.mayHaveSent;
+    if (sentSome) asOf ??= plan.as_of;
     if (!dialog.isConnected && sentSome) done();
     if (result.sent === 0 && result.changed) showPlan(result.changed);
     else showOutcome(result, stopping.signal.aborted);
@@ -92,8 +95,8 @@ export function confirmReplayAll(filters, done) {
   };
   const loadPlan = async () => {
     problem.textContent = "";
-    const answer = await planReplay(filters, never);
-    if (answer.kind === "ok") showPlan(answer.body);
+    const answer = await planReplay(asOf === null ? filters : { ...filters, until: asOf }, never);
+    if (answer.kind === "ok") showPlan({ ...answer.body, as_of: asOf ?? answer.body.as_of });
     else {
       summary.replaceChildren();
       refuse(problem, answer);
