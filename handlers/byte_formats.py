@@ -106,6 +106,8 @@ def _framed(value: bytes) -> ByteFormat | None:
     if is_json(value[FRAME_BYTES:]):
         cure = f"must be JSON without {frame}: KAFKA_VALUE_FORMAT=confluent-json unwraps it"
         return ByteFormat(f"JSON in {frame}", cure)
+    if value[FRAME_BYTES:].lstrip()[:1] == b"{":
+        return ByteFormat(f"{frame} before something like JSON", f"must be JSON, whole and without {frame}")
     return ByteFormat(f"{frame} without JSON in it", f"must be JSON, not Avro or Protobuf in {frame}")
 
 

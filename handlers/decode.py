@@ -13,6 +13,7 @@ from engine.verdict import FieldError, Rejected
 from handlers.fields import ITEM_ROW, ORDER_ROW, Column, compiled
 from handlers.json_document import kind_of, parse_document
 from handlers.model import SUBJECT_NAME, Order
+from handlers.not_an_order import recognise_document
 from handlers.not_json import why_not_json
 from handlers.reasons import EMPTY_MESSAGE, INVALID_JSON, INVALID_ORDER
 from handlers.times import quick_utc_time
@@ -99,6 +100,8 @@ def _not_enveloped(document: object) -> Rejected:
         wanted += ": this one has other members too"
     elif SUBJECT_NAME in document:
         wanted += ": this is an order without them"
+    elif (known := recognise_document(document)) is not None and ": " in known.problem:  # with its cure
+        wanted += f", not {known.problem.partition(', not ')[2]}"
     return _rejected(INVALID_ORDER, wanted, readable_uid(document))
 
 

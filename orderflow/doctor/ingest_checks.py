@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asyncpg import Connection
+from lookup.operations.pauses import deaf_workers
 from lookup.operations.refusals import refusals_of
 from lookup.operations.workers import fetch_workers
 
@@ -30,6 +31,10 @@ async def check_brake(connection: Connection, settings: Settings) -> Finding:
 async def check_pauses(connection: Connection, settings: Settings) -> Finding:
     """Find what an operator has paused: that is intended, and easily forgotten."""
     pauses = await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
+    deaf = deaf_workers(await fetch_workers(connection, settings.kafka_group_id, settings.kafka_topic))
+    if pauses and deaf:
+        problem = f"workers of an older build go on in spite of a pause: {', '.join(deaf)}"
+        return failed("Pauses", problem, "stop their engines, or replace them with this build")
     if pauses:
         problem = f"paused: {'; '.join(printable(describe_pause(pause)) for pause in pauses)}"
         return warned("Pauses", problem, "run `orderflow resume` when what it was for is done")

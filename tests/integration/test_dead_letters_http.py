@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import attrs
 import pytest
+from lookup.letters.turn import _LOCK
 from structlog.testing import capture_logs
 
 from orderflow.publishing.orders import OrderGenerator
@@ -378,6 +379,22 @@ async def test_a_replay_of_many_is_bounded_and_says_how_many_are_left(
             assert (status, outcome["replayed"], outcome["left"]) == (200, {"invalid_order": sent}, left)
     records = await receive(settings, settings.kafka_topic, 5)
     assert [dict(record.headers)["x-original-offset"].decode() for record in records] == ["0", "1", "2", "3", "4"]
+
+
+async def test_replays_of_many_run_one_after_the_other(settings: Settings, database: asyncpg.Connection) -> None:
+    """Two at once would send the same letters. While another process replays, the caller has to ask again."""
+    for offset in range(4):
+        await store_letter(database, settings, kafka_offset=offset)
+    async with lookup_server(settings, admin_token=TOKEN) as server:
+        answers = await asyncio.gather(*(post(server, "replay", {"expected": 4}) for _ in range(3)))
+        assert sorted(status for status, _ in answers) == [200, 409, 409]
+        assert {body["error"] for status, body in answers if status == 409} == {"count_changed"}
+        assert [letter["replay_count"] for letter in await letters(database)] == [1] * 4
+        async with database.transaction():
+            await database.fetchval(_LOCK, settings.kafka_group_id, settings.kafka_topic)
+            assert await post(server, "replay", {"expected": 0}) == (409, {"error": "replay_running"})
+        assert (await post(server, "replay", {"expected": 0}))[0] == 200
+    assert len(await receive(settings, settings.kafka_topic, 4)) == 4
 
 
 async def test_the_time_of_a_plan_bounds_the_calls_that_follow(

@@ -212,6 +212,11 @@ async def test_nothing_is_paused_while_an_older_engine_runs(
     assert (status, found["error"]) == (503, "workers of an older build do not pause: old-host/worker-0")
     doctor = json.decode((await orderflow.run("doctor", "--json")).stdout)
     [finding] = [one for one in doctor if one["check"] == "Pauses"]
+    assert (finding["ok"], finding["level"]) == (False, "failed")
+    assert finding["detail"] == "workers of an older build go on in spite of a pause: old-host/worker-0"
+    await database.execute("DELETE FROM workers")
+    doctor = json.decode((await orderflow.run("doctor", "--json")).stdout)
+    [finding] = [one for one in doctor if one["check"] == "Pauses"]
     assert (finding["ok"], finding["level"]) == (True, "warning")
 
 

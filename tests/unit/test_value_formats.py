@@ -126,3 +126,16 @@ def test_a_frame_is_put_before_what_a_person_has_written() -> None:
     assert corrected(FRAME + text, None, CONFLUENT_JSON) == FRAME + text
     for value_format in (JSON, ENVELOPE):
         assert corrected(text, FRAME + WHOLE, value_format) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (b'{"before": null, "after": {"order_uid": "a"}}', ", not a change event of Debezium"),
+        (b'{"specversion": "1.0", "type": "t", "data": {"order_uid": "a"}}', ", not a CloudEvent around it"),
+        (b'{"payload": "{}"}', ", not an object with its JSON in a text, as from an outbox"),
+    ],
+)
+def test_what_is_no_envelope_is_named_where_one_is_wanted(value: bytes, told: str) -> None:
+    """It is never unwrapped: its deletes mean something."""
+    assert refused(value, ENVELOPE).errors[0].message.startswith(NO_ENVELOPE + told)

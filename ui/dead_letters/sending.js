@@ -4,6 +4,8 @@ import { replayAll } from "./requests.js";
 
 // A request is never aborted: its letters are sent in any case, and their number would not be known.
 const never = new AbortController().signal;
+/** How long to wait for the turn while another server process replays letters. */
+const TURN_MS = 1000;
 
 /**
  * @typedef {object} Result
@@ -28,6 +30,10 @@ export async function sendAll(filters, plan, stopped, progress) {
   const result = { sent: 0, left: plan.total, refused: {}, mayHaveSent: false };
   while (result.left > 0 && result.sent < plan.total && !stopped.aborted) {
     const answer = await replayAll({ ...filters, until: plan.as_of }, result.left, never);
+    if (answer.kind === "refused" && answer.body.error === "replay_running") {
+      await new Promise((done) => setTimeout(done, TURN_MS));
+      continue;
+    }
     const changed = answer.kind === "refused" ? answer.body.plan : undefined;
     if (changed) {
       // A count that is not complete does not fall while letters are sent.

@@ -138,6 +138,7 @@ const english = {
   refusals: {
     count_changed: "The number has changed: check it again.",
     on_its_way: "A replay is already on its way.",
+    replay_running: "Another replay is running.",
     at_the_limit: "It was already replayed 5 times: edit the message instead.",
     no_partition: "The topic no longer has the partition.",
     resolved: "The letter is already resolved.",
@@ -282,6 +283,7 @@ const russian = {
   refusals: {
     count_changed: "Число за это время изменилось: проверьте ещё раз.",
     on_its_way: "Повтор уже в пути.",
+    replay_running: "Уже идёт другая отправка.",
     at_the_limit: "Уже отправлено повторно 5 раз: исправьте сообщение.",
     no_partition: "Такой партиции в топике больше нет.",
     resolved: "Запись уже закрыта.",

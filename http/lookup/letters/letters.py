@@ -26,6 +26,7 @@ from engine.records import Place
 from handlers.value_formats import corrected
 from lookup.letters.query import LetterSearch
 from lookup.letters.sender import MESSAGE_TOO_LARGE, NOT_ACKNOWLEDGED, RETRY_LATER, LetterSender
+from lookup.letters.turn import ReplayTurn
 from lookup.serving import events
 from lookup.serving.options import LookupOptions
 from lookup.serving.refusal import Refused
@@ -79,6 +80,7 @@ class DeadLetters:
         self._sender = sender
         self._owner = owner
         self._options = options
+        self._turn = ReplayTurn(pool, owner, deadline_s=options.store_deadline_s, longest_s=options.replay_deadline_s)
 
     async def read(self, query: Callable[[Any], Awaitable[T]]) -> T:
         """Return what `query` returns. Raises `StoresUnavailable`, at the latest at the deadline."""
@@ -124,8 +126,13 @@ class DeadLetters:
     async def replay(self, selection: Selection, expected: int) -> ReplayOutcome:
         """Send the selected letters, up to a maximum per call. Raises `Refused` when their number is not `expected`.
 
-        Raises `BrokerUnavailable` before anything is sent; later failures are in the outcome.
+        Raises `BrokerUnavailable` before anything is sent; later failures are in the outcome. Replays run one after the
+        other: two would send the same letters.
         """
+        async with self._turn.take():
+            return await self._replay_selected(selection, expected)
+
+    async def _replay_selected(self, selection: Selection, expected: int) -> ReplayOutcome:
         replay = await self._replay(selection)
         plan = await self._plan(replay)
         if plan.total != expected:
