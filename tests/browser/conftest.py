@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page
 
+from orderflow.start.settings import Settings
 from tests.support.browser import running_browser
+from tests.support.lookup_server import LookupServer, lookup_server
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,10 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     yield page
     await context.close()
     assert troubles == []
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[LookupServer]:
+    """Run the application with the defaults. A file of tests may have a server of its own."""
+    async with lookup_server(settings) as running:
+        yield running

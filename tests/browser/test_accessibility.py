@@ -12,19 +12,13 @@ from playwright.async_api import Browser, Page, expect
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.eventually import consumed
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer
 from tests.support.many_orders import store_many
 from tests.support.programs import Programs
 from tests.support.stored_orders import make_order, store_order
 
 WIDTHS = (1280, 390)
 SCHEMES: Mapping[Literal["light", "dark"], dict[str, Any]] = {"light": {}, "dark": {"runOnly": ["cat.color"]}}
-
-
-@pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings) as running:
-        yield running
 
 
 @pytest.fixture

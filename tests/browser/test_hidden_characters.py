@@ -1,17 +1,15 @@
 """Characters that turn a text around, or that nobody sees, on the pages in a real browser."""
 
 import json
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 from msgspec.structs import replace
 from playwright.async_api import Locator, Page, expect
 
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.letters import store_letter
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer, address
 from tests.support.stored_orders import make_order, store_order
 
 TURNED = "invoice\u202egnp.exe"
@@ -28,16 +26,6 @@ _PLACES = """element => {
     };
     return [left(first, 0), left(last, 0), left(last, last.length - 1)];
 }"""
-
-
-@pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings) as running:
-        yield running
-
-
-def address(server: LookupServer, path: str) -> str:
-    return f"http://127.0.0.1:{server.port}{path}"
 
 
 async def reads_forwards(text: Locator) -> None:

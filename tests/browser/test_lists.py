@@ -1,7 +1,6 @@
 """Recent orders and matches on the page, in a real browser, over the real application and real stores."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -10,8 +9,7 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from handlers.model import Order
 from orderflow.publishing.orders import OrderGenerator
-from orderflow.start.settings import Settings
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer, address
 from tests.support.many_orders import store_many
 from tests.support.stored_orders import make_order, store_order
 
@@ -19,20 +17,10 @@ MARKUP = '<img src=x onerror="window.injected=true">'
 
 
 @pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings) as running:
-        yield running
-
-
-@pytest.fixture
 async def forty_five(database: asyncpg.Connection) -> list[str]:
     """Store 45 orders of three customers in turn; provide their uids, newest first."""
     await store_many(database, "o-", 45, customers=3, items=2)
     return [f"o-{number:09}" for number in reversed(range(45))]
-
-
-def address(server: LookupServer, path: str = "/") -> str:
-    return f"http://127.0.0.1:{server.port}{path}"
 
 
 def field(page: Page) -> Locator:

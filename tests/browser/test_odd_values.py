@@ -1,6 +1,5 @@
 """Values that are valid and wrong, on the pages in a real browser: times in another unit, not set, or in the future."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -13,20 +12,10 @@ from handlers.times import render_utc
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.letters import store_letter
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer, address
 from tests.support.stored_orders import make_order, store_order
 
 LAST_YEAR = UtcTime("9999-12-31T23:59:59Z")
-
-
-@pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings) as running:
-        yield running
-
-
-def address(server: LookupServer, path: str = "/") -> str:
-    return f"http://127.0.0.1:{server.port}{path}"
 
 
 def lines(page: Page) -> Locator:

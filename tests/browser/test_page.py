@@ -1,7 +1,5 @@
 """The page in a real browser, over the real application and real stores."""
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 from msgspec.structs import replace
@@ -11,7 +9,7 @@ from handlers.model import Order
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.letters import store_letter
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer, address
 from tests.support.programs import Programs
 from tests.support.stored_orders import make_order, store_order
 
@@ -30,16 +28,6 @@ _LINES = """element => {
     return [...lines.values()];
 }"""
 MARKUP = '<img src=x onerror="window.injected=true"><script>window.injected=true</script>'
-
-
-@pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings) as running:
-        yield running
-
-
-def address(server: LookupServer, path: str = "/") -> str:
-    return f"http://127.0.0.1:{server.port}{path}"
 
 
 async def look_up(page: Page, typed: str) -> None:

@@ -1,30 +1,17 @@
 """The pages as a real browser prints them."""
 
 import re
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
 
 from orderflow.publishing.orders import OrderGenerator
-from orderflow.start.settings import Settings
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer, address
 from tests.support.many_orders import store_many
 from tests.support.stored_orders import make_order, store_order
 
 _SHOWN = "element => getComputedStyle(element).display"
-
-
-@pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings) as running:
-        yield running
-
-
-def address(server: LookupServer, path: str) -> str:
-    return f"http://127.0.0.1:{server.port}{path}"
 
 
 async def printed_pages(page: Page) -> int:

@@ -2,27 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from orderflow.publishing.orders import OrderGenerator
 from orderflow.start.settings import Settings
 from tests.support.letters import store_letter
-from tests.support.lookup_server import LookupServer, lookup_server
+from tests.support.lookup_server import LookupServer
 from tests.support.programs import Programs
 from tests.support.stored_orders import make_order, store_order
 from tests.support.stories import BATCH_ID, after_ms, store_batch, store_written_order
 
 STEPS = ["Published", "Consumed", "Validated", "Committed", "Cached"]
-
-
-@pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[LookupServer]:
-    async with lookup_server(settings) as running:
-        yield running
 
 
 def address(server: LookupServer, order_uid: str) -> str:

@@ -32,6 +32,11 @@ class LookupServer:
     redis: TcpProxy
 
 
+def address(server: LookupServer, path: str = "/") -> str:
+    """Return the address of a path, for a browser."""
+    return f"http://127.0.0.1:{server.port}{path}"
+
+
 @asynccontextmanager
 async def lookup_runner(settings: Settings, **changes: Any) -> AsyncIterator[LookupRunner]:
     """Run the application without listening. `changes` replace fields of `LookupOptions`."""
