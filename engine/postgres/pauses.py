@@ -16,9 +16,7 @@ from engine.records import HIGHEST_PARTITION
 
 EVERY = -1
 """The partition of a pause of everything."""
-_FETCH = """
-SELECT partition, paused_at, paused_by FROM pauses WHERE consumer_group = $1 AND topic = $2 ORDER BY partition
-"""
+_FETCH = "SELECT partition, paused_at, paused_by FROM pauses WHERE consumer_group = $1 AND topic = $2"
 # Workers of a build that knows pauses report which they apply, from the first report of their supervisor on. A
 # supervisor deletes its rows when it stops. One that was killed counts for a minute, as it does for migrations.
 _DEAF = """

@@ -61,18 +61,21 @@ def trace(uid: str, as_json: bool) -> None:
     Uids are printed by `orderflow publish`, on the page and in the log. An unknown uid ends with exit code 1.
     """
     settings = load_settings()
-    story, pauses = asyncio.run(ask_postgres(settings, lambda connection: _ask(connection, settings, uid)))
-    if story is None:
+    story = asyncio.run(ask_postgres(settings, lambda connection: _ask(connection, settings, uid)))
+    if isinstance(story, Pauses):
         raise Failed(
             f"no order and no dead letter has the uid '{printable(uid)}': check that it is complete. If it was just "
-            f"published, {_when_to_try_again(pauses)}"
+            f"published, {_when_to_try_again(story)}"
         )
     click.echo(json_line(story) if as_json else "\n".join(describe(story)))
 
 
-async def _ask(connection: Connection, settings: Settings, uid: str) -> tuple[Story | None, Pauses]:
+async def _ask(connection: Connection, settings: Settings, uid: str) -> Story | Pauses:
+    """Return the story of an order; without one, what is paused, because the order may wait."""
     story = await fetch_story(connection, uid)
-    return story, await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
+    if story is not None:
+        return story
+    return await fetch_pauses(connection, settings.kafka_group_id, settings.kafka_topic)
 
 
 def _when_to_try_again(pauses: Pauses) -> str:
